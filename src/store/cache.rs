@@ -1,0 +1,224 @@
+//! Statements as received, in sled. It may break at any time: it is compared with the log at
+//! start, and what it lost is asked for again.
+//!
+//! sled's own `flush` does not survive a power cut (it calls `sync_file_range`), a left-over
+//! `snap.*.generating` keeps it from opening, and damage can make it panic while it opens.
+//! The cures are here; nothing else knows sled.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{Doing, StoreError, files};
+
+/// Longest statement that is read back.
+const MAX_STATEMENT: usize = crate::wire::MAX_BUNDLE;
+
+/// The open cache.
+pub struct Cache {
+    db: sled::Db,
+    file: File,
+    path: PathBuf,
+}
+
+impl Cache {
+    /// Opens the cache and reads it whole. One that does not open, or that kept two starts
+    /// from getting through this function, is set aside and a new one begun.
+    ///
+    /// # Errors
+    /// If even a new one cannot be made.
+    pub fn open(path: &Path) -> Result<(Self, Vec<Vec<u8>>, Vec<String>), StoreError> {
+        let mut notes = Vec::new();
+        // A release build ends when sled panics, so the attempt is written down first.
+        let marker = path.with_extension("opening");
+        let attempts = fs::read(&marker).map_or(0, |tries| tries.len());
+        fs::write(&marker, vec![b'.'; attempts + 1]).doing("write", &marker)?;
+        if attempts >= 2 {
+            notes.push(set_aside(path, "it kept doorward from starting twice")?);
+        }
+        let (cache, statements) = match Self::read_all(path) {
+            Ok(opened) => opened,
+            Err(error) => {
+                notes.push(set_aside(path, &error.to_string())?);
+                Self::read_all(path)?
+            }
+        };
+        fs::remove_file(&marker).doing("remove", &marker)?;
+        Ok((cache, statements, notes))
+    }
+
+    fn read_all(path: &Path) -> Result<(Self, Vec<Vec<u8>>), StoreError> {
+        remove_half_snapshots(path).doing("tidy", path)?;
+        if !path.exists() {
+            // Made under another name, so that a crash leaves no half cache behind.
+            let fresh = path.with_extension("fresh");
+            if fresh.exists() {
+                fs::remove_dir_all(&fresh).doing("remove", &fresh)?;
+            }
+            drop(open_sled(&fresh)?);
+            fs::rename(&fresh, path)
+                .and_then(|()| files::sync_parent(path))
+                .doing("name", path)?;
+        }
+        let (db, file) = open_sled(path)?;
+        let mut statements = Vec::new();
+        for entry in db.iter() {
+            let (_, value) = entry.map_err(io::Error::from).doing("read", path)?;
+            if value.len() <= MAX_STATEMENT {
+                statements.push(value.to_vec());
+            }
+        }
+        let cache = Self {
+            db,
+            file,
+            path: path.to_owned(),
+        };
+        Ok((cache, statements))
+    }
+
+    /// Writes and removes statements, and makes that durable.
+    ///
+    /// # Errors
+    /// If it could not be made durable.
+    pub fn write(
+        &mut self,
+        put: &[(String, Vec<u8>)],
+        remove: &[String],
+    ) -> Result<(), StoreError> {
+        let write = || -> io::Result<()> {
+            let mut batch = sled::Batch::default();
+            for name in remove {
+                batch.remove(name.as_bytes());
+            }
+            for (name, bytes) in put {
+                batch.insert(name.as_bytes(), bytes.as_slice());
+            }
+            self.db.apply_batch(batch)?;
+            self.db.flush()?;
+            self.file.sync_data()
+        };
+        write().doing("write to", &self.path)
+    }
+}
+
+fn open_sled(path: &Path) -> Result<(sled::Db, File), StoreError> {
+    let open = || -> io::Result<(sled::Db, File)> {
+        let db = sled::Config::new()
+            .path(path)
+            .cache_capacity(2 << 20)
+            .segment_size(64 << 10)
+            .flush_every_ms(None)
+            .open()?;
+        db.flush()?;
+        for name in ["conf", "db"] {
+            File::open(path.join(name))?.sync_all()?;
+        }
+        File::open(path)?.sync_all()?;
+        let file = File::options().write(true).open(path.join("db"))?;
+        Ok((db, file))
+    };
+    open().doing("open", path)
+}
+
+fn remove_half_snapshots(path: &Path) -> io::Result<()> {
+    let Ok(entries) = fs::read_dir(path) else {
+        return Ok(());
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().ends_with(".generating") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Keeps one broken cache for whoever wants to look at it.
+fn set_aside(path: &Path, why: &str) -> Result<String, StoreError> {
+    let aside = path.with_extension("broken");
+    if aside.exists() {
+        fs::remove_dir_all(&aside).doing("remove", &aside)?;
+    }
+    if path.exists() {
+        fs::rename(path, &aside)
+            .and_then(|()| files::sync_parent(path))
+            .doing("set aside", path)?;
+    }
+    Ok(format!(
+        "the cache of statements was set aside as {} and begun anew, because {why}",
+        aside.display()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(statements: &[Vec<u8>]) -> Vec<&str> {
+        let mut texts: Vec<_> = statements
+            .iter()
+            .map(|s| std::str::from_utf8(s).unwrap())
+            .collect();
+        texts.sort_unstable();
+        texts
+    }
+
+    #[test]
+    fn statements_come_back_after_a_restart() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cache");
+        let (mut cache, found, _) = Cache::open(&path).unwrap();
+        assert!(found.is_empty());
+        let put = |name: &str, text: &str| (name.to_owned(), text.as_bytes().to_vec());
+        cache
+            .write(&[put("a", "one"), put("b", "two")], &[])
+            .unwrap();
+        cache.write(&[put("a", "three")], &["b".into()]).unwrap();
+        drop(cache);
+        let (_, found, notes) = Cache::open(&path).unwrap();
+        assert_eq!(entries(&found), ["three"]);
+        assert!(notes.is_empty());
+    }
+
+    #[test]
+    fn a_half_written_snapshot_does_not_keep_it_from_opening() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cache");
+        let (mut cache, ..) = Cache::open(&path).unwrap();
+        cache.write(&[("a".into(), b"one".to_vec())], &[]).unwrap();
+        drop(cache);
+        fs::write(path.join("snap.00000.generating"), b"half").unwrap();
+        let (_, found, notes) = Cache::open(&path).unwrap();
+        assert_eq!((entries(&found), notes.len()), (vec!["one"], 0));
+    }
+
+    #[test]
+    fn a_cache_that_does_not_open_is_set_aside() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cache");
+        drop(Cache::open(&path).unwrap());
+        fs::remove_file(path.join("db")).unwrap();
+        fs::create_dir(path.join("db")).unwrap();
+        let (_, found, notes) = Cache::open(&path).unwrap();
+        assert_eq!((found.len(), notes.len()), (0, 1));
+        assert!(directory.path().join("cache.broken").exists());
+    }
+
+    #[test]
+    fn a_cache_that_ended_two_starts_is_set_aside_at_the_third() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cache");
+        let (mut cache, ..) = Cache::open(&path).unwrap();
+        cache.write(&[("a".into(), b"one".to_vec())], &[]).unwrap();
+        drop(cache);
+        let marker = directory.path().join("cache.opening");
+        fs::write(&marker, b".").unwrap();
+        let (cache, found, notes) = Cache::open(&path).unwrap();
+        assert_eq!((found.len(), notes.len()), (1, 0));
+        drop(cache);
+        fs::write(&marker, b"..").unwrap();
+        let (_, found, notes) = Cache::open(&path).unwrap();
+        assert_eq!((found.len(), notes.len()), (0, 1));
+        assert!(!marker.exists());
+    }
+}

@@ -1,0 +1,118 @@
+//! Who this device is: its id, its key, whom it trusts, who owns it.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use super::{Doing, StoreError, files};
+use crate::wire::{Envelope, Id, Issuers, Role, SecretKey};
+
+/// Files of the identity directory, and the largest that is read.
+const ID: &str = "device.id";
+const KEY: &str = "device.key";
+const ISSUERS: &str = "issuers.cwt";
+const REGISTRATION: &str = "registration.cwt";
+const LIMIT: u64 = 65536;
+
+/// What provisioning pinned, and the registration if one has arrived.
+#[derive(Debug)]
+pub struct Identity {
+    /// The device's id.
+    pub device: Id,
+    /// The device's key.
+    pub key: SecretKey,
+    /// The keys of the platform, version 1.
+    pub issuers: Issuers,
+    /// The registration as received.
+    pub registration: Option<Vec<u8>>,
+}
+
+impl Identity {
+    /// Pins an identity in a state directory that has none.
+    ///
+    /// # Errors
+    /// If there is one already, or the files cannot be written.
+    pub fn create(
+        directory: &Path,
+        device: &Id,
+        key: &SecretKey,
+        issuers: &[u8],
+    ) -> Result<(), StoreError> {
+        let identity = directory.join("identity");
+        parse_issuers(issuers).doing("take the issuers from", Path::new("the given file"))?;
+        if identity.join(ID).exists() {
+            return Err(StoreError {
+                doing: format!("provision {}", directory.display()),
+                source: io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    "it holds an identity already; a device is provisioned once",
+                ),
+            });
+        }
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&identity)
+            .doing("create", &identity)?;
+        files::replace(&identity.join(KEY), key.to_text().as_bytes(), 0o600)?;
+        files::replace(&identity.join(ISSUERS), issuers, 0o600)?;
+        // The id comes last: with it the identity is complete.
+        files::replace(&identity.join(ID), device.as_str().as_bytes(), 0o600)?;
+        files::sync_parent(&identity).doing("sync", directory)
+    }
+
+    /// Reads the identity of a provisioned device.
+    ///
+    /// # Errors
+    /// If it is missing or broken; the device cannot run without it.
+    pub fn load(directory: &Path) -> Result<Self, StoreError> {
+        let identity = directory.join("identity");
+        let invalid = |what| io::Error::new(io::ErrorKind::InvalidData, what);
+        let id = files::read(&identity.join(ID), LIMIT)?;
+        let device = std::str::from_utf8(&id)
+            .map_err(|_| "not text")
+            .and_then(|text| Id::new(text.trim()))
+            .map_err(invalid)
+            .doing("use", &identity.join(ID))?;
+        let key = SecretKey::from_text(&files::read(&identity.join(KEY), LIMIT)?)
+            .ok_or_else(|| invalid("it does not hold 64 hexadecimal digits"))
+            .doing("use", &identity.join(KEY))?;
+        let issuers = parse_issuers(&files::read(&identity.join(ISSUERS), LIMIT)?)
+            .doing("use", &identity.join(ISSUERS))?;
+        let registration = match files::read(&identity.join(REGISTRATION), LIMIT) {
+            Ok(bytes) => Some(bytes),
+            Err(error) if error.source.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Self {
+            device,
+            key,
+            issuers,
+            registration,
+        })
+    }
+
+    pub(super) fn replace_registration(directory: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+        files::replace(&directory.join("identity").join(REGISTRATION), bytes, 0o600)
+    }
+}
+
+/// Reads `issuers` version 1: a CBOR sequence of envelopes with the same payload, signed by
+/// a threshold of its own root keys.
+fn parse_issuers(bytes: &[u8]) -> io::Result<Issuers> {
+    let invalid = |e: crate::wire::WireError| io::Error::new(io::ErrorKind::InvalidData, e);
+    let bundle = crate::wire::Bundle::parse(bytes).map_err(invalid)?;
+    let envelopes: Vec<Envelope<'_>> = bundle
+        .statements
+        .into_iter()
+        .collect::<Result<_, _>>()
+        .map_err(invalid)?;
+    let first = envelopes
+        .first()
+        .ok_or(crate::wire::WireError::WrongType)
+        .map_err(invalid)?;
+    let issuers: Issuers = first.claims().map_err(invalid)?;
+    issuers.verify(Role::Root, &envelopes).map_err(invalid)?;
+    Ok(issuers)
+}

@@ -1,0 +1,438 @@
+//! The event log: append-only segments of framed records. A frame is the record's length
+//! (4 bytes, big-endian), the record, and the first 8 bytes of its SHA-256.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::record::{Event, MAX_RECORD, Record};
+use super::{Doing, LogWrite, StoreError, files};
+use crate::wire::{Bytes, Hash, hash};
+
+const LENGTH: usize = 4;
+const CHECK: usize = 8;
+/// No record is shorter.
+const MIN_RECORD: usize = 40;
+/// A segment with its last record can be this long, and no longer.
+const MAX_SEGMENT: u64 = (1 << 20) + 2 * MAX_RECORD as u64;
+
+/// What was wrong with a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Damage {
+    /// The last write was cut short, as a power cut does; nothing had been acted upon.
+    Torn {
+        /// The segment.
+        segment: PathBuf,
+        /// Bytes that were cut off.
+        lost: u64,
+    },
+    /// A record that had been written is missing or changed.
+    Broken {
+        /// The segment.
+        segment: PathBuf,
+        /// Sequence number of the first bad record.
+        record: u64,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+}
+
+impl std::fmt::Display for Damage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Torn { segment, lost } => write!(
+                f,
+                "the last write to {} was cut short; {lost} bytes that nothing had acted upon are dropped",
+                segment.display()
+            ),
+            Self::Broken {
+                segment,
+                record,
+                why,
+            } => write!(f, "record {record} in {} is bad: {why}", segment.display()),
+        }
+    }
+}
+
+/// The log, open for appending.
+pub struct Log {
+    directory: PathBuf,
+    segment: Option<(PathBuf, File)>,
+    /// Length of the segment up to its last durable record.
+    length: u64,
+    broken: bool,
+}
+
+impl Log {
+    /// Reads the whole log and prepares it for appending: a torn end is cut off, and after a
+    /// break everything that follows is set aside.
+    ///
+    /// # Errors
+    /// If the directory cannot be read or written.
+    pub fn open(directory: &Path) -> Result<(Self, Vec<Record>, Option<Damage>), StoreError> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .and_then(|()| files::sync_parent(directory))
+            .doing("create", directory)?;
+        let found = read_log(directory)?;
+        if let Some(damage) = &found.damage {
+            mend(directory, damage, &found)?;
+        }
+        let segment = match found.last_good {
+            Some((path, _)) => Some((path.clone(), open_segment(&path)?)),
+            None => None,
+        };
+        let log = Self {
+            directory: directory.to_owned(),
+            segment,
+            length: found.good_length,
+            broken: false,
+        };
+        Ok((log, found.records, found.damage))
+    }
+
+    /// Appends, in order, and makes all of it durable with one `fdatasync`.
+    ///
+    /// # Errors
+    /// If it could not be made durable. After that every further write fails too, because
+    /// what is on the disk is no longer certain.
+    pub fn write(&mut self, writes: &[LogWrite]) -> Result<(), StoreError> {
+        if self.broken {
+            let error = io::Error::other("an earlier write failed; restart doorward");
+            return Err(error).doing("write to", &self.directory);
+        }
+        let result = self.try_write(writes).doing("write to", &self.directory);
+        self.broken = result.is_err();
+        result
+    }
+
+    fn try_write(&mut self, writes: &[LogWrite]) -> io::Result<()> {
+        let mut frames = Vec::new();
+        for write in writes {
+            match write {
+                LogWrite::Append(record) => frame(record, &mut frames)?,
+                LogWrite::Segment(first) => {
+                    self.flush(&mut frames)?;
+                    self.begin(*first)?;
+                }
+            }
+        }
+        self.flush(&mut frames)
+    }
+
+    fn flush(&mut self, frames: &mut Vec<u8>) -> io::Result<()> {
+        if frames.is_empty() {
+            return Ok(());
+        }
+        let Some((_, file)) = &mut self.segment else {
+            return Err(io::Error::other("no segment has been begun"));
+        };
+        let written = file
+            .write_all_at(frames, self.length)
+            .and_then(|()| file.sync_data());
+        if written.is_err() {
+            // Leave no half record behind if that is still possible.
+            let _ = file.set_len(self.length);
+        }
+        written?;
+        self.length += frames.len() as u64;
+        frames.clear();
+        Ok(())
+    }
+
+    fn begin(&mut self, first: u64) -> io::Result<()> {
+        let path = self.directory.join(format!("{first:016x}.log"));
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&path)?;
+        file.flush()?;
+        file.sync_all()?;
+        files::sync_parent(&path)?;
+        self.segment = Some((path, file));
+        self.length = 0;
+        Ok(())
+    }
+}
+
+fn open_segment(path: &Path) -> Result<File, StoreError> {
+    OpenOptions::new()
+        .write(true)
+        .open(path)
+        .doing("open", path)
+}
+
+fn frame(record: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+    let length = u32::try_from(record.len())
+        .ok()
+        .filter(|_| (MIN_RECORD..=MAX_RECORD).contains(&record.len()))
+        .ok_or_else(|| io::Error::other("a record of impossible length"))?;
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(record);
+    out.extend_from_slice(&hash(record).0[..CHECK]);
+    Ok(())
+}
+
+/// A log as it was found on disk.
+#[derive(Debug)]
+pub struct Found {
+    /// The good records, oldest first, up to the first damage.
+    pub records: Vec<Record>,
+    /// What comes after them.
+    pub damage: Option<Damage>,
+    last_good: Option<(PathBuf, u64)>,
+    good_length: u64,
+}
+
+/// Reads a log without changing it.
+///
+/// # Errors
+/// If it cannot be read; damage is no error but part of what was found.
+pub fn read_log(directory: &Path) -> Result<Found, StoreError> {
+    let mut found = Found {
+        records: Vec::new(),
+        damage: None,
+        last_good: None,
+        good_length: 0,
+    };
+    let paths = segments(directory).doing("list", directory)?;
+    let mut previous: Option<Hash> = None;
+    for (at, path) in paths.iter().enumerate() {
+        let bytes = files::read(path, MAX_SEGMENT)?;
+        let mut rest = bytes.as_slice();
+        let mut fault = None;
+        while !rest.is_empty() {
+            match next_record(rest, found.records.last(), previous) {
+                Ok((record, this, after)) => {
+                    previous = Some(this);
+                    found.records.push(record);
+                    rest = after;
+                }
+                Err(why) => {
+                    fault = Some(why);
+                    break;
+                }
+            }
+        }
+        found.good_length = (bytes.len() - rest.len()) as u64;
+        let record = found.records.last().map_or(0, |r| r.seq + 1);
+        // A segment may be empty if power went before its first record was durable.
+        found.last_good = Some((path.clone(), record));
+        let Some(why) = fault else { continue };
+        let last = at + 1 == paths.len();
+        found.damage = Some(if last && !holds_a_record(rest) {
+            Damage::Torn {
+                segment: path.clone(),
+                lost: rest.len() as u64,
+            }
+        } else {
+            Damage::Broken {
+                segment: path.clone(),
+                record,
+                why,
+            }
+        });
+        break;
+    }
+    Ok(found)
+}
+
+fn next_record<'a>(
+    bytes: &'a [u8],
+    before: Option<&Record>,
+    previous: Option<Hash>,
+) -> Result<(Record, Hash, &'a [u8]), &'static str> {
+    let (payload, after) = split_frame(bytes).ok_or("its length or check does not fit")?;
+    let record = Record::decode(payload).map_err(|_| "it is not a record")?;
+    let follows = match (before, previous) {
+        (Some(before), Some(previous)) => {
+            record.seq == before.seq + 1 && record.previous == previous
+        }
+        // The oldest segment that is still here begins with a snapshot, or is the first.
+        _ => record.seq == 0 || matches!(record.event, Event::Snapshot(_)),
+    };
+    if !follows || (record.seq == 0 && record.previous != Bytes([0; 32])) {
+        return Err("it does not follow the record before it");
+    }
+    Ok((record, hash(payload), after))
+}
+
+fn split_frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<LENGTH>()?;
+    let length = u32::from_be_bytes(*length) as usize;
+    if !(MIN_RECORD..=MAX_RECORD).contains(&length) || rest.len() < length + CHECK {
+        return None;
+    }
+    let (payload, rest) = rest.split_at(length);
+    let (check, after) = rest.split_at(CHECK);
+    (hash(payload).0[..CHECK] == *check).then_some((payload, after))
+}
+
+/// Whether any whole record follows the damage, at whatever offset: then it is not the torn
+/// end of the last write, but a break.
+fn holds_a_record(bytes: &[u8]) -> bool {
+    (1..bytes.len()).any(|at| bytes.get(at..).and_then(split_frame).is_some())
+}
+
+fn segments(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|e| e == "log") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn mend(directory: &Path, damage: &Damage, found: &Found) -> Result<(), StoreError> {
+    let (Damage::Torn { segment, .. } | Damage::Broken { segment, .. }) = damage;
+    let mend = || -> io::Result<()> {
+        if matches!(damage, Damage::Broken { .. }) {
+            fs::copy(segment, segment.with_extension("broken"))?;
+            for later in segments(directory)?.iter().filter(|path| *path > segment) {
+                fs::rename(later, later.with_extension("broken"))?;
+            }
+        }
+        let file = OpenOptions::new().write(true).open(segment)?;
+        file.set_len(found.good_length)?;
+        file.sync_all()?;
+        files::sync_parent(segment)
+    };
+    mend().doing("mend", segment)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::record::Event;
+    use crate::wire::{Text, Timestamp};
+
+    fn record(seq: u64, previous: Hash) -> Record {
+        Record {
+            seq,
+            previous,
+            at: Timestamp(1_800_000_000 + seq),
+            quality: 2,
+            event: Event::Epoch(Bytes([7; 16]), Text::new("test").unwrap()),
+        }
+    }
+
+    fn chain(from: u64, mut previous: Hash, count: u64) -> Vec<Vec<u8>> {
+        (from..from + count)
+            .map(|seq| {
+                let bytes = record(seq, previous).encode();
+                previous = hash(&bytes);
+                bytes
+            })
+            .collect()
+    }
+
+    fn append(records: &[Vec<u8>]) -> Vec<LogWrite> {
+        records.iter().cloned().map(LogWrite::Append).collect()
+    }
+
+    /// A log of five records in one segment, and the path of that segment.
+    fn five(directory: &Path) -> PathBuf {
+        let (mut log, ..) = Log::open(directory).unwrap();
+        log.write(&[LogWrite::Segment(0)]).unwrap();
+        log.write(&append(&chain(0, Bytes([0; 32]), 5))).unwrap();
+        segments(directory).unwrap().remove(0)
+    }
+
+    #[test]
+    fn records_come_back_and_the_log_goes_on() {
+        let directory = tempfile::tempdir().unwrap();
+        five(directory.path());
+        let (mut log, records, damage) = Log::open(directory.path()).unwrap();
+        assert_eq!((records.len(), &damage), (5, &None));
+        let last = hash(&records[4].encode());
+        log.write(&append(&chain(5, last, 2))).unwrap();
+        let found = read_log(directory.path()).unwrap();
+        assert_eq!((found.records.len(), found.damage), (7, None));
+    }
+
+    #[test]
+    fn a_torn_end_is_cut_off_at_every_byte() {
+        let directory = tempfile::tempdir().unwrap();
+        let segment = five(directory.path());
+        let whole = fs::read(&segment).unwrap();
+        let frame = whole.len() / 5;
+        for length in 0..whole.len() {
+            fs::write(&segment, &whole[..length]).unwrap();
+            let (_, records, damage) = Log::open(directory.path()).unwrap();
+            assert_eq!(records.len(), length / frame, "cut at {length}");
+            assert_eq!(damage.is_some(), length % frame != 0, "cut at {length}");
+            assert!(!matches!(damage, Some(Damage::Broken { .. })));
+            assert_eq!(fs::read(&segment).unwrap().len(), length / frame * frame);
+        }
+    }
+
+    #[test]
+    fn a_change_before_the_end_is_a_break_and_names_the_record() {
+        let directory = tempfile::tempdir().unwrap();
+        let segment = five(directory.path());
+        let whole = fs::read(&segment).unwrap();
+        let frame = whole.len() / 5;
+        for at in 0..4 * frame {
+            let mut changed = whole.clone();
+            changed[at] ^= 0x10;
+            fs::write(&segment, &changed).unwrap();
+            let found = read_log(directory.path()).unwrap();
+            let bad = (at / frame) as u64;
+            assert_eq!(found.records.len() as u64, bad, "changed at {at}");
+            assert!(
+                matches!(found.damage, Some(Damage::Broken { record, .. }) if record == bad),
+                "changed at {at}: {:?}",
+                found.damage
+            );
+        }
+    }
+
+    #[test]
+    fn after_a_break_the_rest_is_set_aside_and_the_log_goes_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let segment = five(directory.path());
+        let mut changed = fs::read(&segment).unwrap();
+        let frame = changed.len() / 5;
+        changed[2 * frame + 20] ^= 1;
+        fs::write(&segment, &changed).unwrap();
+        let (mut log, records, damage) = Log::open(directory.path()).unwrap();
+        assert_eq!(records.len(), 2);
+        assert!(damage.is_some());
+        assert_eq!(
+            fs::read(segment.with_extension("broken")).unwrap(),
+            changed,
+            "the evidence is kept"
+        );
+        let last = hash(&records[1].encode());
+        log.write(&append(&chain(2, last, 1))).unwrap();
+        let found = read_log(directory.path()).unwrap();
+        assert_eq!((found.records.len(), found.damage), (3, None));
+    }
+
+    #[test]
+    fn a_missing_segment_is_a_break() {
+        let directory = tempfile::tempdir().unwrap();
+        let records = chain(0, Bytes([0; 32]), 6);
+        let (mut log, ..) = Log::open(directory.path()).unwrap();
+        for pair in 0..3 {
+            log.write(&[LogWrite::Segment(pair * 2)]).unwrap();
+            let at = pair as usize * 2;
+            log.write(&append(&records[at..at + 2])).unwrap();
+        }
+        assert_eq!(read_log(directory.path()).unwrap().records.len(), 6);
+        fs::remove_file(&segments(directory.path()).unwrap()[1]).unwrap();
+        let found = read_log(directory.path()).unwrap();
+        assert!(matches!(
+            found.damage,
+            Some(Damage::Broken { record: 2, .. })
+        ));
+    }
+}

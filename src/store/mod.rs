@@ -1,0 +1,142 @@
+//! What survives a power cut. The event log is the truth; sled is a cache of statements that
+//! may break at any time; the identity is three small files.
+
+mod cache;
+mod files;
+mod identity;
+mod log;
+pub mod record;
+
+pub use cache::Cache;
+pub use identity::Identity;
+pub use log::{Damage, Log, read_log};
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use record::Record;
+
+/// What to write before anything is acted upon.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Statements to keep, by cache name.
+    pub put: Vec<(String, Vec<u8>)>,
+    /// Cache names to drop.
+    pub remove: Vec<String>,
+    /// A new registration.
+    pub registration: Option<Vec<u8>>,
+    /// Log writes, in order.
+    pub log: Vec<LogWrite>,
+}
+
+/// One write to the log.
+#[derive(Debug, PartialEq, Eq)]
+pub enum LogWrite {
+    /// Begin a new segment whose first record has this sequence number.
+    Segment(u64),
+    /// Append one encoded record.
+    Append(Vec<u8>),
+}
+
+/// Why the storage could not be used, with the path.
+#[derive(Debug)]
+pub struct StoreError {
+    /// What was tried, for people.
+    pub doing: String,
+    /// What went wrong.
+    pub source: std::io::Error,
+}
+
+impl std::fmt::Display for StoreError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "cannot {}: {}", self.doing, self.source)
+    }
+}
+
+impl std::error::Error for StoreError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// Puts the failed action into words.
+pub(crate) trait Doing<T> {
+    fn doing(self, what: &str, path: &Path) -> Result<T, StoreError>;
+}
+
+impl<T> Doing<T> for Result<T, std::io::Error> {
+    fn doing(self, what: &str, path: &Path) -> Result<T, StoreError> {
+        self.map_err(|source| StoreError {
+            doing: format!("{what} {}", path.display()),
+            source,
+        })
+    }
+}
+
+/// The open state directory. One process at a time.
+pub struct Store {
+    directory: PathBuf,
+    log: Log,
+    cache: Cache,
+    _lock: File,
+}
+
+/// A store as it was found.
+pub struct Opened {
+    /// For writing.
+    pub store: Store,
+    /// Who this device is.
+    pub identity: Identity,
+    /// The log, oldest record first.
+    pub records: Vec<Record>,
+    /// Statements from the cache, unchecked.
+    pub statements: Vec<Vec<u8>>,
+    /// What was found damaged in the log.
+    pub damage: Option<Damage>,
+    /// What else people should know, as sentences.
+    pub notes: Vec<String>,
+}
+
+impl Store {
+    /// Opens the state directory of a provisioned device, mending what can be mended.
+    ///
+    /// # Errors
+    /// If it is not provisioned, in use by another process, or cannot be read or written.
+    pub fn open(directory: &Path) -> Result<Opened, StoreError> {
+        let identity = Identity::load(directory)?;
+        let lock = files::lock(&directory.join("lock"))?;
+        let (log, records, damage) = Log::open(&directory.join("log"))?;
+        let (cache, statements, notes) = Cache::open(&directory.join("cache"))?;
+        Ok(Opened {
+            store: Self {
+                directory: directory.to_owned(),
+                log,
+                cache,
+                _lock: lock,
+            },
+            identity,
+            records,
+            statements,
+            damage,
+            notes,
+        })
+    }
+
+    /// Makes a batch durable. The cache comes first: a statement that the log knows and the
+    /// cache lacks would have to be asked for again.
+    ///
+    /// # Errors
+    /// If any part could not be made durable; then nothing of it may be acted upon.
+    pub fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        if let Some(registration) = &batch.registration {
+            Identity::replace_registration(&self.directory, registration)?;
+        }
+        if !batch.put.is_empty() || !batch.remove.is_empty() {
+            self.cache.write(&batch.put, &batch.remove)?;
+        }
+        if !batch.log.is_empty() {
+            self.log.write(&batch.log)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,246 @@
+//! Records of the event log: deterministic CBOR, each holding the hash of the one before.
+
+use minicbor::{Decode, Encode};
+
+use crate::gate::{Mark, Window};
+use crate::wire::{
+    Audience, Bytes, Class, Hash, Id, KeyBytes, LogHead, Map, Operation, Outcome, Receipt,
+    ReceiptBody, Standing, Text, Timestamp, Value, WireError, decode_exact, hash, to_bytes,
+};
+
+/// Largest record that is read. A snapshot of full tables is the largest there is.
+pub const MAX_RECORD: usize = 1 << 19;
+
+/// One record.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Record {
+    /// How many records came before it.
+    #[n(0)]
+    pub seq: u64,
+    /// SHA-256 of the record before it; zero for the first.
+    #[n(1)]
+    pub previous: Hash,
+    /// The device's estimate of the time.
+    #[n(2)]
+    pub at: Timestamp,
+    /// Quality of that estimate, see [`Standing::quality`].
+    #[n(3)]
+    pub quality: u8,
+    /// What happened.
+    #[n(4)]
+    pub event: Event,
+}
+
+/// What can happen.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Event {
+    /// All that must not be forgotten, so that earlier segments may go.
+    #[n(0)]
+    Snapshot(#[n(0)] Snapshot),
+    /// Replay memory begins anew, and why.
+    #[n(1)]
+    Epoch(#[n(0)] Bytes<16>, #[n(1)] Text),
+    /// A statement was accepted.
+    #[n(2)]
+    Statement(#[n(0)] Applied),
+    /// A command was allowed; it has not begun.
+    #[n(3)]
+    Intent(#[n(0)] Intent),
+    /// It begins; from here on it may have taken effect.
+    #[n(4)]
+    Executing(#[n(0)] Hash, #[n(1)] Bytes<16>),
+    /// It ended.
+    #[n(5)]
+    Outcome(#[n(0)] Verdict),
+    /// A command of a known sender was refused.
+    #[n(6)]
+    Denied(#[n(0)] Asked, #[n(1)] Verdict),
+}
+
+/// A statement that was accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Applied {
+    /// The kind, by name.
+    #[n(0)]
+    pub kind: Id,
+    /// Whom it is for.
+    #[n(1)]
+    pub audience: Audience,
+    /// Its sequence number; for a share its version.
+    #[n(2)]
+    pub seq: u64,
+    /// SHA-256 of its envelope.
+    #[n(3)]
+    pub hash: Hash,
+    /// Its time, if it raises the floor.
+    #[n(4)]
+    pub signed_time: Option<Timestamp>,
+}
+
+/// Who asked for what.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Asked {
+    /// SHA-256 of the command.
+    #[n(0)]
+    pub command: Hash,
+    /// The holder's key.
+    #[n(1)]
+    pub holder: KeyBytes,
+    /// The holder's client.
+    #[n(2)]
+    pub instance: Bytes<4>,
+    /// Its counter.
+    #[n(3)]
+    pub counter: u64,
+    /// The operation.
+    #[n(4)]
+    pub operation: Operation,
+    /// Whether it came by the local link.
+    #[n(5)]
+    pub local: bool,
+}
+
+/// A command that was allowed.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Intent {
+    /// Who asked for what.
+    #[n(0)]
+    pub asked: Asked,
+    /// The account behind the key.
+    #[n(1)]
+    pub person: Id,
+    /// The share that allowed it; absent for the owner.
+    #[n(2)]
+    pub share: Option<Bytes<16>>,
+    /// How much the operation can do.
+    #[n(3)]
+    pub class: Class,
+}
+
+/// How a command ended, with all that its receipt says.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Verdict {
+    /// SHA-256 of the command.
+    #[n(0)]
+    pub command: Hash,
+    /// The holder's key.
+    #[n(1)]
+    pub holder: KeyBytes,
+    /// How far it came.
+    #[n(2)]
+    pub outcome: Outcome,
+    /// Why.
+    #[n(3)]
+    pub code: Option<Id>,
+    /// What exactly.
+    #[n(4)]
+    pub detail: Option<Text>,
+    /// What it returned.
+    #[n(5)]
+    pub result: Map<Text, Value>,
+    /// The device at that moment.
+    #[n(6)]
+    pub standing: Standing,
+}
+
+/// All that must not be forgotten.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Snapshot {
+    /// The epoch.
+    #[n(0)]
+    pub epoch: Bytes<16>,
+    /// Replay memory.
+    #[n(1)]
+    pub windows: Vec<ClientWindow>,
+    /// The newest registration.
+    #[n(2)]
+    pub registration: Option<Mark>,
+    /// The newest revocation lists.
+    #[n(3)]
+    pub revocations: Map<Audience, Mark>,
+    /// The time floor.
+    #[n(4)]
+    pub floor: Timestamp,
+    /// Commands that have not ended; those that have begun say in which boot.
+    #[n(5)]
+    pub open: Vec<Open>,
+}
+
+/// Replay memory of one client.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct ClientWindow {
+    /// The holder's key.
+    #[n(0)]
+    pub holder: KeyBytes,
+    /// The holder's client.
+    #[n(1)]
+    pub instance: Bytes<4>,
+    /// What was seen of it.
+    #[n(2)]
+    pub window: Window,
+}
+
+/// A command that was allowed and has not ended.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Open {
+    /// What was allowed.
+    #[n(0)]
+    pub intent: Intent,
+    /// The boot in which it began, if it did.
+    #[n(1)]
+    pub began: Option<Bytes<16>>,
+}
+
+impl Record {
+    /// The bytes that are stored and hashed.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        to_bytes(self)
+    }
+
+    /// Reads one record.
+    ///
+    /// # Errors
+    /// [`WireError::Malformed`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        decode_exact(bytes)
+    }
+
+    /// The log up to and including this record, of which `bytes` are the encoding.
+    #[must_use]
+    pub fn head(&self, bytes: &[u8]) -> LogHead {
+        LogHead {
+            size: self.seq + 1,
+            hash: hash(bytes),
+        }
+    }
+
+    /// The receipt that this record stands for, if it is one, always with the same content.
+    #[must_use]
+    pub fn receipt(&self, device: &Id, head: LogHead) -> Option<(KeyBytes, Receipt)> {
+        let (Event::Outcome(verdict) | Event::Denied(_, verdict)) = &self.event else {
+            return None;
+        };
+        let receipt = Receipt {
+            iss: device.clone(),
+            iat: self.at,
+            body: ReceiptBody {
+                format: 1,
+                command: verdict.command,
+                outcome: verdict.outcome,
+                code: verdict.code.clone(),
+                detail: verdict.detail.clone(),
+                result: verdict.result.clone(),
+                standing: verdict.standing.clone(),
+                log: head,
+            },
+        };
+        Some((verdict.holder, receipt))
+    }
+}
