@@ -53,14 +53,19 @@ pub struct Situation<'a> {
     pub interrupting: bool,
     /// Commands accepted and not yet ended.
     pub pending: usize,
-    /// Whether the log has room for operations that change something.
-    pub log_has_room: bool,
+    /// How full the log is, in percent.
+    pub log_used: u64,
     /// Whether the storage works.
     pub store_works: bool,
 }
 
 /// Most commands accepted and not yet ended.
 const MAX_PENDING: usize = 64;
+
+/// How full the log may be, in percent, for operations that read and for all others. What is
+/// left above is for outcomes and statements.
+const READS_UNTIL: u64 = 90;
+const OTHERS_UNTIL: u64 = 75;
 
 /// Who sent a command, once the signature has been verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -418,7 +423,11 @@ fn ready(class: Class, situation: &Situation<'_>) -> Result<(), Code> {
     if situation.pending >= MAX_PENDING || (class >= Class::Interrupt && situation.interrupting) {
         return Err(Code::Busy);
     }
-    if class > Class::Read && !situation.log_has_room {
+    let until = match class {
+        Class::Read => READS_UNTIL,
+        Class::Change | Class::Interrupt | Class::Danger => OTHERS_UNTIL,
+    };
+    if situation.log_used >= until {
         return Err(Code::LogFull);
     }
     if !situation.store_works {

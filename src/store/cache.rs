@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Doing, StoreError, files};
+use crate::files::{self, Doing, FileError};
 
 /// Longest statement that is read back.
 const MAX_STATEMENT: usize = crate::wire::MAX_BUNDLE;
@@ -27,7 +27,7 @@ impl Cache {
     ///
     /// # Errors
     /// If even a new one cannot be made.
-    pub fn open(path: &Path) -> Result<(Self, Vec<Vec<u8>>, Vec<String>), StoreError> {
+    pub fn open(path: &Path) -> Result<(Self, Vec<Vec<u8>>, Vec<String>), FileError> {
         let mut notes = Vec::new();
         // A release build ends when sled panics, so the attempt is written down first.
         let marker = path.with_extension("opening");
@@ -47,7 +47,7 @@ impl Cache {
         Ok((cache, statements, notes))
     }
 
-    fn read_all(path: &Path) -> Result<(Self, Vec<Vec<u8>>), StoreError> {
+    fn read_all(path: &Path) -> Result<(Self, Vec<Vec<u8>>), FileError> {
         remove_half_snapshots(path).doing("tidy", path)?;
         if !path.exists() {
             // Made under another name, so that a crash leaves no half cache behind.
@@ -80,11 +80,7 @@ impl Cache {
     ///
     /// # Errors
     /// If it could not be made durable.
-    pub fn write(
-        &mut self,
-        put: &[(String, Vec<u8>)],
-        remove: &[String],
-    ) -> Result<(), StoreError> {
+    pub fn write(&mut self, put: &[(String, Vec<u8>)], remove: &[String]) -> Result<(), FileError> {
         let write = || -> io::Result<()> {
             let mut batch = sled::Batch::default();
             for name in remove {
@@ -101,7 +97,7 @@ impl Cache {
     }
 }
 
-fn open_sled(path: &Path) -> Result<(sled::Db, File), StoreError> {
+fn open_sled(path: &Path) -> Result<(sled::Db, File), FileError> {
     let open = || -> io::Result<(sled::Db, File)> {
         let db = sled::Config::new()
             .path(path)
@@ -134,7 +130,7 @@ fn remove_half_snapshots(path: &Path) -> io::Result<()> {
 }
 
 /// Keeps one broken cache for whoever wants to look at it.
-fn set_aside(path: &Path, why: &str) -> Result<String, StoreError> {
+fn set_aside(path: &Path, why: &str) -> Result<String, FileError> {
     let aside = path.with_extension("broken");
     if aside.exists() {
         fs::remove_dir_all(&aside).doing("remove", &aside)?;

@@ -1,11 +1,9 @@
 //! Who this device is: its id, its key, whom it trusts, who owns it.
 
-use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
-use super::{Doing, StoreError, files};
+use crate::files::{self, Doing, FileError};
 use crate::wire::{Envelope, Id, Issuers, Role, SecretKey};
 
 /// Files of the identity directory, and the largest that is read.
@@ -38,11 +36,11 @@ impl Identity {
         device: &Id,
         key: &SecretKey,
         issuers: &[u8],
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), FileError> {
         let identity = directory.join("identity");
         parse_issuers(issuers).doing("take the issuers from", Path::new("the given file"))?;
         if identity.join(ID).exists() {
-            return Err(StoreError {
+            return Err(FileError {
                 doing: format!("provision {}", directory.display()),
                 source: io::Error::new(
                     io::ErrorKind::AlreadyExists,
@@ -50,11 +48,7 @@ impl Identity {
                 ),
             });
         }
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&identity)
-            .doing("create", &identity)?;
+        files::create_private_directory(&identity)?;
         files::replace(&identity.join(KEY), key.to_text().as_bytes(), 0o600)?;
         files::replace(&identity.join(ISSUERS), issuers, 0o600)?;
         // The id comes last: with it the identity is complete.
@@ -66,17 +60,16 @@ impl Identity {
     ///
     /// # Errors
     /// If it is missing or broken; the device cannot run without it.
-    pub fn load(directory: &Path) -> Result<Self, StoreError> {
+    pub fn load(directory: &Path) -> Result<Self, FileError> {
         let identity = directory.join("identity");
-        let invalid = |what| io::Error::new(io::ErrorKind::InvalidData, what);
         let id = files::read(&identity.join(ID), LIMIT)?;
         let device = std::str::from_utf8(&id)
             .map_err(|_| "not text")
             .and_then(|text| Id::new(text.trim()))
-            .map_err(invalid)
+            .map_err(files::invalid)
             .doing("use", &identity.join(ID))?;
         let key = SecretKey::from_text(&files::read(&identity.join(KEY), LIMIT)?)
-            .ok_or_else(|| invalid("it does not hold 64 hexadecimal digits"))
+            .ok_or_else(|| files::invalid("it does not hold 64 hexadecimal digits"))
             .doing("use", &identity.join(KEY))?;
         let issuers = parse_issuers(&files::read(&identity.join(ISSUERS), LIMIT)?)
             .doing("use", &identity.join(ISSUERS))?;
@@ -93,7 +86,7 @@ impl Identity {
         })
     }
 
-    pub(super) fn replace_registration(directory: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    pub(super) fn replace_registration(directory: &Path, bytes: &[u8]) -> Result<(), FileError> {
         files::replace(&directory.join("identity").join(REGISTRATION), bytes, 0o600)
     }
 }
@@ -101,18 +94,19 @@ impl Identity {
 /// Reads `issuers` version 1: a CBOR sequence of envelopes with the same payload, signed by
 /// a threshold of its own root keys.
 fn parse_issuers(bytes: &[u8]) -> io::Result<Issuers> {
-    let invalid = |e: crate::wire::WireError| io::Error::new(io::ErrorKind::InvalidData, e);
-    let bundle = crate::wire::Bundle::parse(bytes).map_err(invalid)?;
+    let bundle = crate::wire::Bundle::parse(bytes).map_err(files::invalid)?;
     let envelopes: Vec<Envelope<'_>> = bundle
         .statements
         .into_iter()
         .collect::<Result<_, _>>()
-        .map_err(invalid)?;
+        .map_err(files::invalid)?;
     let first = envelopes
         .first()
         .ok_or(crate::wire::WireError::WrongType)
-        .map_err(invalid)?;
-    let issuers: Issuers = first.claims().map_err(invalid)?;
-    issuers.verify(Role::Root, &envelopes).map_err(invalid)?;
+        .map_err(files::invalid)?;
+    let issuers: Issuers = first.claims().map_err(files::invalid)?;
+    issuers
+        .verify(Role::Root, &envelopes)
+        .map_err(files::invalid)?;
     Ok(issuers)
 }

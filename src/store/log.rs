@@ -3,11 +3,12 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::LogWrite;
 use super::record::{Event, MAX_RECORD, Record};
-use super::{Doing, LogWrite, StoreError, files};
+use crate::files::{self, Doing, FileError};
 use crate::wire::{Bytes, Hash, hash};
 
 const LENGTH: usize = 4;
@@ -70,13 +71,8 @@ impl Log {
     ///
     /// # Errors
     /// If the directory cannot be read or written.
-    pub fn open(directory: &Path) -> Result<(Self, Vec<Record>, Option<Damage>), StoreError> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .and_then(|()| files::sync_parent(directory))
-            .doing("create", directory)?;
+    pub fn open(directory: &Path) -> Result<(Self, Vec<Record>, Option<Damage>), FileError> {
+        files::create_private_directory(directory)?;
         let found = read_log(directory)?;
         if let Some(damage) = &found.damage {
             mend(directory, damage, &found)?;
@@ -99,7 +95,7 @@ impl Log {
     /// # Errors
     /// If it could not be made durable. After that every further write fails too, because
     /// what is on the disk is no longer certain.
-    pub fn write(&mut self, writes: &[LogWrite]) -> Result<(), StoreError> {
+    pub fn write(&mut self, writes: &[LogWrite]) -> Result<(), FileError> {
         if self.broken {
             let error = io::Error::other("an earlier write failed; restart doorward");
             return Err(error).doing("write to", &self.directory);
@@ -160,7 +156,7 @@ impl Log {
     }
 }
 
-fn open_segment(path: &Path) -> Result<File, StoreError> {
+fn open_segment(path: &Path) -> Result<File, FileError> {
     OpenOptions::new()
         .write(true)
         .open(path)
@@ -193,7 +189,7 @@ pub struct Found {
 ///
 /// # Errors
 /// If it cannot be read; damage is no error but part of what was found.
-pub fn read_log(directory: &Path) -> Result<Found, StoreError> {
+pub fn read_log(directory: &Path) -> Result<Found, FileError> {
     let mut found = Found {
         records: Vec::new(),
         damage: None,
@@ -291,7 +287,7 @@ fn segments(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-fn mend(directory: &Path, damage: &Damage, found: &Found) -> Result<(), StoreError> {
+fn mend(directory: &Path, damage: &Damage, found: &Found) -> Result<(), FileError> {
     let (Damage::Torn { segment, .. } | Damage::Broken { segment, .. }) = damage;
     let mend = || -> io::Result<()> {
         if matches!(damage, Damage::Broken { .. }) {

@@ -2,7 +2,6 @@
 //! may break at any time; the identity is three small files.
 
 mod cache;
-mod files;
 mod identity;
 mod log;
 pub mod record;
@@ -14,6 +13,7 @@ pub use log::{Damage, Log, read_log};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use crate::files::{self, FileError};
 use record::Record;
 
 /// What to write before anything is acted upon.
@@ -29,6 +29,25 @@ pub struct Batch {
     pub log: Vec<LogWrite>,
 }
 
+impl Batch {
+    /// Whether there is nothing to write.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.put.is_empty()
+            && self.remove.is_empty()
+            && self.registration.is_none()
+            && self.log.is_empty()
+    }
+
+    /// Adds what came after this batch, so that both become durable together.
+    pub fn extend(&mut self, later: Self) {
+        self.put.extend(later.put);
+        self.remove.extend(later.remove);
+        self.registration = later.registration.or_else(|| self.registration.take());
+        self.log.extend(later.log);
+    }
+}
+
 /// One write to the log.
 #[derive(Debug, PartialEq, Eq)]
 pub enum LogWrite {
@@ -36,41 +55,6 @@ pub enum LogWrite {
     Segment(u64),
     /// Append one encoded record.
     Append(Vec<u8>),
-}
-
-/// Why the storage could not be used, with the path.
-#[derive(Debug)]
-pub struct StoreError {
-    /// What was tried, for people.
-    pub doing: String,
-    /// What went wrong.
-    pub source: std::io::Error,
-}
-
-impl std::fmt::Display for StoreError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "cannot {}: {}", self.doing, self.source)
-    }
-}
-
-impl std::error::Error for StoreError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.source)
-    }
-}
-
-/// Puts the failed action into words.
-pub(crate) trait Doing<T> {
-    fn doing(self, what: &str, path: &Path) -> Result<T, StoreError>;
-}
-
-impl<T> Doing<T> for Result<T, std::io::Error> {
-    fn doing(self, what: &str, path: &Path) -> Result<T, StoreError> {
-        self.map_err(|source| StoreError {
-            doing: format!("{what} {}", path.display()),
-            source,
-        })
-    }
 }
 
 /// The open state directory. One process at a time.
@@ -102,7 +86,7 @@ impl Store {
     ///
     /// # Errors
     /// If it is not provisioned, in use by another process, or cannot be read or written.
-    pub fn open(directory: &Path) -> Result<Opened, StoreError> {
+    pub fn open(directory: &Path) -> Result<Opened, FileError> {
         let identity = Identity::load(directory)?;
         let lock = files::lock(&directory.join("lock"))?;
         let (log, records, damage) = Log::open(&directory.join("log"))?;
@@ -127,7 +111,7 @@ impl Store {
     ///
     /// # Errors
     /// If any part could not be made durable; then nothing of it may be acted upon.
-    pub fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+    pub fn commit(&mut self, batch: &Batch) -> Result<(), FileError> {
         if let Some(registration) = &batch.registration {
             Identity::replace_registration(&self.directory, registration)?;
         }

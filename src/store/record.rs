@@ -227,20 +227,27 @@ impl Record {
         let (Event::Outcome(verdict) | Event::Denied(_, verdict)) = &self.event else {
             return None;
         };
-        let receipt = Receipt {
+        Some((verdict.holder, verdict.receipt(device, self.at, head)))
+    }
+}
+
+impl Verdict {
+    /// The receipt that says this, made at a time and with the log at a head.
+    #[must_use]
+    pub fn receipt(&self, device: &Id, at: Timestamp, head: LogHead) -> Receipt {
+        Receipt {
             iss: device.clone(),
-            iat: self.at,
+            iat: at,
             body: ReceiptBody {
                 format: 1,
-                command: verdict.command,
-                outcome: verdict.outcome,
-                code: verdict.code.clone(),
-                detail: verdict.detail.clone(),
-                result: verdict.result.clone(),
-                standing: verdict.standing.clone(),
+                command: self.command,
+                outcome: self.outcome,
+                code: self.code.clone(),
+                detail: self.detail.clone(),
+                result: self.result.clone(),
+                standing: self.standing.clone(),
                 log: head,
             },
-        };
-        Some((verdict.holder, receipt))
+        }
     }
 }

@@ -1,0 +1,232 @@
+//! The log as the core sees it: every change of what must not be forgotten is an event, and
+//! what is remembered is what folding the events gives.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use crate::gate::{Caller, Mark, Memory, Now, Origin};
+use crate::store::record::{Asked, ClientWindow, Event, Intent, Open, Record, Snapshot};
+use crate::store::{Batch, LogWrite};
+use crate::wire::{Bytes, Hash, Id, KeyBytes, Kind, LogHead, Map, Receipt};
+
+/// A segment that has grown past this is followed by a new one.
+const SEGMENT: u64 = 1 << 20;
+
+/// How many receipts are kept at hand for commands that come twice.
+const RECEIPTS: usize = 256;
+
+/// The end of the log and everything that it says.
+pub(super) struct Journal {
+    device: Id,
+    pub(super) memory: Memory,
+    /// Commands that were allowed and have not ended.
+    pub(super) open: BTreeMap<Hash, Open>,
+    receipts: HashMap<Hash, (KeyBytes, Receipt)>,
+    receipt_order: VecDeque<Hash>,
+    head: LogHead,
+    segment_bytes: u64,
+    total_bytes: u64,
+    limit: u64,
+}
+
+impl Journal {
+    pub(super) fn new(device: Id, epoch: Bytes<16>, limit: u64) -> Self {
+        Self {
+            device,
+            memory: Memory::new(epoch),
+            open: BTreeMap::new(),
+            receipts: HashMap::new(),
+            receipt_order: VecDeque::new(),
+            head: LogHead {
+                size: 0,
+                hash: Bytes([0; 32]),
+            },
+            segment_bytes: 0,
+            total_bytes: 0,
+            limit,
+        }
+    }
+
+    /// Takes a record that was found in the log.
+    pub(super) fn replay(&mut self, record: &Record) {
+        let bytes = record.encode();
+        if matches!(record.event, Event::Snapshot(_)) {
+            self.segment_bytes = 0;
+        }
+        self.take(record, &bytes);
+    }
+
+    /// Writes an event down. Returns the size of the log that must be durable before anyone
+    /// may act on it.
+    pub(super) fn append(&mut self, event: Event, now: &Now, batch: &mut Batch) -> u64 {
+        if self.head.size == 0 {
+            batch.log.push(LogWrite::Segment(0));
+        } else if self.segment_bytes > SEGMENT {
+            batch.log.push(LogWrite::Segment(self.head.size));
+            self.segment_bytes = 0;
+            self.write(Event::Snapshot(self.snapshot()), now, batch);
+        }
+        self.write(event, now, batch);
+        self.head.size
+    }
+
+    fn write(&mut self, event: Event, now: &Now, batch: &mut Batch) {
+        let record = Record {
+            seq: self.head.size,
+            previous: self.head.hash,
+            at: now.estimate,
+            quality: now.quality,
+            event,
+        };
+        let bytes = record.encode();
+        self.take(&record, &bytes);
+        batch.log.push(LogWrite::Append(bytes));
+    }
+
+    fn take(&mut self, record: &Record, bytes: &[u8]) {
+        self.head = record.head(bytes);
+        self.segment_bytes += bytes.len() as u64;
+        self.total_bytes += bytes.len() as u64;
+        self.fold(&record.event);
+        if let Some((holder, receipt)) = record.receipt(&self.device, self.head) {
+            self.keep_receipt(holder, receipt);
+        }
+    }
+
+    fn fold(&mut self, event: &Event) {
+        match event {
+            Event::Snapshot(snapshot) => self.restore(snapshot),
+            Event::Epoch(epoch, _) => {
+                self.memory.epoch = *epoch;
+                self.memory.windows = Default::default();
+            }
+            Event::Statement(applied) => {
+                let mark = Mark {
+                    seq: applied.seq,
+                    hash: applied.hash,
+                };
+                let memory = &mut self.memory;
+                if applied.kind == *Kind::Registration.name() {
+                    memory.registration = Some(mark);
+                } else if applied.kind == *Kind::Revocations.name() {
+                    memory.revocations.insert(applied.audience.clone(), mark);
+                }
+                memory.floor = memory.floor.max(applied.signed_time.unwrap_or_default());
+            }
+            Event::Intent(intent) => {
+                self.remember(&intent.asked);
+                let open = Open {
+                    intent: intent.clone(),
+                    began: None,
+                };
+                self.open.insert(intent.asked.command, open);
+            }
+            Event::Executing(command, boot) => {
+                if let Some(open) = self.open.get_mut(command) {
+                    open.began = Some(*boot);
+                }
+            }
+            Event::Outcome(verdict) => {
+                self.open.remove(&verdict.command);
+            }
+            Event::Denied(asked, _) => self.remember(asked),
+        }
+    }
+
+    fn remember(&mut self, asked: &Asked) {
+        self.memory
+            .windows
+            .remember(asked.holder, asked.instance, asked.counter);
+    }
+
+    fn restore(&mut self, snapshot: &Snapshot) {
+        let mut memory = Memory::new(snapshot.epoch);
+        for client in &snapshot.windows {
+            memory
+                .windows
+                .restore(client.holder, client.instance, client.window);
+        }
+        memory.registration = snapshot.registration;
+        memory.revocations = snapshot
+            .revocations
+            .iter()
+            .map(|(audience, mark)| (audience.clone(), *mark))
+            .collect();
+        memory.floor = snapshot.floor;
+        self.memory = memory;
+        self.open = snapshot
+            .open
+            .iter()
+            .map(|open| (open.intent.asked.command, open.clone()))
+            .collect();
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let memory = &self.memory;
+        Snapshot {
+            epoch: memory.epoch,
+            windows: memory
+                .windows
+                .iter()
+                .map(|(&(holder, instance), &window)| ClientWindow {
+                    holder,
+                    instance,
+                    window,
+                })
+                .collect(),
+            registration: memory.registration,
+            revocations: Map::new(memory.revocations.clone()),
+            floor: memory.floor,
+            open: self.open.values().cloned().collect(),
+        }
+    }
+
+    fn keep_receipt(&mut self, holder: KeyBytes, receipt: Receipt) {
+        let command = receipt.body.command;
+        if self.receipts.insert(command, (holder, receipt)).is_none() {
+            self.receipt_order.push_back(command);
+        }
+        if self.receipt_order.len() > RECEIPTS
+            && let Some(oldest) = self.receipt_order.pop_front()
+        {
+            self.receipts.remove(&oldest);
+        }
+    }
+
+    /// The receipt of a command that has ended, if it is recent.
+    pub(super) fn receipt(&self, command: &Hash) -> Option<&(KeyBytes, Receipt)> {
+        self.receipts.get(command)
+    }
+
+    pub(super) fn head(&self) -> LogHead {
+        self.head
+    }
+
+    /// How full the log is, in percent.
+    pub(super) fn used(&self) -> u64 {
+        (self.total_bytes * 100)
+            .checked_div(self.limit)
+            .unwrap_or(100)
+    }
+}
+
+/// A caller as the log keeps it.
+pub(super) fn asked(caller: &Caller) -> Asked {
+    Asked {
+        command: caller.command,
+        holder: caller.key,
+        instance: caller.instance,
+        counter: caller.counter,
+        operation: caller.operation.clone(),
+        local: caller.origin == Origin::Local,
+    }
+}
+
+/// A permit's content as the log keeps it.
+pub(super) fn intent(permit: &crate::gate::Permit) -> Intent {
+    Intent {
+        asked: asked(permit.caller()),
+        person: permit.person().clone(),
+        share: permit.share(),
+        class: permit.class(),
+    }
+}

@@ -1,0 +1,153 @@
+//! Bringing the core back from what was found on disk.
+
+use super::core::{Core, Effects, statement_event};
+use super::journal::Journal;
+use crate::gate::{Code, Known, Offers, Reading, Timekeeper};
+use crate::store::record::{Event, Open, Record, Verdict};
+use crate::store::{Damage, Identity};
+use crate::wire::{Bytes, Envelope, Id, Kind, Map, Outcome, Text, Timestamp};
+
+/// What was found on disk.
+pub struct Found {
+    /// Who this device is.
+    pub identity: Identity,
+    /// The log, oldest record first.
+    pub records: Vec<Record>,
+    /// Statements from the cache, unchecked.
+    pub statements: Vec<Vec<u8>>,
+    /// What was damaged in the log.
+    pub damage: Option<Damage>,
+}
+
+/// What the device is told by its configuration and its maker.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What it offers.
+    pub offers: Offers,
+    /// Operations whose success shows in a new boot of the machine.
+    pub reboots: Vec<crate::wire::Operation>,
+    /// When this program was built: it cannot be earlier.
+    pub built: Timestamp,
+    /// How large the log may grow, in bytes.
+    pub log_limit: u64,
+}
+
+impl Core {
+    /// Begins again where the log ends. The effects must be durable before anything else
+    /// is handled. `epoch` is 16 random bytes, used only if replay memory was lost.
+    pub fn start(
+        found: Found,
+        settings: Settings,
+        epoch: Bytes<16>,
+        reading: &Reading,
+    ) -> (Self, Effects) {
+        let Identity {
+            device,
+            key,
+            issuers,
+            registration,
+        } = found.identity;
+        let mut journal = Journal::new(device.clone(), epoch, settings.log_limit);
+        for record in &found.records {
+            journal.replay(record);
+        }
+        let keeper = Timekeeper::new(journal.memory.floor, settings.built, reading);
+        let known = Known::new(device, key.public(), issuers);
+        let mut core = Self::assemble(key, known, journal, keeper, settings.offers);
+        let mut out = Effects::default();
+        let now = core.keeper.now(reading);
+        if let Some(why) = forgotten(&found.records, found.damage.as_ref())
+            && let Ok(why) = Text::new(why)
+        {
+            let event = Event::Epoch(epoch, why);
+            core.journal.append(event, &now, &mut out.batch);
+        }
+        core.reinstall(registration, &found.statements, reading, &mut out);
+        core.resolve(&settings.reboots, reading, &mut out);
+        (core, out)
+    }
+
+    /// Puts statements back, the registration first since sites depend on it. The log knows
+    /// most of them; one that is newer than the log was written just before a crash.
+    fn reinstall(
+        &mut self,
+        registration: Option<Vec<u8>>,
+        statements: &[Vec<u8>],
+        reading: &Reading,
+        out: &mut Effects,
+    ) {
+        let now = self.keeper.now(reading);
+        for bytes in registration.iter().chain(statements) {
+            let Ok(envelope) = Envelope::parse(bytes) else {
+                continue;
+            };
+            let memory = &self.journal.memory;
+            let Ok(Some(installed)) = self.known.install(&envelope, memory, now.estimate) else {
+                continue;
+            };
+            if let Some(iat) = installed.signed_time {
+                self.keeper.signed(iat, reading);
+            }
+            let mark = match installed.kind {
+                Kind::Registration => memory.registration,
+                Kind::Revocations => memory.revocations.get(&installed.audience).copied(),
+                _ => continue,
+            };
+            if mark.is_none_or(|mark| mark.seq < installed.seq)
+                && let Some(event) = statement_event(&installed)
+            {
+                self.journal.append(event, &now, &mut out.batch);
+            }
+        }
+    }
+
+    /// Ends every command that a stop interrupted. None of them is ever run again.
+    fn resolve(
+        &mut self,
+        reboots: &[crate::wire::Operation],
+        reading: &Reading,
+        out: &mut Effects,
+    ) {
+        let now = self.keeper.now(reading);
+        let open: Vec<Open> = self.journal.open.values().cloned().collect();
+        for Open { intent, began } in open {
+            let reboots = reboots.contains(&intent.asked.operation);
+            let (outcome, code, detail) = match began {
+                Some(boot) if reboots && boot != now.boot => {
+                    (Outcome::Done, None, "the machine has booted since")
+                }
+                Some(_) => (
+                    Outcome::Unknown,
+                    Some(Code::Unknown),
+                    "the device stopped while it ran",
+                ),
+                None => (
+                    Outcome::Failed,
+                    Some(Code::Failed),
+                    "the device stopped before it began; it has not run",
+                ),
+            };
+            let verdict = Verdict {
+                command: intent.asked.command,
+                holder: intent.asked.holder,
+                outcome,
+                code: code.and_then(|code| Id::new(code.name()).ok()),
+                detail: Text::new(detail).ok(),
+                result: Map::default(),
+                standing: self.standing(&now),
+            };
+            self.journal
+                .append(Event::Outcome(verdict), &now, &mut out.batch);
+            self.publish_receipt(intent.asked.command, out);
+        }
+    }
+}
+
+/// Why replay memory must be taken as lost, if it must.
+fn forgotten(records: &[Record], damage: Option<&Damage>) -> Option<&'static str> {
+    match damage {
+        Some(Damage::Broken { .. }) => Some("a break in the event log"),
+        _ if records.is_empty() => Some("a new event log"),
+        _ => None,
+    }
+}

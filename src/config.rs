@@ -1,0 +1,278 @@
+//! `doorward.toml`. Bad values are refused while it is read, so that the message has the
+//! line; what concerns several sections is checked afterwards.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::link::BrokerUrl;
+use crate::wire::{Class, Operation};
+
+/// The whole file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where the identity, the log and the cache are.
+    pub state: PathBuf,
+    /// The two links; at least one must be there.
+    pub links: Links,
+    /// What the device offers, by name.
+    #[serde(default)]
+    pub operations: BTreeMap<OperationName, Definition>,
+    /// The event log.
+    #[serde(default)]
+    pub log: LogConfig,
+}
+
+/// The links of the device.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Links {
+    /// To the cloud's broker.
+    pub cloud: Option<LinkSection>,
+    /// To a broker on the site's own network.
+    pub local: Option<LinkSection>,
+}
+
+/// One link.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinkSection {
+    /// `mqtt://HOST:PORT`.
+    pub url: BrokerUrl,
+}
+
+/// The event log.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogConfig {
+    /// How large it may grow, in MiB.
+    #[serde(default = "default_log")]
+    pub limit_mib: u64,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            limit_mib: default_log(),
+        }
+    }
+}
+
+fn default_log() -> u64 {
+    16
+}
+
+/// An operation as it is configured.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Definition {
+    /// How much it can do.
+    #[serde(deserialize_with = "class")]
+    pub class: Class,
+    /// Who does it.
+    pub handler: Handler,
+    /// `exec`: the program and its arguments. No shell is involved.
+    #[serde(default)]
+    pub argv: Vec<String>,
+    /// How long it may take, in seconds.
+    #[serde(default = "default_timeout")]
+    pub timeout_s: u64,
+    /// What shows that it took effect.
+    #[serde(default)]
+    pub confirm: Confirm,
+}
+
+fn default_timeout() -> u64 {
+    60
+}
+
+impl Definition {
+    /// How long it may take.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout_s)
+    }
+}
+
+/// Who does it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Handler {
+    /// doorward itself.
+    Builtin,
+    /// A program.
+    Exec,
+}
+
+/// What shows that an operation took effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Confirm {
+    /// Its handler says so.
+    #[default]
+    Exit,
+    /// The machine boots.
+    Boot,
+}
+
+/// An operation's name as a key of the file.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub struct OperationName(pub Operation);
+
+impl TryFrom<String> for OperationName {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Operation::new(&text).map(Self)
+    }
+}
+
+fn class<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Class, D::Error> {
+    let name = String::deserialize(d)?;
+    Class::ALL
+        .into_iter()
+        .find(|class| class.name() == name)
+        .ok_or_else(|| {
+            serde::de::Error::custom("a class is one of read, change, interrupt, danger")
+        })
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug)]
+pub struct ConfigError {
+    path: PathBuf,
+    why: String,
+}
+
+impl std::fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.why)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    /// Reads and checks a file. One that others may write to is refused.
+    ///
+    /// # Errors
+    /// With the line, or the section, and what is wrong there.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let error = |why: String| ConfigError {
+            path: path.to_owned(),
+            why,
+        };
+        let text = read_private(path).map_err(error)?;
+        let config: Self = toml::from_str(&text).map_err(|e| error(e.to_string()))?;
+        config.check().map_err(error)?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.links.cloud.is_none() && self.links.local.is_none() {
+            return Err("[links]: at least one of links.cloud and links.local is needed".into());
+        }
+        if !(1..=1024).contains(&self.log.limit_mib) {
+            return Err("[log]: limit_mib must be from 1 to 1024".into());
+        }
+        for (OperationName(name), definition) in &self.operations {
+            let wrong = |why: &str| Err(format!("[operations.\"{name}\"]: {why}"));
+            match definition.handler {
+                Handler::Exec if definition.argv.is_empty() => {
+                    return wrong("the exec handler needs argv");
+                }
+                Handler::Exec if !definition.argv[0].starts_with('/') => {
+                    return wrong("argv must begin with an absolute path");
+                }
+                Handler::Builtin if !crate::operation::is_builtin(name) => {
+                    return wrong("doorward has no built-in operation of this name");
+                }
+                Handler::Builtin if !definition.argv.is_empty() => {
+                    return wrong("argv is for the exec handler only");
+                }
+                Handler::Exec | Handler::Builtin => {}
+            }
+            if !(1..=86400).contains(&definition.timeout_s) {
+                return wrong("timeout_s must be from 1 to 86400");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads a file that decides over power: whoever may write to it would decide too.
+fn read_private(path: &Path) -> Result<String, String> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = std::fs::metadata(path).map_err(|e| e.to_string())?;
+    if metadata.mode() & 0o002 != 0 {
+        return Err("everybody may write to it; run chmod o-w".into());
+    }
+    if metadata.len() > 1 << 20 {
+        return Err("it is larger than 1 MiB".into());
+    }
+    std::fs::read_to_string(path).map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Config, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("doorward.toml");
+        std::fs::write(&path, text).unwrap();
+        Config::load(&path).map_err(|e| e.to_string())
+    }
+
+    const GOOD: &str = r#"
+state = "/var/lib/doorward"
+[links.local]
+url = "mqtt://127.0.0.1"
+[operations."status.read"]
+class = "read"
+handler = "builtin"
+"#;
+
+    #[test]
+    fn the_shipped_example_is_valid() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/doorward.toml");
+        Config::load(&path).unwrap();
+    }
+
+    #[test]
+    fn a_mistake_is_named_with_its_place() {
+        assert!(load(GOOD).is_ok());
+        for (change, to, says) in [
+            ("read\"\nh", "reed\"\nh", "a class is one of"),
+            ("builtin", "exec", "needs argv"),
+            ("status.read", "status.raed", "no built-in operation"),
+            ("mqtt://", "http://", "mqtt://HOST"),
+            ("[links.local]", "[links.lan]", "unknown field `lan`"),
+            ("status.read", "Status Read", "an operation is 1 to 64"),
+            ("handler", "handlre", "unknown field `handlre`"),
+            (
+                "[links.local]\nurl = \"mqtt://127.0.0.1\"",
+                "[links]",
+                "at least one",
+            ),
+        ] {
+            let error = load(&GOOD.replace(change, to)).unwrap_err();
+            assert!(error.contains(says), "{change} -> {to}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_everybody_may_write_to_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("doorward.toml");
+        std::fs::write(&path, GOOD).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o666)).unwrap();
+        let error = Config::load(&path).unwrap_err().to_string();
+        assert!(error.contains("chmod o-w"), "{error}");
+    }
+}

@@ -1,0 +1,114 @@
+//! Small files that are either the old one or the new one, never half of each.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+/// Why a file could not be used, with its path.
+#[derive(Debug)]
+pub struct FileError {
+    /// What was tried, for people.
+    pub doing: String,
+    /// What went wrong.
+    pub source: io::Error,
+}
+
+impl std::fmt::Display for FileError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "cannot {}: {}", self.doing, self.source)
+    }
+}
+
+impl std::error::Error for FileError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// Puts the failed action into words.
+pub(crate) trait Doing<T> {
+    fn doing(self, what: &str, path: &Path) -> Result<T, FileError>;
+}
+
+impl<T> Doing<T> for io::Result<T> {
+    fn doing(self, what: &str, path: &Path) -> Result<T, FileError> {
+        self.map_err(|source| FileError {
+            doing: format!("{what} {}", path.display()),
+            source,
+        })
+    }
+}
+
+/// An error for content that makes no sense.
+pub(crate) fn invalid(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}
+
+/// Creates a directory, and those above it, that only their owner can enter.
+pub(crate) fn create_private_directory(path: &Path) -> Result<(), FileError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .and_then(|()| sync_parent(path))
+        .doing("create", path)
+}
+
+/// Replaces a file: write beside it, fsync, rename, fsync the directory.
+pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
+    let temporary = path.with_extension("new");
+    let write = || -> io::Result<()> {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(mode)
+            .open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        sync_parent(path)
+    };
+    write().doing("replace", path)
+}
+
+/// Makes a file's name durable.
+pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// Reads a file of at most `limit` bytes.
+pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
+    let read = || -> io::Result<Vec<u8>> {
+        if fs::metadata(path)?.len() > limit {
+            return Err(invalid(format!("it is larger than {limit} bytes")));
+        }
+        fs::read(path)
+    };
+    read().doing("read", path)
+}
+
+/// Takes the lock that only one process can hold; it ends with the process.
+pub(crate) fn lock(path: &Path) -> Result<File, FileError> {
+    let lock = || -> io::Result<File> {
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => Err(io::Error::new(
+                io::ErrorKind::WouldBlock,
+                "another doorward is using this state directory; stop it first",
+            )),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    };
+    lock().doing("lock", path)
+}

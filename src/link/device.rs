@@ -1,0 +1,272 @@
+//! A link of the device: one broker, a persistent session, acknowledgement by hand.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rumqttc::{
+    AckMode, AsyncClient, Event, EventLoop, ManualAck, Packet, PublishOptions, QoS,
+    RetainForwardRule, SubscribeFilterInput, SubscribeReasonCode,
+};
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+use super::session::NothingInFlight;
+use super::{BrokerUrl, topics};
+use crate::wire::{Audience, Id};
+
+/// How long the broker keeps what we have not acknowledged: a week, in seconds.
+const SESSION_EXPIRY: u32 = 7 * 86400;
+const INFLIGHT: u16 = 16;
+/// Messages of ours that wait for the broker.
+const OUTBOX: usize = 1024;
+/// Shortest and longest pause between two attempts to connect.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// What a link tells the agent.
+#[derive(Debug)]
+pub enum LinkEvent {
+    /// Connected, and every subscription was granted.
+    Up,
+    /// A message.
+    Message {
+        /// Whether the broker had kept it.
+        retained: bool,
+        /// For [`Link::acknowledge`].
+        number: u64,
+        /// The payload.
+        payload: Vec<u8>,
+    },
+    /// The connection was lost or refused, with the reason.
+    Down(String),
+}
+
+/// What a link is made from.
+#[derive(Debug, Clone)]
+pub struct LinkConfig {
+    /// The broker.
+    pub broker: BrokerUrl,
+    /// The device.
+    pub device: Id,
+    /// The name of the link; two links of one device must differ.
+    pub name: &'static str,
+    /// The device's site, if it is known.
+    pub site: Option<Id>,
+}
+
+struct Shared {
+    config: LinkConfig,
+    site: Mutex<Option<Id>>,
+    acks: Mutex<HashMap<u64, ManualAck>>,
+}
+
+/// A running link.
+pub struct Link {
+    client: AsyncClient,
+    shared: Arc<Shared>,
+    outbox: mpsc::Sender<(String, Vec<u8>, bool)>,
+    tasks: tokio::task::JoinSet<()>,
+}
+
+/// Starts a link. Its events arrive on `events`; while that is full, nothing more is read
+/// from the broker.
+pub fn connect<E: Send + 'static>(
+    config: LinkConfig,
+    events: mpsc::Sender<E>,
+    wrap: impl Fn(LinkEvent) -> E + Send + Sync + 'static,
+) -> Link {
+    let mut options = config
+        .broker
+        .options(format!("doorward-{}-{}", config.device, config.name));
+    options
+        .set_clean_start(false)
+        .set_session_expiry_interval(Some(SESSION_EXPIRY))
+        .set_session_store(NothingInFlight {
+            expiry: SESSION_EXPIRY,
+            inflight: INFLIGHT,
+        })
+        .set_ack_mode(AckMode::Manual);
+    let (client, eventloop) = AsyncClient::builder(options).capacity(256).build();
+    let shared = Arc::new(Shared {
+        site: Mutex::new(config.site.clone()),
+        config,
+        acks: Mutex::new(HashMap::new()),
+    });
+    let (outbox, queue) = mpsc::channel(OUTBOX);
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(poll(
+        eventloop,
+        client.clone(),
+        Arc::clone(&shared),
+        events,
+        wrap,
+    ));
+    tasks.spawn(send(client.clone(), queue));
+    Link {
+        client,
+        shared,
+        outbox,
+        tasks,
+    }
+}
+
+impl Link {
+    /// Queues a message. When too many wait, it is dropped: a receipt is sent again when its
+    /// command comes again, and `state` at the next connection.
+    pub fn publish(&self, topic: String, payload: Vec<u8>, retain: bool) {
+        if self.outbox.try_send((topic, payload, retain)).is_err() {
+            tracing::warn!(
+                link = self.shared.config.name,
+                "outbox full, message dropped"
+            );
+        }
+    }
+
+    /// Acknowledges a message. One that belongs to an earlier connection comes again.
+    pub fn acknowledge(&self, number: u64) {
+        let ack = locked(&self.shared.acks).remove(&number);
+        if let Some(ack) = ack
+            && let Err(error) = self.client.try_manual_ack(ack)
+        {
+            tracing::warn!(link = self.shared.config.name, %error, "cannot acknowledge");
+        }
+    }
+
+    /// Listens to the statements of this site from now on.
+    pub fn set_site(&self, site: Option<Id>) {
+        let mut current = locked(&self.shared.site);
+        if *current != site {
+            *current = site;
+            drop(current);
+            self.shared.subscribe(&self.client);
+        }
+    }
+
+    /// Says goodbye to the broker and waits until it was said, but not long.
+    pub async fn close(mut self) {
+        let _ = self
+            .client
+            .disconnect_with_timeout(Duration::from_secs(1))
+            .await;
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        drop(self.outbox);
+        let _ = tokio::time::timeout(Duration::from_secs(2), ended).await;
+    }
+}
+
+impl Shared {
+    fn subscribe(&self, client: &AsyncClient) {
+        let device = &self.config.device;
+        let filter = |path: String, retained: RetainForwardRule| {
+            // The retain flag stays visible, so that a retained command can be refused.
+            SubscribeFilterInput::new(path, QoS::AtLeastOnce)
+                .preserve_retain(true)
+                .retain_forward_rule(retained)
+        };
+        let kept = || RetainForwardRule::OnEverySubscribe;
+        let mut filters = vec![
+            filter(topics::command(device), RetainForwardRule::Never),
+            filter(
+                topics::statements(&Audience::Device(device.clone())),
+                kept(),
+            ),
+        ];
+        if let Some(site) = locked(&self.site).clone() {
+            filters.push(filter(topics::statements(&Audience::Site(site)), kept()));
+        }
+        if let Err(error) = client.try_subscribe_many(filters) {
+            tracing::warn!(link = self.config.name, %error, "cannot subscribe");
+        }
+    }
+}
+
+async fn poll<E: Send + 'static>(
+    mut eventloop: EventLoop,
+    client: AsyncClient,
+    shared: Arc<Shared>,
+    events: mpsc::Sender<E>,
+    wrap: impl Fn(LinkEvent) -> E + Send + Sync + 'static,
+) {
+    let mut pause = FIRST_PAUSE;
+    let mut number = 0;
+    loop {
+        let event = match eventloop.poll().await {
+            Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                shared.subscribe(&client);
+                continue;
+            }
+            Ok(Event::Incoming(Packet::SubAck(ack))) => {
+                let granted = |code: &SubscribeReasonCode| {
+                    matches!(code, SubscribeReasonCode::Success(QoS::AtLeastOnce))
+                };
+                if ack.return_codes.iter().all(granted) {
+                    pause = FIRST_PAUSE;
+                    LinkEvent::Up
+                } else {
+                    LinkEvent::Down(format!(
+                        "the broker refused a subscription: {:?}",
+                        ack.return_codes
+                    ))
+                }
+            }
+            Ok(Event::Incoming(Packet::Publish(publish))) => {
+                number += 1;
+                if let Some(ack) = client.prepare_ack(&publish) {
+                    locked(&shared.acks).insert(number, ack);
+                }
+                LinkEvent::Message {
+                    retained: publish.retain,
+                    number,
+                    payload: publish.payload.to_vec(),
+                }
+            }
+            Ok(_) => continue,
+            Err(rumqttc::ConnectionError::RequestsDone) => return,
+            Err(error) => {
+                locked(&shared.acks).clear();
+                let _ = events.send(wrap(LinkEvent::Down(error.to_string()))).await;
+                sleep(jittered(pause)).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+                continue;
+            }
+        };
+        if events.send(wrap(event)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Sends one message at a time: the next goes when the broker has this one.
+async fn send(client: AsyncClient, mut queue: mpsc::Receiver<(String, Vec<u8>, bool)>) {
+    while let Some((topic, payload, retain)) = queue.recv().await {
+        let options = PublishOptions::new(QoS::AtLeastOnce).retain(retain);
+        loop {
+            let Ok(notice) = client
+                .publish_tracked(topic.clone(), payload.clone(), options.clone())
+                .await
+            else {
+                return;
+            };
+            match notice.wait_completion_async().await {
+                Ok(()) => break,
+                // Lost with its session: it is ours to send again.
+                Err(rumqttc::PublishNoticeError::SessionReset) => {}
+                Err(error) => {
+                    tracing::warn!(%topic, %error, "the broker did not take a message");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// Between half of the pause and all of it, so that a fleet does not come back as one.
+fn jittered(pause: Duration) -> Duration {
+    let random = getrandom::u32().unwrap_or(u32::MAX);
+    pause / 2 + pause.mul_f64(f64::from(random) / f64::from(u32::MAX) / 2.0)
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

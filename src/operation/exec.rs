@@ -1,0 +1,146 @@
+//! Runs a configured program: a fixed argv, no shell, an empty environment, bounded output.
+
+use std::process::Stdio;
+
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::time::timeout;
+
+use crate::agent::Ended;
+use crate::config::{Confirm, Definition};
+use crate::gate::Code;
+use crate::wire::{Map, Text, Value};
+
+/// How much of a program's output is kept, in bytes.
+const OUTPUT: u64 = 1024;
+
+/// Runs the program to its end, or until its time is over.
+pub(super) async fn run(definition: &Definition) -> Ended {
+    let finished = async {
+        let ended = exit(definition).await;
+        // A program that asked for a boot has only been heard. The proof is the boot, and if
+        // it comes, nobody is here any more to see this end.
+        if definition.confirm == Confirm::Boot && ended.code.is_none() {
+            std::future::pending::<()>().await;
+        }
+        ended
+    };
+    match timeout(definition.timeout(), finished).await {
+        Ok(ended) => ended,
+        Err(_) if definition.confirm == Confirm::Boot => {
+            Ended::failed(Code::Timeout, "the machine has not booted in the time set")
+        }
+        Err(_) => Ended::failed(
+            Code::Timeout,
+            "the program was stopped when its time was over",
+        ),
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is operation/, behind a permit"
+)]
+async fn exit(definition: &Definition) -> Ended {
+    let Some((program, args)) = definition.argv.split_first() else {
+        return Ended::failed(Code::Failed, "no program is configured");
+    };
+    let child = tokio::process::Command::new(program)
+        .args(args)
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn();
+    let mut child = match child {
+        Ok(child) => child,
+        Err(error) => return Ended::failed(Code::Failed, &format!("{program}: {error}")),
+    };
+    let (out, err) = (child.stdout.take(), child.stderr.take());
+    let (status, out, err) = tokio::join!(child.wait(), bounded(out), bounded(err));
+    match status {
+        Ok(status) if status.success() => Ended::done(Map::new(
+            Text::new("output")
+                .ok()
+                .filter(|_| !out.is_empty())
+                .map(|name| (name, Value::Text(out))),
+        )),
+        Ok(status) => Ended::failed(Code::Failed, &format!("{status}: {err}")),
+        Err(error) => Ended::failed(Code::Failed, &error.to_string()),
+    }
+}
+
+/// Reads to the end, so that the program never waits for us, and keeps the beginning.
+async fn bounded(stream: Option<impl AsyncRead + Unpin>) -> String {
+    let mut kept = Vec::new();
+    if let Some(mut stream) = stream {
+        let _ = (&mut stream).take(OUTPUT).read_to_end(&mut kept).await;
+        let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+    }
+    let mut text = String::from_utf8_lossy(&kept).trim_end().to_owned();
+    while text.len() > OUTPUT as usize {
+        text.pop();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Handler;
+    use crate::wire::{Class, Outcome};
+
+    fn definition(argv: &[&str], confirm: Confirm) -> Definition {
+        Definition {
+            class: Class::Interrupt,
+            handler: Handler::Exec,
+            argv: argv.iter().map(|&a| a.to_owned()).collect(),
+            timeout_s: 1,
+            confirm,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_program_gets_its_arguments_as_they_are_and_no_environment() {
+        let ended = run(&definition(
+            &["/usr/bin/printf", "%s", "$HOME; `id`"],
+            Confirm::Exit,
+        ))
+        .await;
+        assert_eq!(ended.outcome, Outcome::Done);
+        assert_eq!(
+            ended.result.get("output"),
+            Some(&Value::from("$HOME; `id`"))
+        );
+        let ended = run(&definition(&["/usr/bin/env"], Confirm::Exit)).await;
+        assert!(ended.result.is_empty(), "{:?}", ended.result);
+    }
+
+    #[tokio::test]
+    async fn failure_silence_and_absence_are_told_apart() {
+        let ended = run(&definition(&["/bin/false"], Confirm::Exit)).await;
+        assert_eq!(ended.code, Some(Code::Failed));
+        let ended = run(&definition(&["/bin/sleep", "60"], Confirm::Exit)).await;
+        assert_eq!(ended.code, Some(Code::Timeout));
+        let ended = run(&definition(&["/nonexistent"], Confirm::Exit)).await;
+        assert!(ended.detail.unwrap().as_str().contains("/nonexistent"));
+    }
+
+    #[tokio::test]
+    async fn a_reboot_that_does_not_happen_is_not_done() {
+        let ended = run(&definition(&["/bin/true"], Confirm::Boot)).await;
+        assert_eq!(ended.code, Some(Code::Timeout));
+        let ended = run(&definition(&["/bin/false"], Confirm::Boot)).await;
+        assert_eq!(ended.code, Some(Code::Failed));
+    }
+
+    #[tokio::test]
+    async fn a_talkative_program_is_cut_short_and_not_held_up() {
+        let ended = run(&definition(
+            &["/usr/bin/head", "-c", "1000000", "/dev/zero"],
+            Confirm::Exit,
+        ))
+        .await;
+        assert_eq!(ended.outcome, Outcome::Done);
+    }
+}
