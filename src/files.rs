@@ -76,6 +76,8 @@ pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileEr
 /// Makes a file's name durable.
 pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
     match path.parent() {
+        // A bare file name is in the working directory.
+        Some(parent) if parent.as_os_str().is_empty() => File::open(".")?.sync_all(),
         Some(parent) => File::open(parent)?.sync_all(),
         None => Ok(()),
     }
@@ -95,20 +97,34 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
 /// Takes the lock that only one process can hold; it ends with the process.
 pub(crate) fn lock(path: &Path) -> Result<File, FileError> {
     let lock = || -> io::Result<File> {
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)?;
+        let file = lock_file(path)?;
         match file.try_lock() {
             Ok(()) => Ok(file),
             Err(TryLockError::WouldBlock) => Err(io::Error::new(
                 io::ErrorKind::WouldBlock,
-                "another doorward is using this state directory; stop it first",
+                "another process holds it; stop that one first",
             )),
             Err(TryLockError::Error(error)) => Err(error),
         }
     };
     lock().doing("lock", path)
+}
+
+/// Takes the lock as soon as whoever holds it lets go.
+pub(crate) fn wait_for_lock(path: &Path) -> Result<File, FileError> {
+    let lock = || -> io::Result<File> {
+        let file = lock_file(path)?;
+        file.lock()?;
+        Ok(file)
+    };
+    lock().doing("lock", path)
+}
+
+fn lock_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
 }

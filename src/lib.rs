@@ -5,11 +5,14 @@
 
 #[cfg(feature = "device")]
 pub mod agent;
+pub mod cli;
 pub mod clock;
 #[cfg(feature = "device")]
 pub mod config;
 pub mod files;
 pub mod gate;
+#[cfg(feature = "issuer")]
+pub mod issuer;
 pub mod link;
 #[cfg(feature = "device")]
 pub mod operation;

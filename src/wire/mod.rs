@@ -18,7 +18,7 @@ mod value;
 
 pub use bundle::{Bundle, MAX_BUNDLE, MAX_ITEMS};
 pub use cbor::{Bytes, Map, decode_exact, to_bytes};
-pub use command::{Command, CommandBody, MAX_TTL};
+pub use command::{BootTime, Command, CommandBody, MAX_TTL};
 pub use envelope::{Envelope, Kind, Object, sign};
 pub use issuers::{Issuers, IssuersBody, Role, RoleKeys};
 pub use key::{Confirmation, KeyBytes, PublicKey, SecretKey};

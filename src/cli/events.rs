@@ -1,0 +1,133 @@
+//! `doorward events`: the log for people.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use super::{Failure, status};
+use crate::store::read_log;
+use crate::store::record::{Event, Record, Verdict};
+
+#[derive(Debug, Args)]
+pub(super) struct Events {
+    #[command(subcommand)]
+    what: What,
+    /// The state directory of the configuration.
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "/var/lib/doorward",
+        global = true
+    )]
+    state: PathBuf,
+    /// One JSON object a line.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Print every record, oldest first.
+    List,
+    /// Check that no record is missing or changed, and name the first that is.
+    Verify,
+}
+
+pub(super) fn run(events: &Events) -> Result<ExitCode, Failure> {
+    let found = read_log(&events.state.join("log"))?;
+    match events.what {
+        What::List => {
+            for record in &found.records {
+                print(record, events.json);
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        What::Verify => {
+            if let Some(damage) = &found.damage {
+                return Err(Failure::new(status::DATA, damage)
+                    .with_remedy("Keep a copy of the state directory as evidence."));
+            }
+            let head = found.records.last().map_or_else(
+                || "none".to_owned(),
+                |record| crate::wire::hash(&record.encode()).hex(),
+            );
+            if events.json {
+                println!(
+                    "{}",
+                    serde_json::json!({"ok": true, "records": found.records.len(), "head": head})
+                );
+            } else {
+                println!("{} records, unbroken; head {head}", found.records.len());
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn print(record: &Record, json: bool) {
+    let (kind, text) = describe(&record.event);
+    if json {
+        println!(
+            "{}",
+            serde_json::json!({
+                "seq": record.seq, "at": record.at.to_string(), "quality": record.quality,
+                "event": kind, "text": text,
+            })
+        );
+    } else {
+        println!("{:>6}  {}  {kind:<9}  {text}", record.seq, record.at);
+    }
+}
+
+fn describe(event: &Event) -> (&'static str, String) {
+    match event {
+        Event::Snapshot(snapshot) => (
+            "snapshot",
+            format!(
+                "epoch {}, {} clients",
+                snapshot.epoch,
+                snapshot.windows.len()
+            ),
+        ),
+        Event::Epoch(epoch, why) => ("epoch", format!("{epoch}: {why}")),
+        Event::Statement(applied) => (
+            "statement",
+            format!("{} {} for {}", applied.kind, applied.seq, applied.audience),
+        ),
+        Event::Intent(intent) => (
+            "intent",
+            format!(
+                "{} asks for {} by the {} link, command {}",
+                intent.person,
+                intent.asked.operation,
+                if intent.asked.local { "local" } else { "cloud" },
+                intent.asked.command
+            ),
+        ),
+        Event::Executing(command, boot) => {
+            ("executing", format!("command {command} in boot {boot}"))
+        }
+        Event::Outcome(verdict) => ("outcome", end(verdict)),
+        Event::Denied(asked, verdict) => (
+            "denied",
+            format!(
+                "{} asked of key {}: {}",
+                asked.operation,
+                asked.holder,
+                end(verdict)
+            ),
+        ),
+    }
+}
+
+fn end(verdict: &Verdict) -> String {
+    let mut text = format!("{}, command {}", verdict.outcome.name(), verdict.command);
+    if let Some(code) = &verdict.code {
+        text = format!("{code}: {text}");
+    }
+    if let Some(detail) = &verdict.detail {
+        text = format!("{text} ({detail})");
+    }
+    text
+}

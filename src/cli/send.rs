@@ -1,0 +1,261 @@
+//! `doorkey send`: one command, its receipt, and what that means.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{Failure, paint, status};
+use crate::clock::{self, Stopwatch};
+use crate::gate::{Code, Retry};
+use crate::issuer::{Holder, Wish};
+use crate::link::caller::Caller;
+use crate::link::{BrokerUrl, topics};
+use crate::wire::{
+    Envelope, Hash, Kind, MAX_BUNDLE, Outcome, PublicKey, Receipt, State, Timestamp, hash,
+};
+
+/// How long the retained `state` of the device may take, if the broker has it.
+const STATE: Duration = Duration::from_secs(5);
+/// Where a command ends for a device without a clock: so many seconds of uptime from now.
+const UNTIL: u64 = 120;
+
+/// What to send where.
+pub struct Request<'a> {
+    /// The broker.
+    pub broker: &'a BrokerUrl,
+    /// The device's own key: whose receipts are believed.
+    pub device_key: &'a PublicKey,
+    /// Who sends.
+    pub holder: &'a Holder,
+    /// What is asked.
+    pub wish: &'a Wish,
+    /// Statements to bring along.
+    pub carry: &'a [Vec<u8>],
+    /// How long to wait for the receipt.
+    pub wait: Duration,
+}
+
+/// What came of it.
+pub struct Sent {
+    /// The receipt, verified; nothing if the device did not answer.
+    pub receipt: Option<Receipt>,
+    /// The bundle that was sent last.
+    pub bundle: Vec<u8>,
+    /// From sending to the receipt.
+    pub took: Duration,
+}
+
+/// Sends a command and waits for the device's word. When the device says that epoch or time
+/// were wrong, it is signed once more with what the receipt says of them.
+///
+/// # Errors
+/// If the broker, the device's `state` or the key cannot be used.
+pub async fn send(request: &Request<'_>) -> Result<Sent, Failure> {
+    let mut caller = Caller::connect(request.broker).await?;
+    let device = &request.wish.device;
+    let receipts = topics::receipts(device, &request.holder.public());
+    let state_topic = topics::state(device);
+    caller
+        .subscribe(vec![receipts.clone(), state_topic.clone()])
+        .await?;
+    let state = state_of(&mut caller, &state_topic, request).await?;
+    let mut standing = state.body.standing;
+    let mut now = clock::system();
+    let mut until = None;
+    let mut again = true;
+    loop {
+        let command = request
+            .holder
+            .command(request.wish, &standing, now, until)?;
+        let name = hash(&command);
+        let bundle = [request.carry.concat(), command].concat();
+        if bundle.len() > MAX_BUNDLE {
+            return Err(Failure::new(
+                status::DATA,
+                "the statements to carry and the command are more than 64 KiB together",
+            ));
+        }
+        let watch = Stopwatch::start();
+        caller
+            .publish(topics::command(device), bundle.clone(), false)
+            .await?;
+        let receipt = receipt_of(&mut caller, &receipts, name, request, watch).await?;
+        let took = watch.elapsed();
+        match &receipt {
+            Some(receipt) if again && is_signed_anew(receipt) => {
+                again = false;
+                now = receipt.iat;
+                until = Some(receipt.body.standing.uptime + UNTIL);
+                standing = receipt.body.standing.clone();
+            }
+            _ => {
+                return Ok(Sent {
+                    receipt,
+                    bundle,
+                    took,
+                });
+            }
+        }
+    }
+}
+
+/// Whether the device only lacks a newer signature, not a reason. What was seen before may
+/// have run, so that is never sent again by itself.
+fn is_signed_anew(receipt: &Receipt) -> bool {
+    code_of(receipt).is_some_and(|code| code.retry() == Retry::Anew && !code.may_have_run())
+}
+
+async fn state_of(
+    caller: &mut Caller,
+    topic: &str,
+    request: &Request<'_>,
+) -> Result<State, Failure> {
+    let device = &request.wish.device;
+    let Some((_, payload)) = next_on(caller, topic, STATE).await? else {
+        return Err(Failure::new(
+            status::UNAVAILABLE,
+            format!("{device} has never said anything on {}", request.broker),
+        )
+        .with_remedy("Check the device's id and broker, and that its daemon has run once."));
+    };
+    verified::<State>(&payload, Kind::State, request.device_key)
+        .filter(|state| state.iss == *device)
+        .ok_or_else(|| {
+            Failure::new(
+                status::DATA,
+                format!("the state of {device} on the broker is not signed by its key"),
+            )
+            .with_remedy("Somebody else may be writing there, or the device's key is not this one.")
+        })
+}
+
+async fn receipt_of(
+    caller: &mut Caller,
+    topic: &str,
+    command: Hash,
+    request: &Request<'_>,
+    watch: Stopwatch,
+) -> Result<Option<Receipt>, Failure> {
+    while let Some(left) = request.wait.checked_sub(watch.elapsed()) {
+        let Some((_, payload)) = next_on(caller, topic, left).await? else {
+            break;
+        };
+        let receipt = verified::<Receipt>(&payload, Kind::Receipt, request.device_key);
+        // What others wrote here, or what answers another command, is passed over.
+        if let Some(receipt) = receipt
+            && receipt.body.command == command
+            && receipt.iss == request.wish.device
+        {
+            return Ok(Some(receipt));
+        }
+    }
+    Ok(None)
+}
+
+async fn next_on(
+    caller: &mut Caller,
+    topic: &str,
+    wait: Duration,
+) -> Result<Option<(String, Vec<u8>)>, Failure> {
+    let watch = Stopwatch::start();
+    while let Some(left) = wait.checked_sub(watch.elapsed()) {
+        match caller.next(left).await? {
+            Some(message) if message.0 == topic => return Ok(Some(message)),
+            Some(_) => {}
+            None => break,
+        }
+    }
+    Ok(None)
+}
+
+fn verified<T: crate::wire::Object>(bytes: &[u8], kind: Kind, key: &PublicKey) -> Option<T> {
+    let envelope = Envelope::parse(bytes).ok().filter(|e| e.kind == kind)?;
+    envelope.verify(key).ok()?;
+    envelope.claims().ok()
+}
+
+/// The code of a receipt, if this program knows it.
+#[must_use]
+pub fn code_of(receipt: &Receipt) -> Option<Code> {
+    Code::from_name(receipt.body.code.as_ref()?.as_str())
+}
+
+/// The exit status that stands for a receipt.
+#[must_use]
+pub fn exit_of(receipt: Option<&Receipt>) -> u8 {
+    match receipt.map(|receipt| receipt.body.outcome) {
+        Some(Outcome::Done | Outcome::Accepted | Outcome::Executing) => 0,
+        Some(Outcome::Denied) => status::DENIED,
+        Some(Outcome::Failed) => status::FAILED,
+        Some(Outcome::Unknown) => status::UNKNOWN,
+        None => status::UNAVAILABLE,
+    }
+}
+
+const SILENCE: &str = "No answer. A device answers only keys that it knows; this one may not \
+                       know yours, may be off, or may have no connection to this broker.";
+
+/// Prints what came of it.
+pub fn print(request: &Request<'_>, sent: &Sent, json: bool) {
+    if json {
+        return super::print_json(&to_json(request.wish, sent));
+    }
+    let what = format!("{} on {}", request.wish.operation, request.wish.device);
+    let Some(receipt) = &sent.receipt else {
+        println!("{:<9} {what}", paint::bad("silence"));
+        println!("          {SILENCE}");
+        return;
+    };
+    let body = &receipt.body;
+    let outcome = format!("{:<9}", body.outcome.name());
+    let outcome = match body.outcome {
+        Outcome::Done | Outcome::Accepted | Outcome::Executing => paint::good(&outcome),
+        Outcome::Denied | Outcome::Failed | Outcome::Unknown => paint::bad(&outcome),
+    };
+    println!("{outcome} {what}");
+    if let Some(name) = &body.code {
+        println!("code      {name}");
+    }
+    if let Some(code) = code_of(receipt) {
+        println!("          {}", code.sentence());
+        if !code.remedy().is_empty() {
+            println!("          {}", code.remedy());
+        }
+    }
+    if let Some(detail) = &body.detail {
+        println!("detail    {detail}");
+    }
+    for (name, value) in body.result.iter() {
+        println!("result    {name} = {value}");
+    }
+    println!(
+        "receipt   verified: signed by {} at {}, record {} of its log",
+        receipt.iss, receipt.iat, body.log.size
+    );
+}
+
+fn to_json(wish: &Wish, sent: &Sent) -> serde_json::Value {
+    let receipt = sent.receipt.as_ref();
+    let code = receipt.and_then(code_of);
+    let body = receipt.map(|receipt| &receipt.body);
+    let result: Option<serde_json::Map<_, _>> = body.map(|body| {
+        let rows = body.result.iter();
+        rows.map(|(name, value)| (name.to_string(), json!(value)))
+            .collect()
+    });
+    json!({
+        "device": wish.device.as_str(),
+        "operation": wish.operation.as_str(),
+        "outcome": body.map_or("silence", |body| body.outcome.name()),
+        "code": body.and_then(|body| body.code.as_ref()).map(ToString::to_string),
+        "sentence": code.map_or_else(|| body.is_none().then_some(SILENCE), |code| Some(code.sentence())),
+        "remedy": code.map(Code::remedy).filter(|remedy| !remedy.is_empty()),
+        "detail": body.and_then(|body| body.detail.as_ref()).map(ToString::to_string),
+        "result": result,
+        "at": receipt.map(|receipt| Timestamp::to_string(&receipt.iat)),
+        "command": body.map(|body| body.command.hex()),
+        "log_size": body.map(|body| body.log.size),
+        "log_head": body.map(|body| body.log.hash.hex()),
+        "took_ms": u64::try_from(sent.took.as_millis()).unwrap_or(u64::MAX),
+    })
+}
