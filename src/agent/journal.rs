@@ -218,6 +218,7 @@ pub(super) fn asked(caller: &Caller) -> Asked {
         counter: caller.counter,
         operation: caller.operation.clone(),
         local: caller.origin == Origin::Local,
+        person: caller.person.clone(),
     }
 }
 
@@ -225,7 +226,6 @@ pub(super) fn asked(caller: &Caller) -> Asked {
 pub(super) fn intent(permit: &crate::gate::Permit) -> Intent {
     Intent {
         asked: asked(permit.caller()),
-        person: permit.person().clone(),
         share: permit.share(),
         class: permit.class(),
     }

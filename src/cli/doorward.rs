@@ -50,7 +50,7 @@ enum Command {
     Events(events::Events),
     /// Show the whole of it on this machine in half a minute: a broker, a device, shares,
     /// commands allowed and refused, with and without the cloud.
-    #[cfg(any())]
+    #[cfg(feature = "demo")]
     Demo(super::demo::Demo),
 }
 
@@ -68,7 +68,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
             json,
         } => provision(&state, &device, &issuers, json),
         Command::Events(events) => events::run(&events),
-        #[cfg(any())]
+        #[cfg(feature = "demo")]
         Command::Demo(demo) => super::demo::run(&demo),
     }
 }

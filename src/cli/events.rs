@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::{Failure, status};
 use crate::store::read_log;
-use crate::store::record::{Event, Record, Verdict};
+use crate::store::record::{Asked, Event, Record, Verdict};
 
 #[derive(Debug, Args)]
 pub(super) struct Events {
@@ -97,28 +97,22 @@ fn describe(event: &Event) -> (&'static str, String) {
         ),
         Event::Intent(intent) => (
             "intent",
-            format!(
-                "{} asks for {} by the {} link, command {}",
-                intent.person,
-                intent.asked.operation,
-                if intent.asked.local { "local" } else { "cloud" },
-                intent.asked.command
-            ),
+            format!("{}, command {}", wish(&intent.asked), intent.asked.command),
         ),
         Event::Executing(command, boot) => {
             ("executing", format!("command {command} in boot {boot}"))
         }
         Event::Outcome(verdict) => ("outcome", end(verdict)),
-        Event::Denied(asked, verdict) => (
-            "denied",
-            format!(
-                "{} asked of key {}: {}",
-                asked.operation,
-                asked.holder,
-                end(verdict)
-            ),
-        ),
+        Event::Denied(asked, verdict) => ("denied", format!("{}: {}", wish(asked), end(verdict))),
     }
+}
+
+fn wish(asked: &Asked) -> String {
+    let link = if asked.local { "local" } else { "cloud" };
+    format!(
+        "{} asks for {} by the {link} link",
+        asked.person, asked.operation
+    )
 }
 
 fn end(verdict: &Verdict) -> String {

@@ -5,6 +5,8 @@
     reason = "this is what people read"
 )]
 
+#[cfg(feature = "demo")]
+mod demo;
 #[cfg(feature = "issuer")]
 pub mod doorkey;
 #[cfg(feature = "device")]

@@ -72,6 +72,8 @@ const OTHERS_UNTIL: u64 = 75;
 pub struct Caller {
     /// The holder's key.
     pub key: KeyBytes,
+    /// The account behind it.
+    pub person: Id,
     /// Which of the holder's clients.
     pub instance: Bytes<4>,
     /// Its counter.
@@ -88,7 +90,6 @@ pub struct Caller {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permit {
     caller: Caller,
-    person: Id,
     share: Option<Bytes<16>>,
     class: Class,
     args: Map<Text, Value>,
@@ -99,12 +100,6 @@ impl Permit {
     #[must_use]
     pub fn caller(&self) -> &Caller {
         &self.caller
-    }
-
-    /// The account behind the key.
-    #[must_use]
-    pub fn person(&self) -> &Id {
-        &self.person
     }
 
     /// The share that allowed it; `None` for the owner.
@@ -165,9 +160,8 @@ pub fn decide(
         Ok((class, granted))
     };
     match checked() {
-        Ok((class, Granted { person, share })) => Decision::Allowed(Box::new(Permit {
+        Ok((class, share)) => Decision::Allowed(Box::new(Permit {
             caller,
-            person,
             share,
             class,
             args: command.body.args,
@@ -193,9 +187,11 @@ fn identify(known: &Known, arrival: &Arrival<'_>) -> Result<(Command, Caller), C
         return Err(Code::NotProvisioned);
     }
     let key: &PublicKey = known.authority(&envelope.signer).ok_or(Code::NoGrant)?;
+    let person = known.person(&envelope.signer).ok_or(Code::NoGrant)?;
     envelope.verify(key)?;
     let caller = Caller {
         key: envelope.signer,
+        person: person.clone(),
         instance: command.body.instance,
         counter: command.body.counter,
         command: envelope.hash(),
@@ -257,26 +253,19 @@ fn strictest(class: Option<Class>) -> Class {
     class.unwrap_or(Class::Danger)
 }
 
-struct Granted {
-    person: Id,
-    share: Option<Bytes<16>>,
-}
-
-/// The owner may do everything; others what at least one of their live shares grants. When
-/// none does, the reason of the share that came furthest is the most useful one.
+/// The owner may do everything; others what at least one of their live shares grants, and
+/// then that share is returned. When none does, the reason of the share that came furthest
+/// is the most useful one.
 fn permission(
     known: &Known,
     memory: &Memory,
     command: &Command,
     caller: &Caller,
     situation: &Situation<'_>,
-) -> Result<Granted, Code> {
+) -> Result<Option<Bytes<16>>, Code> {
     let registration = known.registration().ok_or(Code::NotProvisioned)?;
     if known.is_owner(&caller.key) {
-        return Ok(Granted {
-            person: registration.sub.clone(),
-            share: None,
-        });
+        return Ok(None);
     }
     let class = strictest(class_of(&command.body.operation, situation));
     let mut reason = Code::NoGrant;
@@ -284,12 +273,7 @@ fn permission(
         let judged = live(known, memory, registration, share, class, situation)
             .and_then(|()| granted(registration, share, &command.body.operation, situation));
         match judged {
-            Ok(()) => {
-                return Ok(Granted {
-                    person: share.sub.clone(),
-                    share: Some(share.cti),
-                });
-            }
+            Ok(()) => return Ok(Some(share.cti)),
             Err(code) => reason = reason.max(code),
         }
     }

@@ -275,6 +275,15 @@ impl Known {
         self.owner.as_ref().is_some_and(|(_, o)| o.bytes() == *key)
     }
 
+    /// The account behind a key, if the key may command this device at all.
+    #[must_use]
+    pub fn person(&self, key: &KeyBytes) -> Option<&Id> {
+        if self.is_owner(key) {
+            return self.registration().map(|registration| &registration.sub);
+        }
+        self.shares_of(key).next().map(|share| &share.sub)
+    }
+
     /// The shares of a key that are for this device as it is registered now.
     pub fn shares_of(&self, key: &KeyBytes) -> impl Iterator<Item = &Share> {
         self.holders

@@ -101,6 +101,9 @@ pub struct Asked {
     /// Whether it came by the local link.
     #[n(5)]
     pub local: bool,
+    /// The account behind the key.
+    #[n(6)]
+    pub person: Id,
 }
 
 /// A command that was allowed.
@@ -110,14 +113,11 @@ pub struct Intent {
     /// Who asked for what.
     #[n(0)]
     pub asked: Asked,
-    /// The account behind the key.
-    #[n(1)]
-    pub person: Id,
     /// The share that allowed it; absent for the owner.
-    #[n(2)]
+    #[n(1)]
     pub share: Option<Bytes<16>>,
     /// How much the operation can do.
-    #[n(3)]
+    #[n(2)]
     pub class: Class,
 }
 
