@@ -4,158 +4,21 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::journal::{Journal, asked, intent};
+use super::step::{Action, Effects, Ended, Facts, Input, Topic};
 use crate::gate::{
     Arrival, Caller, Code, Decision, Known, Now, Offers, Origin, Permit, Reading, Reason,
     Situation, Timekeeper, decide,
 };
-use crate::store::Batch;
 use crate::store::record::{Applied, Event, Verdict};
 use crate::wire::{
-    Bundle, Class, Envelope, Hash, Id, KeyBytes, Kind, Map, Outcome, SecretKey, Standing, State,
-    StateBody, Text, Value, sign,
+    Bundle, Class, Envelope, Hash, Id, Kind, Map, Outcome, SecretKey, Standing, State, StateBody,
+    sign,
 };
-
-/// A link by its number, for acknowledgements.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LinkId(pub usize);
-
-/// One message of one link, to be acknowledged when it has been dealt with durably.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Delivery {
-    /// The link that brought it.
-    pub link: LinkId,
-    /// The link's own number for it.
-    pub number: u64,
-}
-
-/// What happens to the agent.
-#[derive(Debug)]
-pub enum Input {
-    /// A message came in.
-    Arrived {
-        /// Which way; stamped by the link.
-        origin: Origin,
-        /// Whether the broker had kept it.
-        retained: bool,
-        /// For the acknowledgement.
-        delivery: Delivery,
-        /// A bundle.
-        payload: Vec<u8>,
-    },
-    /// The log is durable up to this size.
-    Durable(u64),
-    /// A batch could not be made durable.
-    StoreFailed,
-    /// An operation has ended.
-    Finished(Hash, Ended),
-    /// A link has connected and subscribed.
-    LinkUp,
-}
-
-/// How an operation ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ended {
-    /// Done, failed or unknown.
-    pub outcome: Outcome,
-    /// Why, if not done.
-    pub code: Option<Code>,
-    /// What exactly.
-    pub detail: Option<Text>,
-    /// What it returned.
-    pub result: Map<Text, Value>,
-}
-
-impl Ended {
-    /// It ended well and returned this.
-    #[must_use]
-    pub fn done(result: Map<Text, Value>) -> Self {
-        Self {
-            outcome: Outcome::Done,
-            code: None,
-            detail: None,
-            result,
-        }
-    }
-
-    /// It ended badly.
-    #[must_use]
-    pub fn failed(code: Code, detail: &str) -> Self {
-        Self {
-            outcome: match code {
-                Code::Unknown => Outcome::Unknown,
-                _ => Outcome::Failed,
-            },
-            code: Some(code),
-            detail: short(detail),
-            result: Map::default(),
-        }
-    }
-}
-
-/// Text for people, cut and cleaned so that it always fits.
-fn short(text: &str) -> Option<Text> {
-    let mut clean: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    while clean.len() > 200 {
-        clean.pop();
-    }
-    Text::new(clean.trim()).ok()
-}
-
-/// Where a message goes, on every link.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Topic {
-    /// To the holder of a key.
-    Receipts(KeyBytes),
-    /// Retained, to whom it may concern.
-    State,
-}
-
-/// What the runtime must do once the batch that came with it is durable.
-#[derive(Debug)]
-pub enum Action {
-    /// Start an operation.
-    Run(Box<Permit>),
-    /// Publish.
-    Publish(Topic, Vec<u8>),
-    /// Acknowledge.
-    Ack(Delivery),
-    /// Listen for statements to this site.
-    Site(Option<Id>),
-}
-
-/// The outcome of one step.
-#[derive(Debug, Default)]
-pub struct Effects {
-    /// To be made durable; then the core is told with [`Input::Durable`].
-    pub batch: Batch,
-    /// To be done now.
-    pub actions: Vec<Action>,
-}
 
 /// What waits for the log.
 enum Waiting {
     Act(Action),
     Begin(Hash),
-}
-
-/// Numbers for `status.read` and for people.
-#[derive(Debug, Clone)]
-pub struct Facts {
-    /// The time.
-    pub now: Now,
-    /// Sequence numbers and boot.
-    pub standing: Standing,
-    /// Shares that the device holds.
-    pub shares: usize,
-    /// Records in the log.
-    pub log_size: u64,
-    /// How full the log is, in percent.
-    pub log_used: u64,
-    /// What was refused since the start, by code.
-    pub refused: BTreeMap<Code, u64>,
 }
 
 /// The agent's state, all of it in memory; the log and the cache can bring it back.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use crate::gate::{Caller, Mark, Memory, Now, Origin};
 use crate::store::record::{Asked, ClientWindow, Event, Intent, Open, Record, Snapshot};
 use crate::store::{Batch, LogWrite};
-use crate::wire::{Bytes, Hash, Id, KeyBytes, Kind, LogHead, Map, Receipt};
+use crate::wire::{Bytes, Hash, Id, KeyBytes, Kind, LogHead, Map, Receipt, Timestamp};
 
 /// A segment that has grown past this is followed by a new one.
 const SEGMENT: u64 = 1 << 20;
@@ -195,6 +195,15 @@ impl Journal {
     /// The receipt of a command that has ended, if it is recent.
     pub(super) fn receipt(&self, command: &Hash) -> Option<&(KeyBytes, Receipt)> {
         self.receipts.get(command)
+    }
+
+    /// The receipts made since a time, oldest first.
+    pub(super) fn receipts_since(&self, time: Timestamp) -> Vec<Hash> {
+        let recent = |command: &&Hash| {
+            self.receipt(command)
+                .is_some_and(|(_, receipt)| receipt.iat >= time)
+        };
+        self.receipt_order.iter().filter(recent).copied().collect()
     }
 
     pub(super) fn head(&self) -> LogHead {

@@ -7,7 +7,9 @@ mod core;
 mod journal;
 mod runtime;
 mod start;
+mod step;
 
-pub use self::core::{Action, Core, Delivery, Effects, Ended, Facts, Input, LinkId, Topic};
-pub use runtime::{Running, run};
+pub use self::core::Core;
+pub use runtime::{StartError, run};
 pub use start::{Found, Settings};
+pub use step::{Action, Delivery, Effects, Ended, Facts, Input, LinkId, Topic};

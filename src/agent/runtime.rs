@@ -4,8 +4,9 @@ use std::path::Path;
 
 use tokio::sync::mpsc;
 
-use super::core::{Action, Core, Delivery, Effects, Ended, Input, LinkId, Topic};
+use super::core::Core;
 use super::start::{Found, Settings};
+use super::step::{Action, Delivery, Effects, Ended, Input, LinkId, Topic};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::files::FileError;
@@ -48,7 +49,7 @@ enum Event {
 }
 
 /// The daemon's parts.
-pub struct Running {
+struct Running {
     core: Core,
     clock: Clock,
     table: Table,

@@ -1,11 +1,15 @@
 //! Bringing the core back from what was found on disk.
 
-use super::core::{Core, Effects, statement_event};
+use super::core::{Core, statement_event};
 use super::journal::Journal;
+use super::step::Effects;
 use crate::gate::{Code, Known, Offers, Reading, Timekeeper};
 use crate::store::record::{Event, Open, Record, Verdict};
 use crate::store::{Damage, Identity};
 use crate::wire::{Bytes, Envelope, Id, Kind, Map, Outcome, Text, Timestamp};
+
+/// Receipts of so many seconds before a start are sent again.
+const ON_ITS_WAY: u64 = 300;
 
 /// What was found on disk.
 pub struct Found {
@@ -64,6 +68,12 @@ impl Core {
         }
         core.reinstall(registration, &found.statements, reading, &mut out);
         core.resolve(&settings.reboots, reading, &mut out);
+        // A receipt may have been on its way when the device stopped. The same one again
+        // does no harm, and its sender may still be waiting.
+        let recent = Timestamp(now.estimate.0.saturating_sub(ON_ITS_WAY));
+        for command in core.journal.receipts_since(recent) {
+            core.publish_receipt(command, &mut out);
+        }
         (core, out)
     }
 
@@ -138,7 +148,6 @@ impl Core {
             };
             self.journal
                 .append(Event::Outcome(verdict), &now, &mut out.batch);
-            self.publish_receipt(intent.asked.command, out);
         }
     }
 }

@@ -1,35 +1,16 @@
 //! The decision. Cheap checks before costly ones, the first failure wins, and nothing that
 //! is allowed can be started without the [`Permit`] that only this file makes.
 
+use super::decision::{Caller, Decision, Origin, Permit, Reason};
 use super::replay::Seen;
 use super::{Code, Known, Memory, Now, Offers};
 use crate::wire::{
-    Audience, Bytes, Class, Command, Envelope, Hash, Id, KeyBytes, MAX_TTL, Map, Operation,
-    PublicKey, Registration, Share, Text, Value, is_owner_only,
+    Audience, Bytes, Class, Command, Envelope, KeyBytes, MAX_TTL, Operation, PublicKey,
+    Registration, Share, is_owner_only,
 };
 
 /// How far in the future a command may have been signed, in seconds.
 const EARLY: u64 = 120;
-
-/// Which way a message came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Origin {
-    /// Through the cloud's broker.
-    Cloud,
-    /// From the site's own network.
-    Local,
-}
-
-impl Origin {
-    /// The word in the log and in messages.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Cloud => "cloud",
-            Self::Local => "local",
-        }
-    }
-}
 
 /// A command as it arrived.
 #[derive(Debug, Clone, Copy)]
@@ -67,79 +48,6 @@ const MAX_PENDING: usize = 64;
 const READS_UNTIL: u64 = 90;
 const OTHERS_UNTIL: u64 = 75;
 
-/// Who sent a command, once the signature has been verified.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Caller {
-    /// The holder's key.
-    pub key: KeyBytes,
-    /// The account behind it.
-    pub person: Id,
-    /// Which of the holder's clients.
-    pub instance: Bytes<4>,
-    /// Its counter.
-    pub counter: u64,
-    /// SHA-256 of the command.
-    pub command: Hash,
-    /// What was asked.
-    pub operation: Operation,
-    /// Which way it came.
-    pub origin: Origin,
-}
-
-/// What must be handed over to start an operation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Permit {
-    caller: Caller,
-    share: Option<Bytes<16>>,
-    class: Class,
-    args: Map<Text, Value>,
-}
-
-impl Permit {
-    /// Who asked for what.
-    #[must_use]
-    pub fn caller(&self) -> &Caller {
-        &self.caller
-    }
-
-    /// The share that allowed it; `None` for the owner.
-    #[must_use]
-    pub fn share(&self) -> Option<Bytes<16>> {
-        self.share
-    }
-
-    /// How much the operation can do.
-    #[must_use]
-    pub fn class(&self) -> Class {
-        self.class
-    }
-
-    /// The arguments.
-    #[must_use]
-    pub fn args(&self) -> &Map<Text, Value> {
-        &self.args
-    }
-}
-
-/// Why not.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reason {
-    /// The code.
-    pub code: Code,
-    /// The sender, if the signature held; otherwise nobody is answered.
-    pub caller: Option<Box<Caller>>,
-}
-
-/// Yes, with the permit to begin; or no, with the reason.
-#[must_use = "a decision that nobody looks at protects nothing"]
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Decision {
-    /// It may run, once.
-    Allowed(Box<Permit>),
-    /// It may not.
-    Denied(Reason),
-}
-
 /// Decides one command. The order of the steps is the order of `docs/protocol.md`.
 pub fn decide(
     known: &Known,
@@ -160,12 +68,12 @@ pub fn decide(
         Ok((class, granted))
     };
     match checked() {
-        Ok((class, share)) => Decision::Allowed(Box::new(Permit {
+        Ok((class, share)) => Decision::Allowed(Box::new(Permit::new(
             caller,
             share,
             class,
-            args: command.body.args,
-        })),
+            command.body.args,
+        ))),
         Err(code) => Decision::Denied(Reason {
             code,
             caller: Some(Box::new(caller)),

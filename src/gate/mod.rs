@@ -2,13 +2,15 @@
 
 mod code;
 mod decide;
+mod decision;
 mod known;
 mod memory;
 mod replay;
 mod time;
 
 pub use code::{Code, Retry};
-pub use decide::{Arrival, Caller, Decision, Origin, Permit, Reason, Situation, decide};
+pub use decide::{Arrival, Situation, decide};
+pub use decision::{Caller, Decision, Origin, Permit, Reason};
 pub use known::{Installed, Known, MAX_SHARES};
 pub use memory::{Mark, Memory};
 pub use replay::{MAX_WINDOWS, Seen, Window, Windows};

@@ -3,9 +3,11 @@
 
 mod holder;
 mod platform;
+mod terms;
 
 pub use holder::{Holder, Wish};
-pub use platform::{Device, IssuerError, NewRegistration, NewShare, Platform};
+pub use platform::Platform;
+pub use terms::{Device, IssuerError, NewRegistration, NewShare};
 
 use crate::wire::{Class, Id, Map, PlanTable, Text};
 

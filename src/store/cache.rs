@@ -14,6 +14,16 @@ use crate::files::{self, Doing, FileError};
 /// Longest statement that is read back.
 const MAX_STATEMENT: usize = crate::wire::MAX_BUNDLE;
 
+/// A cache as it was found.
+pub struct Found {
+    /// For writing.
+    pub cache: Cache,
+    /// What it held, unchecked.
+    pub statements: Vec<Vec<u8>>,
+    /// What people should know of it, as sentences.
+    pub notes: Vec<String>,
+}
+
 /// The open cache.
 pub struct Cache {
     db: sled::Db,
@@ -27,7 +37,7 @@ impl Cache {
     ///
     /// # Errors
     /// If even a new one cannot be made.
-    pub fn open(path: &Path) -> Result<(Self, Vec<Vec<u8>>, Vec<String>), FileError> {
+    pub fn open(path: &Path) -> Result<Found, FileError> {
         let mut notes = Vec::new();
         // A release build ends when sled panics, so the attempt is written down first.
         let marker = path.with_extension("opening");
@@ -44,7 +54,11 @@ impl Cache {
             }
         };
         fs::remove_file(&marker).doing("remove", &marker)?;
-        Ok((cache, statements, notes))
+        Ok(Found {
+            cache,
+            statements,
+            notes,
+        })
     }
 
     fn read_all(path: &Path) -> Result<(Self, Vec<Vec<u8>>), FileError> {
@@ -150,6 +164,11 @@ fn set_aside(path: &Path, why: &str) -> Result<String, FileError> {
 mod tests {
     use super::*;
 
+    fn open(path: &Path) -> (Cache, Vec<Vec<u8>>, Vec<String>) {
+        let found = Cache::open(path).unwrap();
+        (found.cache, found.statements, found.notes)
+    }
+
     fn entries(statements: &[Vec<u8>]) -> Vec<&str> {
         let mut texts: Vec<_> = statements
             .iter()
@@ -163,7 +182,7 @@ mod tests {
     fn statements_come_back_after_a_restart() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("cache");
-        let (mut cache, found, _) = Cache::open(&path).unwrap();
+        let (mut cache, found, _) = open(&path);
         assert!(found.is_empty());
         let put = |name: &str, text: &str| (name.to_owned(), text.as_bytes().to_vec());
         cache
@@ -171,7 +190,7 @@ mod tests {
             .unwrap();
         cache.write(&[put("a", "three")], &["b".into()]).unwrap();
         drop(cache);
-        let (_, found, notes) = Cache::open(&path).unwrap();
+        let (_, found, notes) = open(&path);
         assert_eq!(entries(&found), ["three"]);
         assert!(notes.is_empty());
     }
@@ -180,11 +199,11 @@ mod tests {
     fn a_half_written_snapshot_does_not_keep_it_from_opening() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("cache");
-        let (mut cache, ..) = Cache::open(&path).unwrap();
+        let (mut cache, ..) = open(&path);
         cache.write(&[("a".into(), b"one".to_vec())], &[]).unwrap();
         drop(cache);
         fs::write(path.join("snap.00000.generating"), b"half").unwrap();
-        let (_, found, notes) = Cache::open(&path).unwrap();
+        let (_, found, notes) = open(&path);
         assert_eq!((entries(&found), notes.len()), (vec!["one"], 0));
     }
 
@@ -195,7 +214,7 @@ mod tests {
         drop(Cache::open(&path).unwrap());
         fs::remove_file(path.join("db")).unwrap();
         fs::create_dir(path.join("db")).unwrap();
-        let (_, found, notes) = Cache::open(&path).unwrap();
+        let (_, found, notes) = open(&path);
         assert_eq!((found.len(), notes.len()), (0, 1));
         assert!(directory.path().join("cache.broken").exists());
     }
@@ -204,16 +223,16 @@ mod tests {
     fn a_cache_that_ended_two_starts_is_set_aside_at_the_third() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("cache");
-        let (mut cache, ..) = Cache::open(&path).unwrap();
+        let (mut cache, ..) = open(&path);
         cache.write(&[("a".into(), b"one".to_vec())], &[]).unwrap();
         drop(cache);
         let marker = directory.path().join("cache.opening");
         fs::write(&marker, b".").unwrap();
-        let (cache, found, notes) = Cache::open(&path).unwrap();
+        let (cache, found, notes) = open(&path);
         assert_eq!((found.len(), notes.len()), (1, 0));
         drop(cache);
         fs::write(&marker, b"..").unwrap();
-        let (_, found, notes) = Cache::open(&path).unwrap();
+        let (_, found, notes) = open(&path);
         assert_eq!((found.len(), notes.len()), (0, 1));
         assert!(!marker.exists());
     }

@@ -90,19 +90,19 @@ impl Store {
         let identity = Identity::load(directory)?;
         let lock = files::lock(&directory.join("lock"))?;
         let (log, records, damage) = Log::open(&directory.join("log"))?;
-        let (cache, statements, notes) = Cache::open(&directory.join("cache"))?;
+        let found = Cache::open(&directory.join("cache"))?;
         Ok(Opened {
             store: Self {
                 directory: directory.to_owned(),
                 log,
-                cache,
+                cache: found.cache,
                 _lock: lock,
             },
             identity,
             records,
-            statements,
+            statements: found.statements,
             damage,
-            notes,
+            notes: found.notes,
         })
     }
 

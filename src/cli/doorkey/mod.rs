@@ -1,11 +1,17 @@
 //! What owners, installers and clouds carry.
 
+mod args;
+mod values;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use serde_json::json;
+
+use args::{Cancel, NewShareArgs, Register, Send};
+use values::{Argument, ShareId};
 
 use super::send::{self, Request};
 use super::{Failure, block_on, inspect, print_json, status};
@@ -15,10 +21,7 @@ use crate::gate::Code;
 use crate::issuer::{Holder, NewRegistration, NewShare, Platform, Wish};
 use crate::link::caller::Caller;
 use crate::link::{BrokerUrl, topics};
-use crate::wire::{
-    Audience, Bundle, Bytes, Id, KeyBytes, Kind, Map, Operation, Plan, PublicKey, Registration,
-    Text, Timestamp, Value,
-};
+use crate::wire::{Audience, Bundle, Id, KeyBytes, Kind, Map, Plan, PublicKey, Registration};
 
 /// Make shares, cancel them, and command devices with them.
 #[derive(Debug, Parser)]
@@ -92,214 +95,6 @@ enum Issuer {
         /// The name of the platform.
         name: Id,
     },
-}
-
-#[derive(Debug, clap::Args)]
-struct Register {
-    /// The device's id.
-    device: Id,
-    /// The device's key, as `doorward provision` printed it.
-    #[arg(long, value_name = "HEX")]
-    device_key: PublicHex,
-    /// The owner's account.
-    #[arg(long, value_name = "ACCOUNT")]
-    owner: Id,
-    /// The owner's public key: a *.pub file or its 64 hexadecimal digits.
-    #[arg(long, value_name = "KEY")]
-    owner_key: PublicHex,
-    /// The model, for people.
-    #[arg(long, default_value = "unknown")]
-    model: Text,
-    /// The region of the platform.
-    #[arg(long, default_value = "eu")]
-    region: Id,
-    /// The site that the device belongs to.
-    #[arg(long)]
-    site: Option<Id>,
-    /// basic, standard or advanced.
-    #[arg(long, default_value = "advanced")]
-    plan: Id,
-    /// When the plan ends, like 30d or 2027-01-31T00:00:00Z.
-    #[arg(long, value_name = "TIME")]
-    plan_end: Option<When>,
-    /// A device for demonstration: it cannot be shared.
-    #[arg(long)]
-    demo: bool,
-    /// The broker to publish it on.
-    #[arg(long, value_name = "URL")]
-    broker: Option<BrokerUrl>,
-}
-
-#[derive(Debug, clap::Args)]
-struct NewShareArgs {
-    /// A device's id, or site:NAME for every device of a site.
-    audience: Audience,
-    /// The recipient's account.
-    #[arg(long, value_name = "ACCOUNT")]
-    to: Id,
-    /// The recipient's public key: a *.pub file or its 64 hexadecimal digits.
-    #[arg(long, value_name = "KEY")]
-    key: PublicHex,
-    /// Operations, with commas between them.
-    #[arg(
-        long,
-        value_name = "OPERATIONS",
-        value_delimiter = ',',
-        required = true
-    )]
-    allow: Vec<Operation>,
-    /// For how long, like 4h or 30d, or until when, like 2027-01-31T00:00:00Z.
-    #[arg(long = "for", value_name = "TIME", default_value = "30d")]
-    end: When,
-    /// What it is for.
-    #[arg(long, value_name = "TEXT")]
-    description: Option<Text>,
-    /// Write a pass for the recipient: what `doorkey send --pass` takes.
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
-    /// The broker to publish it on.
-    #[arg(long, value_name = "URL")]
-    broker: Option<BrokerUrl>,
-}
-
-#[derive(Debug, clap::Args)]
-struct Cancel {
-    /// A device's id, or site:NAME.
-    audience: Audience,
-    /// The ids of the shares; none of them: sign the list anew, as a proof of freshness.
-    shares: Vec<ShareId>,
-    /// End every share of this account.
-    #[arg(long, value_name = "ACCOUNT")]
-    of: Option<Id>,
-    /// Write the list, to be carried to the device by `doorkey send --carry`.
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
-    /// The broker to publish it on.
-    #[arg(long, value_name = "URL")]
-    broker: Option<BrokerUrl>,
-}
-
-#[derive(Debug, clap::Args)]
-struct Send {
-    /// The device's id.
-    device: Id,
-    /// The operation, like device.reboot.
-    operation: Operation,
-    /// Arguments, as NAME=VALUE; numbers, true and false are taken as such.
-    args: Vec<Argument>,
-    /// The broker, on the cloud's side or on the site's.
-    #[arg(long, value_name = "URL")]
-    broker: BrokerUrl,
-    /// Your key.
-    #[arg(long, value_name = "FILE")]
-    key: PathBuf,
-    /// The pass that came with your share: it also holds the device's key.
-    #[arg(long, value_name = "FILE")]
-    pass: Option<PathBuf>,
-    /// The device's key, if you have neither a pass nor the issuer's directory.
-    #[arg(long, value_name = "HEX")]
-    device_key: Option<PublicHex>,
-    /// Statements to bring to the device along with the command.
-    #[arg(long, value_name = "FILE")]
-    carry: Vec<PathBuf>,
-    /// How long to wait for the receipt, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
-    wait: u64,
-    /// How long the command is valid, in seconds, at most 300.
-    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
-    ttl: u64,
-}
-
-/// A public key: hexadecimal digits, or a file that holds them.
-#[derive(Debug, Clone, Copy)]
-struct PublicHex(KeyBytes);
-
-impl std::str::FromStr for PublicHex {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let hex = match KeyBytes::from_hex(text) {
-            Some(key) => return Ok(Self(key)),
-            None if text.ends_with(".key") => {
-                return Err("that is a secret key; give the *.pub file beside it".to_owned());
-            }
-            None => std::fs::read_to_string(text).map_err(|error| {
-                format!("neither 64 hexadecimal digits nor a file that can be read: {error}")
-            })?,
-        };
-        KeyBytes::from_hex(hex.trim())
-            .map(Self)
-            .ok_or_else(|| "the file does not hold 64 hexadecimal digits".to_owned())
-    }
-}
-
-/// A share's id.
-#[derive(Debug, Clone, Copy)]
-struct ShareId(Bytes<16>);
-
-impl std::str::FromStr for ShareId {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Bytes::from_hex(text)
-            .map(Self)
-            .ok_or("a share's id is 32 hexadecimal digits")
-    }
-}
-
-/// A time, or a length of time from now.
-#[derive(Debug, Clone, Copy)]
-enum When {
-    At(Timestamp),
-    In(u64),
-}
-
-impl std::str::FromStr for When {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if let Ok(time) = text.parse::<jiff::Timestamp>() {
-            return u64::try_from(time.as_second())
-                .map(|seconds| Self::At(Timestamp(seconds)))
-                .map_err(|_| "a time before 1970".to_owned());
-        }
-        text.parse::<jiff::Span>()
-            .and_then(|span| span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()))
-            .ok()
-            .and_then(|span| u64::try_from(span.as_secs()).ok())
-            .filter(|&seconds| seconds > 0)
-            .map(Self::In)
-            .ok_or_else(|| {
-                "write a length like 4h or 30d, or a time like 2027-01-31T00:00:00Z".to_owned()
-            })
-    }
-}
-
-impl When {
-    fn from(self, now: Timestamp) -> Timestamp {
-        match self {
-            Self::At(time) => time,
-            Self::In(seconds) => now.plus(seconds),
-        }
-    }
-}
-
-/// One argument of a command.
-#[derive(Debug, Clone)]
-struct Argument(Text, Value);
-
-impl std::str::FromStr for Argument {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (name, value) = text.split_once('=').ok_or("an argument is NAME=VALUE")?;
-        let value = match (value.parse(), value.parse()) {
-            (Ok(number), _) => Value::Int(number),
-            (_, Ok(flag)) => Value::Bool(flag),
-            _ => Value::Text(value.to_owned()),
-        };
-        Ok(Self(Text::new(name)?, value))
-    }
 }
 
 /// Runs the command line.

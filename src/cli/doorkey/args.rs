@@ -1,0 +1,123 @@
+//! The arguments of the longer commands.
+
+use std::path::PathBuf;
+
+use super::values::{Argument, PublicHex, ShareId, When};
+use crate::link::BrokerUrl;
+use crate::wire::{Audience, Id, Operation, Text};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Register {
+    /// The device's id.
+    pub(super) device: Id,
+    /// The device's key, as `doorward provision` printed it.
+    #[arg(long, value_name = "HEX")]
+    pub(super) device_key: PublicHex,
+    /// The owner's account.
+    #[arg(long, value_name = "ACCOUNT")]
+    pub(super) owner: Id,
+    /// The owner's public key: a *.pub file or its 64 hexadecimal digits.
+    #[arg(long, value_name = "KEY")]
+    pub(super) owner_key: PublicHex,
+    /// The model, for people.
+    #[arg(long, default_value = "unknown")]
+    pub(super) model: Text,
+    /// The region of the platform.
+    #[arg(long, default_value = "eu")]
+    pub(super) region: Id,
+    /// The site that the device belongs to.
+    #[arg(long)]
+    pub(super) site: Option<Id>,
+    /// basic, standard or advanced.
+    #[arg(long, default_value = "advanced")]
+    pub(super) plan: Id,
+    /// When the plan ends, like 30d or 2027-01-31T00:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    pub(super) plan_end: Option<When>,
+    /// A device for demonstration: it cannot be shared.
+    #[arg(long)]
+    pub(super) demo: bool,
+    /// The broker to publish it on.
+    #[arg(long, value_name = "URL")]
+    pub(super) broker: Option<BrokerUrl>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct NewShareArgs {
+    /// A device's id, or site:NAME for every device of a site.
+    pub(super) audience: Audience,
+    /// The recipient's account.
+    #[arg(long, value_name = "ACCOUNT")]
+    pub(super) to: Id,
+    /// The recipient's public key: a *.pub file or its 64 hexadecimal digits.
+    #[arg(long, value_name = "KEY")]
+    pub(super) key: PublicHex,
+    /// Operations, with commas between them.
+    #[arg(
+        long,
+        value_name = "OPERATIONS",
+        value_delimiter = ',',
+        required = true
+    )]
+    pub(super) allow: Vec<Operation>,
+    /// For how long, like 4h or 30d, or until when, like 2027-01-31T00:00:00Z.
+    #[arg(long = "for", value_name = "TIME", default_value = "30d")]
+    pub(super) end: When,
+    /// What it is for.
+    #[arg(long, value_name = "TEXT")]
+    pub(super) description: Option<Text>,
+    /// Write a pass for the recipient: what `doorkey send --pass` takes.
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: Option<PathBuf>,
+    /// The broker to publish it on.
+    #[arg(long, value_name = "URL")]
+    pub(super) broker: Option<BrokerUrl>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Cancel {
+    /// A device's id, or site:NAME.
+    pub(super) audience: Audience,
+    /// The ids of the shares; none of them: sign the list anew, as a proof of freshness.
+    pub(super) shares: Vec<ShareId>,
+    /// End every share of this account.
+    #[arg(long, value_name = "ACCOUNT")]
+    pub(super) of: Option<Id>,
+    /// Write the list, to be carried to the device by `doorkey send --carry`.
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: Option<PathBuf>,
+    /// The broker to publish it on.
+    #[arg(long, value_name = "URL")]
+    pub(super) broker: Option<BrokerUrl>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Send {
+    /// The device's id.
+    pub(super) device: Id,
+    /// The operation, like device.reboot.
+    pub(super) operation: Operation,
+    /// Arguments, as NAME=VALUE; numbers, true and false are taken as such.
+    pub(super) args: Vec<Argument>,
+    /// The broker, on the cloud's side or on the site's.
+    #[arg(long, value_name = "URL")]
+    pub(super) broker: BrokerUrl,
+    /// Your key.
+    #[arg(long, value_name = "FILE")]
+    pub(super) key: PathBuf,
+    /// The pass that came with your share: it also holds the device's key.
+    #[arg(long, value_name = "FILE")]
+    pub(super) pass: Option<PathBuf>,
+    /// The device's key, if you have neither a pass nor the issuer's directory.
+    #[arg(long, value_name = "HEX")]
+    pub(super) device_key: Option<PublicHex>,
+    /// Statements to bring to the device along with the command.
+    #[arg(long, value_name = "FILE")]
+    pub(super) carry: Vec<PathBuf>,
+    /// How long to wait for the receipt, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub(super) wait: u64,
+    /// How long the command is valid, in seconds, at most 300.
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    pub(super) ttl: u64,
+}

@@ -1,0 +1,362 @@
+//! A platform, a device and people for tests: keys from fixed seeds, time as an argument.
+#![allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use doorward::agent::{
+    Action, Core, Delivery, Effects, Ended, Found, Input, LinkId, Settings, Topic,
+};
+use doorward::gate::{Code, Offer, Offers, Origin, Reading};
+use doorward::issuer::{default_leases, default_plans};
+use doorward::store::record::Record;
+use doorward::store::{Identity, LogWrite};
+use doorward::wire::*;
+
+/// 2026-11-22T12:00:00Z.
+pub const NOON: u64 = 1_795_348_800;
+pub const DAY: u64 = 86400;
+
+pub fn id(text: &str) -> Id {
+    Id::new(text).unwrap()
+}
+
+pub fn operation(text: &str) -> Operation {
+    Operation::new(text).unwrap()
+}
+
+/// A TEST KEY from a name; never use one outside tests.
+pub fn key(name: &str) -> SecretKey {
+    SecretKey::from_seed(&hash(name.as_bytes()).0)
+}
+
+pub fn device() -> Audience {
+    Audience::Device(id("ups-7"))
+}
+
+/// The issuer "acme": one key a role, named after the role.
+pub fn issuers() -> Issuers {
+    let roles = Role::ALL.map(|role| {
+        let keys = vec![key(role.name()).public()];
+        (role, RoleKeys { threshold: 1, keys })
+    });
+    Issuers::new(id("acme"), Timestamp(NOON - 100 * DAY), 1, Map::new(roles))
+}
+
+pub fn registration() -> Registration {
+    Registration {
+        iss: id("acme"),
+        sub: id("ole"),
+        aud: device(),
+        iat: Timestamp(NOON - 50 * DAY),
+        cnf: Confirmation(key("ole").public()),
+        body: RegistrationBody {
+            format: 1,
+            seq: 1,
+            device: key("device").public(),
+            region: id("eu"),
+            model: Text::new("Smart-UPS 1500").unwrap(),
+            site: Some(id("north")),
+            plan: Plan {
+                name: id("advanced"),
+                end: None,
+            },
+            table: default_plans(),
+            demo: false,
+            slots: 5,
+            leases: default_leases(),
+        },
+    }
+}
+
+/// A share of the device with `person` for `operations`, from an hour ago to in 30 days.
+pub fn share(person: &str, operations: &[&str]) -> Share {
+    let name = format!("share of {person} {operations:?}");
+    Share {
+        iss: id("acme"),
+        sub: id(person),
+        aud: device(),
+        exp: Timestamp(NOON + 30 * DAY),
+        nbf: Timestamp(NOON - 3600),
+        iat: Timestamp(NOON - 3600),
+        cti: Bytes(hash(name.as_bytes()).0[..16].try_into().unwrap()),
+        cnf: Confirmation(key(person).public()),
+        body: ShareBody {
+            format: 1,
+            version: 1,
+            permissions: Map::new(
+                operations
+                    .iter()
+                    .map(|o| (operation(o), Permission::default())),
+            ),
+            by: id("ole"),
+            description: None,
+            lease: None,
+        },
+    }
+}
+
+pub fn revocations(seq: u64, shares: &[&Share]) -> Revocations {
+    Revocations {
+        iss: id("acme"),
+        aud: device(),
+        iat: Timestamp(NOON),
+        body: RevocationsBody {
+            format: 1,
+            seq,
+            next: Timestamp(NOON + DAY),
+            shares: Map::new(shares.iter().map(|s| (s.cti, s.exp))),
+            holders: Map::default(),
+            subjects: Map::default(),
+            before: Timestamp(0),
+        },
+    }
+}
+
+pub fn signed<T: Object>(claims: &T) -> Vec<u8> {
+    let role = Role::of(T::KIND).unwrap();
+    sign(claims, &key(role.name()))
+}
+
+/// What a disk would hold: the log and the cache.
+#[derive(Default, Clone)]
+pub struct Disk {
+    pub log: Vec<Record>,
+    pub cache: std::collections::BTreeMap<String, Vec<u8>>,
+    pub registration: Option<Vec<u8>>,
+}
+
+/// A core with a disk in memory, and clocks that the test sets.
+pub struct Bench {
+    pub core: Core,
+    pub disk: Disk,
+    pub reading: Reading,
+    /// What the device has published, oldest first.
+    pub published: Vec<(Topic, Vec<u8>)>,
+    /// Operations that have been started.
+    pub started: Vec<doorward::gate::Permit>,
+    pub acknowledged: usize,
+    counter: u64,
+}
+
+pub fn offers() -> Offers {
+    let class = |name: &str, class| (operation(name), Offer { class });
+    Offers::from([
+        class("status.read", Class::Read),
+        class("config.write", Class::Change),
+        class("device.reboot", Class::Interrupt),
+    ])
+}
+
+pub fn settings() -> Settings {
+    Settings {
+        offers: offers(),
+        reboots: vec![operation("device.reboot")],
+        built: Timestamp(NOON - 200 * DAY),
+        log_limit: 16 << 20,
+    }
+}
+
+impl Bench {
+    /// A device that has been provisioned and not yet registered.
+    pub fn provisioned() -> Self {
+        let reading = Reading {
+            system: Timestamp(NOON),
+            uptime: 1000,
+            boot: Bytes([0xb0; 16]),
+        };
+        Self::start(Disk::default(), reading, settings())
+    }
+
+    /// A registered device that holds these shares.
+    pub fn with(shares: &[Share]) -> Self {
+        let mut bench = Self::provisioned();
+        bench.deliver(&signed(&registration()));
+        for share in shares {
+            bench.deliver(&signed(share));
+        }
+        bench.published.clear();
+        bench
+    }
+
+    pub fn start(disk: Disk, reading: Reading, settings: Settings) -> Self {
+        let found = Found {
+            identity: Identity {
+                device: id("ups-7"),
+                key: key("device"),
+                issuers: issuers(),
+                registration: disk.registration.clone(),
+            },
+            records: disk.log.clone(),
+            statements: disk.cache.values().cloned().collect(),
+            damage: None,
+        };
+        // In the daemon these are random bytes; here every start has its own.
+        static STARTS: AtomicU64 = AtomicU64::new(0);
+        let start = STARTS.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        let fresh = Bytes(hash(&start).0[..16].try_into().unwrap());
+        let (core, effects) = Core::start(found, settings, fresh, &reading);
+        let mut bench = Self {
+            core,
+            disk,
+            reading,
+            published: Vec::new(),
+            started: Vec::new(),
+            acknowledged: 0,
+            counter: 0,
+        };
+        bench.settle(effects);
+        bench
+    }
+
+    /// Power off and on again: what was not on the disk is gone.
+    pub fn restart(&mut self) {
+        let fresh = Self::start(self.disk.clone(), self.reading, settings());
+        let counter = self.counter;
+        *self = Self { counter, ..fresh };
+    }
+
+    /// Makes a batch durable, tells the core, and does what it then wants, until all is quiet.
+    fn settle(&mut self, effects: Effects) {
+        let mut next = Some(effects);
+        while let Some(Effects { batch, actions }) = next.take() {
+            let written = !batch.is_empty();
+            self.write(batch);
+            for action in actions {
+                self.act(action);
+            }
+            if written {
+                let size = self.core.log_size();
+                next = Some(self.core.handle(Input::Durable(size), &self.reading));
+            }
+        }
+    }
+
+    fn write(&mut self, batch: doorward::store::Batch) {
+        self.disk.cache.extend(batch.put);
+        for name in batch.remove {
+            self.disk.cache.remove(&name);
+        }
+        self.disk.registration = batch.registration.or(self.disk.registration.take());
+        for write in batch.log {
+            if let LogWrite::Append(bytes) = write {
+                self.disk.log.push(Record::decode(&bytes).unwrap());
+            }
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Run(permit) => self.started.push(*permit),
+            Action::Publish(topic, bytes) => self.published.push((topic, bytes)),
+            Action::Ack(_) => self.acknowledged += 1,
+            Action::Site(_) => {}
+        }
+    }
+
+    /// Handles one input without making anything durable.
+    pub fn handle(&mut self, input: Input) -> Effects {
+        self.core.handle(input, &self.reading)
+    }
+
+    pub fn input(&mut self, input: Input) {
+        let effects = self.handle(input);
+        self.settle(effects);
+    }
+
+    pub fn arrived(payload: &[u8], origin: Origin, retained: bool) -> Input {
+        Input::Arrived {
+            origin,
+            retained,
+            delivery: Delivery {
+                link: LinkId(0),
+                number: 1,
+            },
+            payload: payload.to_vec(),
+        }
+    }
+
+    pub fn deliver(&mut self, payload: &[u8]) {
+        self.input(Self::arrived(payload, Origin::Cloud, false));
+    }
+
+    /// What a holder would sign now.
+    pub fn command(&mut self, wanted: &str) -> Command {
+        self.counter += 1;
+        let state = self.state();
+        Command {
+            aud: device(),
+            exp: self.reading.system.plus(120),
+            iat: self.reading.system,
+            cti: Bytes([7; 16]),
+            body: CommandBody {
+                format: 1,
+                counter: self.counter,
+                instance: Bytes([1; 4]),
+                epoch: state.epoch,
+                operation: operation(wanted),
+                args: Map::default(),
+                until: None,
+            },
+        }
+    }
+
+    pub fn state(&mut self) -> Standing {
+        self.core.facts(&self.reading).standing
+    }
+
+    /// Sends a command and, if it was started, lets it end well. Returns the word of the
+    /// receipt: a code, or `done`; `silence` without one.
+    pub fn ask(&mut self, person: &str, wanted: &str) -> String {
+        let command = self.command(wanted);
+        self.send(&command, person)
+    }
+
+    pub fn send(&mut self, command: &Command, person: &str) -> String {
+        let bytes = sign(command, &key(person));
+        self.send_bytes(&bytes)
+    }
+
+    /// Sends the bytes of a bundle that ends with a command.
+    pub fn send_bytes(&mut self, bytes: &[u8]) -> String {
+        let before = self.published.len();
+        let running = self.started.len();
+        self.deliver(bytes);
+        if self.started.len() > running {
+            let command = self.started[running].caller().command;
+            self.input(Input::Finished(command, Ended::done(Map::default())));
+        }
+        let receipts: Vec<Receipt> = self.published[before..]
+            .iter()
+            .filter(|(topic, _)| matches!(topic, Topic::Receipts(_)))
+            .map(|(_, bytes)| receipt(bytes))
+            .collect();
+        match receipts.last() {
+            None => "silence".into(),
+            Some(receipt) => receipt
+                .body
+                .code
+                .as_ref()
+                .map_or_else(|| receipt.body.outcome.name().into(), ToString::to_string),
+        }
+    }
+
+    /// How often a code was counted since the start.
+    pub fn counted(&mut self, code: Code) -> u64 {
+        let facts = self.core.facts(&self.reading);
+        facts.refused.get(&code).copied().unwrap_or(0)
+    }
+
+    /// Lets time pass on every clock.
+    pub fn pass(&mut self, seconds: u64) {
+        self.reading.system = self.reading.system.plus(seconds);
+        self.reading.uptime += seconds;
+    }
+}
+
+/// A receipt, verified with the device's key.
+pub fn receipt(bytes: &[u8]) -> Receipt {
+    let envelope = Envelope::parse(bytes).unwrap();
+    let device = PublicKey::new(&key("device").public()).unwrap();
+    envelope.verify(&device).unwrap();
+    envelope.claims().unwrap()
+}

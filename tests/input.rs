@@ -1,0 +1,192 @@
+//! Bad input: each gets its code or is counted, and the next good command works.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "this is a test"
+)]
+
+mod common;
+
+use common::*;
+use doorward::gate::{Code, Origin};
+use doorward::wire::*;
+
+fn bench() -> Bench {
+    Bench::with(&[share("anna", &["status.read", "device.reboot"])])
+}
+
+/// A good command still works.
+fn works(bench: &mut Bench) {
+    assert_eq!(bench.ask("anna", "status.read"), "done");
+}
+
+#[test]
+fn what_is_not_an_object_is_counted_and_the_next_command_works() {
+    let mut bench = bench();
+    let command = bench.command("status.read");
+    let good = sign(&command, &key("anna"));
+    let receipt = bench.ask("anna", "status.read");
+    assert_eq!(receipt, "done");
+    let (_, receipt) = bench.published.last().unwrap().clone();
+    let mut eddsa = good.clone();
+    let alg = eddsa.iter().position(|&b| b == 0x32).unwrap();
+    eddsa[alg] = 0x27;
+    let mut unprotected = good.clone();
+    let empty = unprotected.iter().position(|&b| b == 0xa0).unwrap();
+    unprotected.splice(empty..=empty, [0xa1, 0x01, 0x32]);
+    let many = signed(&revocations(1, &[])).repeat(9);
+    let cases: [(&str, &[u8], Code); 12] = [
+        ("nothing", b"", Code::Malformed),
+        ("text", b"{\"reboot\":true}", Code::Malformed),
+        ("an integer", &[0x01], Code::BadEnvelope),
+        ("an array", &[0x80], Code::BadEnvelope),
+        (
+            "a float",
+            &[0xfb, 0, 0, 0, 0, 0, 0, 0, 0],
+            Code::BadEnvelope,
+        ),
+        ("without its tags", &good[4..], Code::BadEnvelope),
+        ("another algorithm", &eddsa, Code::BadEnvelope),
+        ("an unprotected header", &unprotected, Code::BadEnvelope),
+        ("a receipt", &receipt, Code::WrongType),
+        (
+            "two commands",
+            &[good.clone(), good.clone()].concat(),
+            Code::WrongType,
+        ),
+        ("nine items", &many, Code::TooLarge),
+        ("1 MiB", &vec![0xd8; 1 << 20], Code::TooLarge),
+    ];
+    for (what, bytes, code) in cases {
+        let before = bench.counted(code);
+        assert_eq!(bench.send_bytes(bytes), "silence", "{what}");
+        assert_eq!(bench.counted(code), before + 1, "{what} is {code}");
+        works(&mut bench);
+    }
+}
+
+#[test]
+fn a_command_cut_at_any_byte_is_refused() {
+    let mut bench = bench();
+    let command = bench.command("device.reboot");
+    let good = sign(&command, &key("anna"));
+    for length in 0..good.len() {
+        assert_eq!(
+            bench.send_bytes(&good[..length]),
+            "silence",
+            "{length} bytes"
+        );
+    }
+    assert!(bench.started.is_empty());
+    assert_eq!(bench.send_bytes(&good), "done");
+}
+
+#[test]
+fn a_command_with_any_byte_changed_is_refused() {
+    let mut bench = bench();
+    let command = bench.command("device.reboot");
+    let good = sign(&command, &key("anna"));
+    for at in 0..good.len() {
+        for bit in 0..8 {
+            let mut bad = good.clone();
+            bad[at] ^= 1 << bit;
+            assert_eq!(bench.send_bytes(&bad), "silence", "byte {at} bit {bit}");
+        }
+    }
+    assert!(bench.started.is_empty());
+    works(&mut bench);
+}
+
+#[test]
+fn bytes_after_a_command_are_refused() {
+    let mut bench = bench();
+    let command = bench.command("device.reboot");
+    let mut bytes = sign(&command, &key("anna"));
+    bytes.push(0);
+    assert_eq!(bench.send_bytes(&bytes), "silence");
+    works(&mut bench);
+}
+
+#[test]
+fn a_retained_command_is_never_run() {
+    let mut bench = bench();
+    let command = bench.command("device.reboot");
+    let bytes = sign(&command, &key("anna"));
+    bench.input(Bench::arrived(&bytes, Origin::Cloud, true));
+    assert_eq!(bench.counted(Code::Retained), 1);
+    assert!(bench.started.is_empty());
+    works(&mut bench);
+}
+
+#[test]
+fn a_retained_statement_counts() {
+    let mut bench = bench();
+    let list = signed(&revocations(
+        1,
+        &[&share("anna", &["status.read", "device.reboot"])],
+    ));
+    bench.input(Bench::arrived(&list, Origin::Cloud, true));
+    assert_eq!(bench.ask("anna", "status.read"), "revoked");
+}
+
+#[test]
+fn a_broken_statement_does_not_stop_the_others_in_its_bundle() {
+    let mut bench = bench();
+    let mut broken = signed(&share("bob", &["status.read"]));
+    let last = broken.len() - 1;
+    broken[last] ^= 1;
+    let other_type = sign(&bench.command("status.read"), &key("anna"));
+    let mut unknown = other_type.clone();
+    let at = unknown.windows(7).position(|w| w == b"command").unwrap();
+    unknown[at..at + 7].copy_from_slice(b"commode");
+    let bundle = [
+        broken,
+        unknown,
+        signed(&share("carl", &["status.read"])),
+        other_type,
+    ];
+    assert_eq!(bench.send_bytes(&bundle.concat()), "done");
+    assert_eq!(bench.counted(Code::BadSignature), 1);
+    assert_eq!(bench.counted(Code::WrongType), 1);
+    assert_eq!(bench.ask("carl", "status.read"), "done");
+    assert_eq!(bench.ask("bob", "status.read"), "silence");
+}
+
+#[test]
+fn a_signature_by_another_key_than_it_names_is_refused_in_silence() {
+    let mut bench = bench();
+    let command = bench.command("device.reboot");
+    let forged = sign(&command, &key("eve"));
+    let eve = key("eve").public().0;
+    let at = forged.windows(32).position(|w| w == eve).unwrap();
+    let mut forged = forged;
+    forged[at..at + 32].copy_from_slice(&key("anna").public().0);
+    assert_eq!(bench.send_bytes(&forged), "silence");
+    assert_eq!(bench.counted(Code::BadSignature), 1);
+    works(&mut bench);
+}
+
+#[test]
+fn a_share_for_a_weak_key_is_not_installed() {
+    let mut bench = bench();
+    let mut weak = share("anna", &["status.read"]);
+    weak.cti = Bytes([9; 16]);
+    weak.cnf = Confirmation(Bytes([0; 32]));
+    bench.deliver(&signed(&weak));
+    assert_eq!(bench.counted(Code::Malformed), 1);
+}
+
+#[test]
+fn too_large_objects_of_their_kind_are_refused() {
+    let mut bench = bench();
+    let mut command = bench.command("status.read");
+    let long = Value::Text("x".repeat(1024));
+    let name = |n: usize| Text::new(&format!("arg{n}")).unwrap();
+    command.body.args = Map::new((0..5).map(|n| (name(n), long.clone())));
+    assert_eq!(bench.send(&command, "anna"), "silence");
+    assert_eq!(bench.counted(Code::TooLarge), 1);
+    command.body.args = Map::new((0..17).map(|n| (name(n), Value::Int(1))));
+    assert_eq!(bench.send(&command, "anna"), "silence");
+    assert_eq!(bench.counted(Code::Malformed), 1);
+    works(&mut bench);
+}

@@ -1,0 +1,252 @@
+//! The system tier: the real programs over Debian's mosquitto.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "this is a test"
+)]
+
+#[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
+#[path = "common/site.rs"]
+mod site;
+
+use std::time::Duration;
+
+use doorward::cli::send::{Request, code_of, send};
+use doorward::issuer::{Holder, Wish};
+use doorward::link::caller::Caller;
+use doorward::wire::{Bytes, Id, Map, Operation, Outcome, PublicKey};
+use site::{DOORKEY, Site, wait_until};
+
+const COUNT: &str = "echo x >> reboots";
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
+}
+
+/// A script that appends to `reboots` beside itself; the daemon's environment is empty.
+fn script(text: &str) -> String {
+    format!("cd \"$(/usr/bin/dirname \"$0\")\"\n{text}")
+}
+
+#[test]
+fn provision_share_command_receipt() {
+    let site = Site::new(&script(COUNT));
+    site.ready();
+    site.share("anna", "status.read,device.reboot");
+    site.share("bob", "status.read");
+    site.person("eve");
+    let done = site.try_send("anna", "device.reboot", 10);
+    assert_eq!(done.status.code(), Some(0));
+    assert_eq!(site.reboots(), 1);
+    let denied = site.try_send("bob", "device.reboot", 10);
+    assert_eq!(denied.status.code(), Some(77));
+    let denied: serde_json::Value = serde_json::from_slice(&denied.stdout).unwrap();
+    assert_eq!(denied["code"], "not_granted");
+    assert!(denied["remedy"].as_str().unwrap().contains("owner"));
+    let silence = site.try_send("eve", "device.reboot", 1);
+    assert_eq!(silence.status.code(), Some(69));
+    assert_eq!(site.reboots(), 1);
+    let events = site.events();
+    let texts = |kind: &str| -> Vec<String> {
+        let of_kind = events.iter().filter(|e| e["event"] == kind);
+        of_kind.map(|e| e["text"].to_string()).collect()
+    };
+    assert!(
+        texts("intent")
+            .iter()
+            .any(|t| t.contains("anna asks for device.reboot"))
+    );
+    assert!(
+        texts("denied")
+            .iter()
+            .any(|t| t.contains("bob asks for device.reboot"))
+    );
+    let verified = site.doorward(&["events", "verify", "--state", "state"]);
+    assert!(
+        String::from_utf8(verified.stdout)
+            .unwrap()
+            .contains("unbroken")
+    );
+}
+
+#[test]
+fn the_broker_is_stopped_and_started_and_the_device_comes_back() {
+    let mut site = Site::new(&script(COUNT));
+    site.ready();
+    site.share("anna", "device.reboot");
+    for round in 1..=3 {
+        site.cloud.stop();
+        let unreachable = site.try_send("anna", "device.reboot", 1);
+        assert_eq!(unreachable.status.code(), Some(69));
+        site.cloud.again();
+        site.ready();
+        assert_eq!(site.send("anna", "device.reboot", 10)["outcome"], "done");
+        assert_eq!(site.reboots(), round);
+    }
+}
+
+#[test]
+fn a_cancellation_is_obeyed_before_the_command_that_was_queued_behind_it() {
+    let mut site = Site::new(&script(COUNT));
+    site.ready();
+    let share = site.share("anna", "device.reboot");
+    assert_eq!(site.send("anna", "device.reboot", 10)["outcome"], "done");
+    site.kill();
+    let url = site.cloud.url();
+    site.doorkey(&["cancel", "ups-7", &share, "--broker", &url]);
+    assert_eq!(site.send("anna", "device.reboot", 1)["outcome"], "silence");
+    site.start();
+    site.ready();
+    assert_eq!(site.reboots(), 1);
+    let events = site.events();
+    let denied = |text: &str| text.contains("anna") && text.contains("revoked");
+    wait_until("the queued command is refused", || {
+        events
+            .iter()
+            .chain(&site.events())
+            .any(|e| denied(&e["text"].to_string()))
+    });
+    assert_eq!(site.send("anna", "device.reboot", 10)["code"], "revoked");
+}
+
+#[test]
+fn killed_at_any_moment_it_runs_nothing_twice_and_owes_no_outcome() {
+    // The program takes long enough to be killed in.
+    let mut site = Site::new(&script("echo x >> reboots; /bin/sleep 0.02"));
+    site.ready();
+    site.share("anna", "device.reboot");
+    let holder = Holder::open(&site.path().join("anna.key")).unwrap();
+    let pass = std::fs::read(site.path().join("anna.pass")).unwrap();
+    let device_key = PublicKey::new(&Bytes::from_hex(&site.device_key).unwrap()).unwrap();
+    let wish = Wish {
+        device: Id::new("ups-7").unwrap(),
+        operation: Operation::new("device.reboot").unwrap(),
+        args: Map::default(),
+        ttl: 120,
+    };
+    let broker = site.cloud.broker();
+    let mut seen = std::collections::BTreeMap::<String, usize>::new();
+    for round in 0..24_u64 {
+        let before = site.reboots();
+        let request = Request {
+            broker: &broker,
+            device_key: &device_key,
+            holder: &holder,
+            wish: &wish,
+            carry: std::slice::from_ref(&pass),
+            wait: Duration::from_secs(10),
+        };
+        // Killed between 0 and 30 ms after the command may have been sent, then started.
+        let receipt = std::thread::scope(|scope| {
+            let sending = scope.spawn(|| block_on(send(&request)).unwrap().receipt);
+            std::thread::sleep(Duration::from_micros(2000 + round * 1250));
+            site.kill();
+            site.start();
+            sending.join().unwrap()
+        });
+        let receipt = receipt.expect("every accepted command has an outcome");
+        let ran = site.reboots() - before;
+        let outcome = receipt.body.outcome;
+        *seen.entry(outcome.name().to_owned()).or_default() += 1;
+        let code = code_of(&receipt);
+        match outcome {
+            Outcome::Done => assert_eq!(ran, 1, "round {round}"),
+            Outcome::Failed => assert_eq!(ran, 0, "round {round}: {code:?}"),
+            Outcome::Unknown => assert!(ran <= 1, "round {round}"),
+            other => panic!("round {round}: {other:?} {code:?}"),
+        }
+    }
+    assert!(
+        seen.contains_key("unknown"),
+        "never killed while it ran: {seen:?}"
+    );
+    assert!(seen.contains_key("done"), "never left alone: {seen:?}");
+    let verified = site.doorward(&["events", "verify", "--state", "state"]);
+    assert!(verified.status.success());
+}
+
+#[test]
+fn bad_input_from_the_network_is_survived_and_counted() {
+    let site = Site::new(&script(COUNT));
+    site.ready();
+    site.share("anna", "status.read,device.reboot");
+    let pid = site.daemon.as_ref().unwrap().0.id();
+    let broker = site.cloud.broker();
+    let good = {
+        let standing = site.send("anna", "status.read", 10);
+        assert_eq!(standing["outcome"], "done");
+        std::fs::read(site.path().join("anna.pass")).unwrap()
+    };
+    let command = "doorward/v1/ups-7/command";
+    block_on(async {
+        let caller = Caller::connect(&broker).await.unwrap();
+        let publish = |payload: Vec<u8>, retain| caller.publish(command.into(), payload, retain);
+        publish(b"reboot please".to_vec(), false).await.unwrap();
+        publish(Vec::new(), false).await.unwrap();
+        publish(vec![0x9f; 60_000], false).await.unwrap();
+        for length in (1..good.len()).step_by(7) {
+            publish(good[..length].to_vec(), false).await.unwrap();
+        }
+        // The broker was told the largest packet that the device takes, and drops this one.
+        let _ = publish(vec![0xd8; 1 << 20], false).await;
+    });
+    assert_eq!(site.send("anna", "device.reboot", 10)["outcome"], "done");
+    let status = site.send("ole", "status.read", 10);
+    assert!(
+        status["result"]["refused.malformed"].as_i64().unwrap() > 10,
+        "{status}"
+    );
+    assert_eq!(site.daemon.as_ref().unwrap().0.id(), pid);
+    assert_eq!(site.reboots(), 1);
+}
+
+#[test]
+fn a_retained_command_is_refused_when_it_is_sent_and_at_every_reconnection() {
+    let mut site = Site::new(&script(COUNT));
+    site.ready();
+    site.share("anna", "device.reboot");
+    let out = site.run(DOORKEY, &["key", "show", "anna.key"]);
+    assert!(out.status.success());
+    // A real command, recorded by somebody who then asks the broker to keep it.
+    let topic = "doorward/v1/ups-7/command";
+    let broker = site.cloud.broker();
+    let recorded = block_on(async {
+        let mut spy = Caller::connect(&broker).await.unwrap();
+        spy.subscribe(vec![topic.to_owned()]).await.unwrap();
+        site.kill();
+        assert_eq!(site.send("anna", "device.reboot", 1)["outcome"], "silence");
+        let (_, payload) = spy.next(Duration::from_secs(5)).await.unwrap().unwrap();
+        spy.publish(topic.to_owned(), payload.clone(), true)
+            .await
+            .unwrap();
+        payload
+    });
+    assert!(!recorded.is_empty());
+    site.start();
+    site.ready();
+    // The queued original ran once; the retained copy did not.
+    wait_until("the queued command has run", || site.reboots() == 1);
+    for _ in 0..2 {
+        site.kill();
+        site.start();
+        site.ready();
+    }
+    assert_eq!(site.reboots(), 1);
+}
+
+#[test]
+fn a_second_daemon_on_the_same_state_is_refused() {
+    let site = Site::new(&script(COUNT));
+    site.ready();
+    let out = site.run(site::DOORWARD, &["run", "--config", "doorward.toml"]);
+    assert_eq!(out.status.code(), Some(74));
+    assert!(
+        String::from_utf8(out.stderr)
+            .unwrap()
+            .contains("another process")
+    );
+}
