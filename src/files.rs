@@ -1,6 +1,6 @@
 //! Small files that are either the old one or the new one, never half of each.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
@@ -94,22 +94,24 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     read().doing("read", path)
 }
 
+#[cfg(feature = "device")]
 /// Takes the lock that only one process can hold; it ends with the process.
 pub(crate) fn lock(path: &Path) -> Result<File, FileError> {
     let lock = || -> io::Result<File> {
         let file = lock_file(path)?;
         match file.try_lock() {
             Ok(()) => Ok(file),
-            Err(TryLockError::WouldBlock) => Err(io::Error::new(
+            Err(fs::TryLockError::WouldBlock) => Err(io::Error::new(
                 io::ErrorKind::WouldBlock,
                 "another process holds it; stop that one first",
             )),
-            Err(TryLockError::Error(error)) => Err(error),
+            Err(fs::TryLockError::Error(error)) => Err(error),
         }
     };
     lock().doing("lock", path)
 }
 
+#[cfg(feature = "issuer")]
 /// Takes the lock as soon as whoever holds it lets go.
 pub(crate) fn wait_for_lock(path: &Path) -> Result<File, FileError> {
     let lock = || -> io::Result<File> {

@@ -73,6 +73,7 @@ impl From<crate::files::FileError> for Failure {
     }
 }
 
+#[cfg(feature = "issuer")]
 impl From<crate::link::caller::CallError> for Failure {
     fn from(error: crate::link::caller::CallError) -> Self {
         Self::new(status::UNAVAILABLE, error)
