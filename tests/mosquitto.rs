@@ -127,6 +127,7 @@ fn killed_at_any_moment_it_runs_nothing_twice_and_owes_no_outcome() {
         operation: Operation::new("device.reboot").unwrap(),
         args: Map::default(),
         ttl: 120,
+        dry: false,
     };
     let broker = site.cloud.broker();
     let mut seen = std::collections::BTreeMap::<String, usize>::new();

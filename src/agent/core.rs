@@ -1,22 +1,21 @@
 //! The state machine. It never waits: what depends on durability is queued until the log is
 //! reported durable up to the record it depends on.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::journal::{Journal, asked, intent};
-use super::step::{Action, Effects, Ended, Facts, Input, Topic};
+use super::journal::{Journal, intent};
+use super::local;
+use super::start::Settings;
+use super::step::{Action, Effects, Ended, Facts, Input};
 use crate::gate::{
-    Arrival, Caller, Code, Decision, Known, Now, Offers, Origin, Permit, Reading, Reason,
-    Situation, Timekeeper, decide,
+    Arrival, Code, Decision, Known, Now, Offers, Origin, Permit, Reading, Reason, Situation,
+    Timekeeper, decide,
 };
-use crate::store::record::{Applied, Event, Verdict};
-use crate::wire::{
-    Bundle, Class, Envelope, Hash, Id, Kind, Map, Outcome, SecretKey, Standing, State, StateBody,
-    sign,
-};
+use crate::store::record::{Applied, Change, Event, Verdict};
+use crate::wire::{Bundle, Class, Envelope, Hash, Id, Kind, SecretKey};
 
 /// What waits for the log.
-enum Waiting {
+pub(super) enum Waiting {
     Act(Action),
     Begin(Hash),
 }
@@ -28,24 +27,12 @@ pub struct Core {
     pub(super) journal: Journal,
     pub(super) keeper: Timekeeper,
     pub(super) offers: Offers,
+    interlocks: BTreeSet<Id>,
+    firmware: u32,
     pub(super) permits: BTreeMap<Hash, Box<Permit>>,
     waiting: VecDeque<(u64, Waiting)>,
-    store_works: bool,
+    pub(super) store_works: bool,
     refused: BTreeMap<Code, u64>,
-}
-
-/// Denials are no longer written down when the log is this full, in percent, so that they
-/// cannot crowd out the rest.
-const DENIALS_UNTIL: u64 = 50;
-
-/// Whether a refused command is written down and so uses up its counter. What is late, or
-/// from another epoch, or seen before, will be refused for ever by itself; anybody on the way
-/// could repeat it without end, and none of it tells what a person wanted.
-fn is_recorded(code: Code) -> bool {
-    !matches!(
-        code,
-        Code::Epoch | Code::Replay | Code::ReplayFull | Code::TtlTooLong | Code::Late
-    )
 }
 
 impl Core {
@@ -54,9 +41,13 @@ impl Core {
         known: Known,
         journal: Journal,
         keeper: Timekeeper,
-        offers: Offers,
+        settings: &Settings,
     ) -> Self {
+        let mut offers = settings.offers.clone();
+        offers.extend(local::offers());
         Self {
+            interlocks: BTreeSet::new(),
+            firmware: settings.firmware,
             key,
             known,
             journal,
@@ -89,8 +80,9 @@ impl Core {
                 self.store_works = false;
                 self.waiting.clear();
             }
-            Input::Finished(command, ended) => self.finished(command, ended, &now, &mut out),
+            Input::Finished(command, ended) => self.end(command, ended, None, &now, &mut out),
             Input::LinkUp => self.publish_state(&now, &mut out),
+            Input::Interlocks(interlocks) => self.interlocks = interlocks,
         }
         out
     }
@@ -109,11 +101,16 @@ impl Core {
             Err(error) => return self.count(error.into()),
         };
         let mut changed = false;
+        let mut sound = Vec::new();
         for statement in bundle.statements {
             match statement {
-                Ok(envelope) => changed |= self.statement(&envelope, reading, now, out),
+                Ok(envelope) => sound.push(envelope),
                 Err(error) => self.count(error.into()),
             }
+        }
+        // Several signatures over the same payload are one statement.
+        for same in sound.chunk_by(|a, b| a.kind == b.kind && a.payload() == b.payload()) {
+            changed |= self.statement(same, reading, now, out);
         }
         if changed {
             self.publish_state(now, out);
@@ -121,6 +118,7 @@ impl Core {
         if let Some(envelope) = &bundle.command {
             let arrival = Arrival {
                 envelope,
+                approvals: &bundle.approvals,
                 origin,
                 retained,
             };
@@ -130,13 +128,13 @@ impl Core {
 
     fn statement(
         &mut self,
-        envelope: &Envelope<'_>,
+        envelopes: &[Envelope<'_>],
         reading: &Reading,
         now: &Now,
         out: &mut Effects,
     ) -> bool {
         let memory = &self.journal.memory;
-        let installed = match self.known.install(envelope, memory, now.estimate) {
+        let installed = match self.known.install(envelopes, memory, now.estimate) {
             Ok(Some(installed)) => installed,
             Ok(None) => return false,
             Err(code) => {
@@ -147,14 +145,19 @@ impl Core {
         if let Some(iat) = installed.signed_time {
             self.keeper.signed(iat, reading);
         }
-        if installed.kind == Kind::Registration {
-            out.batch.registration = Some(envelope.bytes().to_vec());
-            let site = Action::Site(self.known.site().cloned());
-            self.after_log(Waiting::Act(site), out);
-        } else {
-            out.batch
-                .put
-                .push((installed.name.clone(), envelope.bytes().to_vec()));
+        let bytes: Vec<u8> = envelopes
+            .iter()
+            .flat_map(Envelope::bytes)
+            .copied()
+            .collect();
+        match installed.kind {
+            Kind::Registration => {
+                out.batch.registration = Some(bytes);
+                let site = Action::Site(self.known.site().cloned());
+                self.after_log(Waiting::Act(site), out);
+            }
+            Kind::Issuers => out.batch.issuers = Some(bytes),
+            _ => out.batch.put.push((installed.name.clone(), bytes)),
         }
         out.batch.remove.extend(installed.dropped.iter().cloned());
         if let Some(event) = statement_event(&installed) {
@@ -182,6 +185,7 @@ impl Core {
                 self.permits.insert(hash, permit);
                 self.after_log(Waiting::Begin(hash), out);
             }
+            Decision::Rehearsed(rehearsal) => self.rehearse(&rehearsal, now, out),
             Decision::Denied(Reason { code, caller }) => {
                 self.count(code);
                 if let Some(caller) = caller {
@@ -189,17 +193,6 @@ impl Core {
                 }
             }
         }
-    }
-
-    /// Answers a command that came before with the receipt that it got then.
-    fn repeat(&mut self, command: Hash, out: &mut Effects) -> bool {
-        let Some((holder, receipt)) = self.journal.receipt(&command) else {
-            return false;
-        };
-        let publish = Action::Publish(Topic::Receipts(*holder), sign(receipt, &self.key));
-        self.count(Code::Replay);
-        self.after_log(Waiting::Act(publish), out);
-        true
     }
 
     fn decide(&self, arrival: &Arrival<'_>, now: &Now) -> Decision {
@@ -211,38 +204,14 @@ impl Core {
         let situation = Situation {
             now: *now,
             offers: &self.offers,
+            interlocks: &self.interlocks,
+            firmware: self.firmware,
             interrupting,
             pending: self.journal.open.len(),
             log_used: self.journal.used(),
             store_works: self.store_works,
         };
         decide(&self.known, &self.journal.memory, &situation, arrival)
-    }
-
-    fn deny(&mut self, code: Code, caller: &Caller, now: &Now, out: &mut Effects) {
-        let verdict = Verdict {
-            command: caller.command,
-            holder: caller.key,
-            outcome: Outcome::Denied,
-            code: Id::new(code.name()).ok(),
-            detail: None,
-            result: Map::default(),
-            standing: self.standing(now),
-        };
-        let room = self.store_works && self.journal.used() < DENIALS_UNTIL;
-        if is_recorded(code) && room {
-            let event = Event::Denied(asked(caller), verdict);
-            self.journal.append(event, now, &mut out.batch);
-            self.publish_receipt(caller.command, out);
-        } else {
-            if is_recorded(code) {
-                let windows = &mut self.journal.memory.windows;
-                windows.remember(caller.key, caller.instance, caller.counter);
-            }
-            let receipt = verdict.receipt(self.known.device(), now.estimate, self.journal.head());
-            let publish = Action::Publish(Topic::Receipts(caller.key), sign(&receipt, &self.key));
-            self.after_log(Waiting::Act(publish), out);
-        }
     }
 
     fn durable(&mut self, size: u64, now: &Now, out: &mut Effects) {
@@ -267,7 +236,10 @@ impl Core {
         let Some(permit) = self.permits.remove(&command) else {
             return;
         };
-        if permit.class() == Class::Read {
+        let memory = &self.journal.memory;
+        if let Some((ended, change)) = local::carry_out(&permit, &self.known, memory, now) {
+            self.end(command, ended, change, now, out);
+        } else if permit.class() == Class::Read {
             out.actions.push(Action::Run(permit));
         } else {
             let event = Event::Executing(command, now.boot);
@@ -276,7 +248,14 @@ impl Core {
         }
     }
 
-    fn finished(&mut self, command: Hash, ended: Ended, now: &Now, out: &mut Effects) {
+    fn end(
+        &mut self,
+        command: Hash,
+        ended: Ended,
+        change: Option<Change>,
+        now: &Now,
+        out: &mut Effects,
+    ) {
         let Some(open) = self.journal.open.get(&command) else {
             return;
         };
@@ -291,55 +270,16 @@ impl Core {
             detail: ended.detail,
             result: ended.result,
             standing: self.standing(now),
+            change,
         };
         let event = Event::Outcome(verdict);
         self.journal.append(event, now, &mut out.batch);
         self.publish_receipt(command, out);
     }
 
-    pub(super) fn publish_receipt(&mut self, command: Hash, out: &mut Effects) {
-        if let Some((holder, receipt)) = self.journal.receipt(&command) {
-            let bytes = sign(receipt, &self.key);
-            let publish = Action::Publish(Topic::Receipts(*holder), bytes);
-            self.after_log(Waiting::Act(publish), out);
-        }
-    }
-
-    pub(super) fn publish_state(&mut self, now: &Now, out: &mut Effects) {
-        let state = State {
-            iss: self.known.device().clone(),
-            iat: now.estimate,
-            body: StateBody {
-                format: 1,
-                standing: self.standing(now),
-                operations: self.offers.keys().cloned().collect(),
-                log: self.journal.head(),
-            },
-        };
-        let publish = Action::Publish(Topic::State, sign(&state, &self.key));
-        self.after_log(Waiting::Act(publish), out);
-    }
-
-    pub(super) fn standing(&self, now: &Now) -> Standing {
-        let memory = &self.journal.memory;
-        Standing {
-            epoch: memory.epoch,
-            boot: now.boot,
-            uptime: now.uptime,
-            quality: now.quality,
-            registration: memory.registration.map_or(0, |mark| mark.seq),
-            revocations: Map::new(
-                memory
-                    .revocations
-                    .iter()
-                    .map(|(audience, mark)| (audience.clone(), mark.seq)),
-            ),
-        }
-    }
-
     /// Does something once all that was written so far is durable: at once, if nothing of it
     /// is still on its way.
-    fn after_log(&mut self, waiting: Waiting, out: &mut Effects) {
+    pub(super) fn after_log(&mut self, waiting: Waiting, out: &mut Effects) {
         let nothing_new = out.batch.is_empty() && self.waiting.is_empty();
         match waiting {
             Waiting::Act(action) if nothing_new => out.actions.push(action),
@@ -347,7 +287,7 @@ impl Core {
         }
     }
 
-    fn count(&mut self, code: Code) {
+    pub(super) fn count(&mut self, code: Code) {
         *self.refused.entry(code).or_insert(0) += 1;
     }
 
@@ -382,7 +322,10 @@ impl Core {
 pub(super) fn statement_event(installed: &crate::gate::Installed) -> Option<Event> {
     Some(Event::Statement(Applied {
         kind: Id::new(installed.kind.name()).ok()?,
+        about: installed.about.clone(),
         audience: installed.audience.clone(),
+        group: installed.group,
+        roles: installed.roles.clone(),
         seq: installed.seq,
         hash: installed.hash,
         signed_time: installed.signed_time,

@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::gate::{Caller, Mark, Memory, Now, Origin};
-use crate::store::record::{Asked, ClientWindow, Event, Intent, Open, Record, Snapshot};
+use crate::store::record::{
+    Applied, Asked, Change, ClientWindow, Event, Intent, Open, Recent, Record, Snapshot,
+};
 use crate::store::{Batch, LogWrite};
 use crate::wire::{Bytes, Hash, Id, KeyBytes, Kind, LogHead, Map, Receipt, Timestamp};
 
@@ -86,34 +88,26 @@ impl Journal {
         self.head = record.head(bytes);
         self.segment_bytes += bytes.len() as u64;
         self.total_bytes += bytes.len() as u64;
-        self.fold(&record.event);
+        self.fold(&record.event, record.at);
         if let Some((holder, receipt)) = record.receipt(&self.device, self.head) {
             self.keep_receipt(holder, receipt);
         }
     }
 
-    fn fold(&mut self, event: &Event) {
+    fn fold(&mut self, event: &Event, at: Timestamp) {
         match event {
             Event::Snapshot(snapshot) => self.restore(snapshot),
             Event::Epoch(epoch, _) => {
                 self.memory.epoch = *epoch;
                 self.memory.windows = Default::default();
             }
-            Event::Statement(applied) => {
-                let mark = Mark {
-                    seq: applied.seq,
-                    hash: applied.hash,
-                };
-                let memory = &mut self.memory;
-                if applied.kind == *Kind::Registration.name() {
-                    memory.registration = Some(mark);
-                } else if applied.kind == *Kind::Revocations.name() {
-                    memory.revocations.insert(applied.audience.clone(), mark);
-                }
-                memory.floor = memory.floor.max(applied.signed_time.unwrap_or_default());
-            }
+            Event::Statement(applied) => self.fold_statement(applied),
             Event::Intent(intent) => {
                 self.remember(&intent.asked);
+                if let Some(share) = intent.share {
+                    let operation = &intent.asked.operation;
+                    self.memory.charge(intent.charged, share, operation, at);
+                }
                 let open = Open {
                     intent: intent.clone(),
                     began: None,
@@ -127,9 +121,41 @@ impl Journal {
             }
             Event::Outcome(verdict) => {
                 self.open.remove(&verdict.command);
+                let memory = &mut self.memory;
+                match verdict.change {
+                    Some(Change::Ended(share, end)) => {
+                        memory.ended.insert(share, end);
+                    }
+                    Some(Change::Frozen(until)) => memory.frozen = Some(until),
+                    Some(Change::Unfrozen) => memory.frozen = None,
+                    None => {}
+                }
             }
             Event::Denied(asked, _) => self.remember(asked),
         }
+    }
+
+    fn fold_statement(&mut self, applied: &Applied) {
+        let mark = Mark {
+            seq: applied.seq,
+            hash: applied.hash,
+        };
+        let memory = &mut self.memory;
+        if applied.kind == *Kind::Registration.name() {
+            memory.registration = Some(mark);
+        } else if applied.kind == *Kind::Revocations.name() {
+            if let Some(audience) = &applied.audience {
+                memory.revocations.insert(audience.clone(), mark);
+            }
+        } else if applied.kind == *Kind::Roster.name()
+            && let Some(group) = applied.group
+        {
+            memory.rosters.insert(group, mark);
+        }
+        for role in &applied.roles {
+            memory.reset(*role);
+        }
+        memory.floor = memory.floor.max(applied.signed_time.unwrap_or_default());
     }
 
     fn remember(&mut self, asked: &Asked) {
@@ -152,6 +178,14 @@ impl Journal {
             .map(|(audience, mark)| (audience.clone(), *mark))
             .collect();
         memory.floor = snapshot.floor;
+        memory.rosters = snapshot.rosters.iter().map(|(k, m)| (*k, *m)).collect();
+        memory.ended = snapshot.ended.iter().map(|(k, t)| (*k, *t)).collect();
+        memory.frozen = snapshot.frozen;
+        memory.uses = snapshot.uses.iter().map(|(k, n)| (*k, *n)).collect();
+        for recent in &snapshot.recent {
+            let key = (recent.share, recent.operation.clone());
+            memory.recent.insert(key, recent.times.clone());
+        }
         self.memory = memory;
         self.open = snapshot
             .open
@@ -177,6 +211,19 @@ impl Journal {
             revocations: Map::new(memory.revocations.clone()),
             floor: memory.floor,
             open: self.open.values().cloned().collect(),
+            rosters: Map::new(memory.rosters.clone()),
+            ended: Map::new(memory.ended.clone()),
+            frozen: memory.frozen,
+            uses: Map::new(memory.uses.clone()),
+            recent: memory
+                .recent
+                .iter()
+                .map(|((share, operation), times)| Recent {
+                    share: *share,
+                    operation: operation.clone(),
+                    times: times.clone(),
+                })
+                .collect(),
         }
     }
 
@@ -237,5 +284,6 @@ pub(super) fn intent(permit: &crate::gate::Permit) -> Intent {
         asked: asked(permit.caller()),
         share: permit.share(),
         class: permit.class(),
+        charged: permit.charged(),
     }
 }

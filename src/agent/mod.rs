@@ -3,8 +3,10 @@
 //! [`Core`] is a state machine without I/O: inputs and clock readings go in, a batch to make
 //! durable and actions come out. The [`run`] beside it carries them out.
 
+mod answer;
 mod core;
 mod journal;
+mod local;
 mod runtime;
 mod start;
 mod step;

@@ -99,6 +99,7 @@ fn open(config: &Config) -> Result<Running, StartError> {
         reboots: table.reboots(),
         built: built(),
         log_limit: config.log.limit_mib << 20,
+        firmware: 0,
     };
     let found = Found {
         identity,

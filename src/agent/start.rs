@@ -6,7 +6,7 @@ use super::step::Effects;
 use crate::gate::{Code, Known, Offers, Reading, Timekeeper};
 use crate::store::record::{Event, Open, Record, Verdict};
 use crate::store::{Damage, Identity};
-use crate::wire::{Bytes, Envelope, Id, Kind, Map, Outcome, Text, Timestamp};
+use crate::wire::{Bundle, Bytes, Envelope, Id, Kind, Map, Outcome, Text, Timestamp};
 
 /// Receipts of so many seconds before a start are sent again.
 const ON_ITS_WAY: u64 = 300;
@@ -34,6 +34,8 @@ pub struct Settings {
     pub built: Timestamp,
     /// How large the log may grow, in bytes.
     pub log_limit: u64,
+    /// The version of the firmware that runs; 0 if that is not known.
+    pub firmware: u32,
 }
 
 impl Core {
@@ -57,7 +59,7 @@ impl Core {
         }
         let keeper = Timekeeper::new(journal.memory.floor, settings.built, reading);
         let known = Known::new(device, key.public(), issuers);
-        let mut core = Self::assemble(key, known, journal, keeper, settings.offers);
+        let mut core = Self::assemble(key, known, journal, keeper, &settings);
         let mut out = Effects::default();
         let now = core.keeper.now(reading);
         if let Some(why) = forgotten(&found.records, found.damage.as_ref())
@@ -77,8 +79,9 @@ impl Core {
         (core, out)
     }
 
-    /// Puts statements back, the registration first since sites depend on it. The log knows
-    /// most of them; one that is newer than the log was written just before a crash.
+    /// Puts statements back, the registration first since sites depend on it, and shares
+    /// before the rosters of their groups. The log knows most of them; one that is newer than
+    /// the log was written just before a crash.
     fn reinstall(
         &mut self,
         registration: Option<Vec<u8>>,
@@ -87,12 +90,16 @@ impl Core {
         out: &mut Effects,
     ) {
         let now = self.keeper.now(reading);
-        for bytes in registration.iter().chain(statements) {
-            let Ok(envelope) = Envelope::parse(bytes) else {
-                continue;
-            };
+        let mut sound: Vec<Vec<Envelope<'_>>> = registration
+            .iter()
+            .chain(statements)
+            .filter_map(|bytes| Bundle::parse(bytes).ok())
+            .filter_map(|bundle| bundle.statements.into_iter().collect::<Result<_, _>>().ok())
+            .collect();
+        sound.sort_by_key(|envelopes| envelopes.first().map(|envelope| envelope.kind));
+        for envelopes in sound {
             let memory = &self.journal.memory;
-            let Ok(Some(installed)) = self.known.install(&envelope, memory, now.estimate) else {
+            let Ok(Some(installed)) = self.known.install(&envelopes, memory, now.estimate) else {
                 continue;
             };
             if let Some(iat) = installed.signed_time {
@@ -100,10 +107,16 @@ impl Core {
             }
             let mark = match installed.kind {
                 Kind::Registration => memory.registration,
-                Kind::Revocations => memory.revocations.get(&installed.audience).copied(),
+                Kind::Revocations => installed
+                    .audience
+                    .as_ref()
+                    .and_then(|audience| memory.revocations.get(audience).copied()),
+                Kind::Roster => installed
+                    .group
+                    .and_then(|group| memory.rosters.get(&group).copied()),
                 _ => continue,
             };
-            if mark.is_none_or(|mark| mark.seq < installed.seq)
+            if mark.is_none_or(|mark| mark.hash != installed.hash)
                 && let Some(event) = statement_event(&installed)
             {
                 self.journal.append(event, &now, &mut out.batch);
@@ -145,6 +158,7 @@ impl Core {
                 detail: Text::new(detail).ok(),
                 result: Map::default(),
                 standing: self.standing(&now),
+                change: None,
             };
             self.journal
                 .append(Event::Outcome(verdict), &now, &mut out.batch);

@@ -1,6 +1,6 @@
 //! What goes into the core and what comes out of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::gate::{Code, Now, Origin, Permit};
 use crate::store::Batch;
@@ -41,6 +41,8 @@ pub enum Input {
     Finished(Hash, Ended),
     /// A link has connected and subscribed.
     LinkUp,
+    /// The conditions that now forbid operations, by name.
+    Interlocks(BTreeSet<Id>),
 }
 
 /// How an operation ended.
@@ -84,7 +86,7 @@ impl Ended {
 }
 
 /// Text for people, cut and cleaned so that it always fits.
-fn short(text: &str) -> Option<Text> {
+pub(super) fn short(text: &str) -> Option<Text> {
     let mut clean: String = text
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })

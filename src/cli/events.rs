@@ -93,7 +93,7 @@ fn describe(event: &Event) -> (&'static str, String) {
         Event::Epoch(epoch, why) => ("epoch", format!("{epoch}: {why}")),
         Event::Statement(applied) => (
             "statement",
-            format!("{} {} for {}", applied.kind, applied.seq, applied.audience),
+            format!("{} {} about {}", applied.kind, applied.seq, applied.about),
         ),
         Event::Intent(intent) => (
             "intent",

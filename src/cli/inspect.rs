@@ -97,47 +97,24 @@ const CLAIMS: &[(&str, &str)] = &[
     ("-65537", "doorward"),
 ];
 
-fn private(kind: Kind) -> &'static [&'static str] {
-    match kind {
-        Kind::Issuers => &["format", "version", "roles"],
-        Kind::Registration => &[
-            "format",
-            "seq",
-            "device key",
-            "region",
-            "model",
-            "site",
-            "plan",
-            "plan table",
-            "demo",
-            "slots",
-            "leases",
-        ],
-        Kind::Share => &[
-            "format",
-            "version",
-            "permissions",
-            "by",
-            "description",
-            "lease",
-        ],
-        Kind::Revocations => &[
-            "format", "seq", "next", "shares", "holders", "subjects", "before",
-        ],
-        Kind::Command => &[
-            "format",
-            "counter",
-            "instance",
-            "epoch",
-            "operation",
-            "args",
-            "until",
-        ],
-        Kind::Receipt => &[
-            "format", "command", "outcome", "code", "detail", "result", "standing", "log",
-        ],
-        Kind::State => &["format", "standing", "operations", "log"],
-    }
+/// Names of the private claim's keys, in the order of their numbers.
+fn private(kind: Kind) -> Vec<&'static str> {
+    let names = match kind {
+        Kind::Issuers => "format version roles",
+        Kind::Registration => {
+            "format seq device-key region model site plan plan-table demo slots leases since ages"
+        }
+        Kind::Share => "format version permissions by description lease region group limits",
+        Kind::Roster => "format seq members",
+        Kind::Revocations => "format seq next shares holders subjects before",
+        Kind::Release => "format vendor model version size sha256 minimum",
+        Kind::Command => "format counter instance epoch operation args until dry",
+        Kind::Approval => "format command",
+        Kind::Receipt => "format command outcome code detail result standing log",
+        Kind::State => "format standing operations log",
+        Kind::Checkpoint => "format log epoch",
+    };
+    names.split(' ').collect()
 }
 
 fn named(claims: Value, names: &[(&str, &str)], kind: Kind) -> Value {

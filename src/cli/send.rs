@@ -184,10 +184,10 @@ pub fn code_of(receipt: &Receipt) -> Option<Code> {
 #[must_use]
 pub fn exit_of(receipt: Option<&Receipt>) -> u8 {
     match receipt.map(|receipt| receipt.body.outcome) {
-        Some(Outcome::Done | Outcome::Accepted | Outcome::Executing) => 0,
+        Some(Outcome::Done | Outcome::Executing | Outcome::Allowed) => 0,
         Some(Outcome::Denied) => status::DENIED,
         Some(Outcome::Failed) => status::FAILED,
-        Some(Outcome::Unknown) => status::UNKNOWN,
+        Some(Outcome::Unknown | Outcome::Accepted) => status::UNKNOWN,
         None => status::UNAVAILABLE,
     }
 }
@@ -209,8 +209,10 @@ pub fn print(request: &Request<'_>, sent: &Sent, json: bool) {
     let body = &receipt.body;
     let outcome = format!("{:<9}", body.outcome.name());
     let outcome = match body.outcome {
-        Outcome::Done | Outcome::Accepted | Outcome::Executing => paint::good(&outcome),
-        Outcome::Denied | Outcome::Failed | Outcome::Unknown => paint::bad(&outcome),
+        Outcome::Done | Outcome::Executing | Outcome::Allowed => paint::good(&outcome),
+        Outcome::Denied | Outcome::Failed | Outcome::Unknown | Outcome::Accepted => {
+            paint::bad(&outcome)
+        }
     };
     println!("{outcome} {what}");
     if let Some(name) = &body.code {

@@ -86,6 +86,9 @@ codes! {
     TooLarge "too_large" stranger idle No
         "The message, or an object in it, is larger than its kind may be."
         "Send less: a bundle holds at most 64 KiB and 8 objects, a command 4 KiB, a share 2 KiB.";
+    Flood "flood" stranger idle Later
+        "Too many messages came that way in a short time."
+        "Send less.";
     Malformed "malformed" stranger idle No
         "The bytes are not deterministic CBOR of the expected shape, or a claim breaks its rules."
         "Compare with docs/protocol.md; `doorkey inspect` shows what can be read.";
@@ -146,9 +149,18 @@ codes! {
     Revoked "revoked" known idle No
         "The share was cancelled."
         "Ask the owner whether a new share is meant.";
+    NotMember "not_member" known idle No
+        "The share is for a group, and the key that signed is the group's own, not a member's."
+        "Sign with the key of a person on the group's roster.";
     Stale "stale" known idle Later
         "The device has had no news of cancelled shares for longer than this share's lease allows."
         "Bring the device a fresh revocation list: connect it, or send one along with the command.";
+    Frozen "frozen" known idle Later
+        "The owner has suspended all sharing of this device for a time."
+        "Ask the owner; the share works again when the freeze ends.";
+    WrongRegion "wrong_region" known idle No
+        "The share was made in another region than the one this device is registered in."
+        "Ask the owner for a share made in the device's region.";
     Demo "demo" known idle No
         "This is a demonstration device; it cannot be shared."
         "";
@@ -167,9 +179,36 @@ codes! {
     Param "param" known idle No
         "An argument is missing, unknown or out of range."
         "Compare the arguments with what the operation takes.";
+    Window "window" known idle Later
+        "The share does not count at this time of the week."
+        "Try again when its weekly window is open.";
+    Origin "origin" known idle No
+        "The share does not allow this operation by the way the command came."
+        "Send it by the other link: on the site's network, or through the cloud.";
+    Count "count" known idle No
+        "The share has been used as often as it allows."
+        "Ask the owner for a new share.";
+    Rate "rate" known idle Later
+        "The operation was asked for too often in a short time."
+        "Wait, then send it again.";
+    NeedsApproval "needs_approval" known idle Later
+        "The share needs the consent of other people to each command."
+        "Let others who hold this operation approve this very command, and send it again with their approvals.";
     Busy "busy" known idle Later
         "The device is busy with another command."
         "Send it again when the other one has ended.";
+    Interlock "interlock" known idle Later
+        "A condition of the device forbids this operation now, whoever asks."
+        "Look at the device's status; send it again when the condition has ended.";
+    NoEffect "no_effect" known idle No
+        "The device is already in the state that was asked for."
+        "";
+    BadImage "bad_image" known idle No
+        "The device knows no release of this firmware for its model that it may install."
+        "Bring the signed release statement for this model and version along.";
+    Downgrade "downgrade" known idle No
+        "The firmware is not newer than the one that is installed."
+        "Choose a newer release.";
     LogFull "log_full" known idle Later
         "The event log is full, and what cannot be written down is not done."
         "Let the owner collect the events, then send it again.";

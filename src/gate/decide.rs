@@ -1,12 +1,14 @@
 //! The decision. Cheap checks before costly ones, the first failure wins, and nothing that
 //! is allowed can be started without the [`Permit`] that only this file makes.
 
-use super::decision::{Caller, Decision, Origin, Permit, Reason};
+use std::collections::BTreeSet;
+
+use super::decision::{Caller, Decision, Origin, Permit, Reason, Rehearsal};
+use super::permission::{Granted, permission};
 use super::replay::Seen;
-use super::{Code, Known, Memory, Now, Offers};
+use super::{Code, Known, Memory, Now, Offer, Offers};
 use crate::wire::{
-    Audience, Bytes, Class, Command, Envelope, KeyBytes, MAX_TTL, Operation, PublicKey,
-    Registration, Share, is_owner_only,
+    Audience, Class, Command, Envelope, Id, MAX_TTL, Registration, Text, Timestamp, Value,
 };
 
 /// How far in the future a command may have been signed, in seconds.
@@ -17,6 +19,8 @@ const EARLY: u64 = 120;
 pub struct Arrival<'a> {
     /// The command's envelope.
     pub envelope: &'a Envelope<'a>,
+    /// Approvals that came with it.
+    pub approvals: &'a [Envelope<'a>],
     /// Which way it came; stamped by the link, never by the sender.
     pub origin: Origin,
     /// Whether the broker had kept it.
@@ -30,6 +34,10 @@ pub struct Situation<'a> {
     pub now: Now,
     /// What the device offers.
     pub offers: &'a Offers,
+    /// Conditions that hold now and forbid operations, by name.
+    pub interlocks: &'a BTreeSet<Id>,
+    /// The version of the firmware that runs.
+    pub firmware: u32,
     /// Whether an operation that interrupts is under way.
     pub interrupting: bool,
     /// Commands accepted and not yet ended.
@@ -48,6 +56,33 @@ const MAX_PENDING: usize = 64;
 const READS_UNTIL: u64 = 90;
 const OTHERS_UNTIL: u64 = 75;
 
+/// What all the checks of one command look at.
+#[derive(Clone, Copy)]
+pub(super) struct Case<'a> {
+    pub(super) known: &'a Known,
+    pub(super) memory: &'a Memory,
+    pub(super) situation: &'a Situation<'a>,
+    pub(super) arrival: &'a Arrival<'a>,
+    pub(super) registration: &'a Registration,
+    pub(super) command: &'a Command,
+}
+
+impl<'a> Case<'a> {
+    pub(super) fn now(&self) -> Timestamp {
+        self.situation.now.estimate
+    }
+
+    fn offer(&self) -> Option<&'a Offer> {
+        self.situation.offers.get(&self.command.body.operation)
+    }
+
+    /// What is not offered is judged as the most dangerous until it is refused as
+    /// unsupported, which only those hear who may ask for it.
+    pub(super) fn class(&self) -> Class {
+        self.offer().map_or(Class::Danger, |offer| offer.class)
+    }
+}
+
 /// Decides one command. The order of the steps is the order of `docs/protocol.md`.
 pub fn decide(
     known: &Known,
@@ -55,25 +90,35 @@ pub fn decide(
     situation: &Situation<'_>,
     arrival: &Arrival<'_>,
 ) -> Decision {
-    let (command, caller) = match identify(known, arrival) {
+    let (command, caller, registration) = match identify(known, arrival) {
         Ok(identified) => identified,
         Err(code) => return Decision::Denied(Reason { code, caller: None }),
     };
+    let case = Case {
+        known,
+        memory,
+        situation,
+        arrival,
+        registration,
+        command: &command,
+    };
     let checked = || {
-        freshness(memory, &command, &caller, situation)?;
-        let granted = permission(known, memory, &command, &caller, situation)?;
-        let class = class_of(&command.body.operation, situation).ok_or(Code::Unsupported)?;
-        arguments(&command)?;
-        ready(class, situation)?;
-        Ok((class, granted))
+        freshness(&case, &caller)?;
+        let granted = permission(&case, &caller)?;
+        let offer = case.offer().ok_or(Code::Unsupported)?;
+        arguments(&case, offer)?;
+        ready(&case, offer)?;
+        Ok((offer.class, granted))
     };
     match checked() {
-        Ok((class, share)) => Decision::Allowed(Box::new(Permit::new(
-            caller,
-            share,
-            class,
-            command.body.args,
-        ))),
+        checked if command.body.dry == Some(true) => Decision::Rehearsed(Rehearsal {
+            caller: Box::new(caller),
+            code: checked.err(),
+        }),
+        Ok((class, Granted { share, charged })) => {
+            let args = command.body.args;
+            Decision::Allowed(Box::new(Permit::new(caller, share, charged, class, args)))
+        }
         Err(code) => Decision::Denied(Reason {
             code,
             caller: Some(Box::new(caller)),
@@ -82,7 +127,10 @@ pub fn decide(
 }
 
 /// Arrival, parse, address and authority: who is this? Until it is known there is no reply.
-fn identify(known: &Known, arrival: &Arrival<'_>) -> Result<(Command, Caller), Code> {
+fn identify<'a>(
+    known: &'a Known,
+    arrival: &Arrival<'_>,
+) -> Result<(Command, Caller, &'a Registration), Code> {
     if arrival.retained {
         return Err(Code::Retained);
     }
@@ -91,10 +139,8 @@ fn identify(known: &Known, arrival: &Arrival<'_>) -> Result<(Command, Caller), C
     if command.aud != Audience::Device(known.device().clone()) {
         return Err(Code::WrongDevice);
     }
-    if known.registration().is_none() {
-        return Err(Code::NotProvisioned);
-    }
-    let key: &PublicKey = known.authority(&envelope.signer).ok_or(Code::NoGrant)?;
+    let registration = known.registration().ok_or(Code::NotProvisioned)?;
+    let key = known.authority(&envelope.signer).ok_or(Code::NoGrant)?;
     let person = known.person(&envelope.signer).ok_or(Code::NoGrant)?;
     envelope.verify(key)?;
     let caller = Caller {
@@ -106,24 +152,17 @@ fn identify(known: &Known, arrival: &Arrival<'_>) -> Result<(Command, Caller), C
         operation: command.body.operation.clone(),
         origin: arrival.origin,
     };
-    Ok((command, caller))
+    Ok((command, caller, registration))
 }
 
 /// Is this command new, and from now?
-fn freshness(
-    memory: &Memory,
-    command: &Command,
-    caller: &Caller,
-    situation: &Situation<'_>,
-) -> Result<(), Code> {
-    let now = &situation.now;
-    if command.body.epoch != memory.epoch {
+fn freshness(case: &Case<'_>, caller: &Caller) -> Result<(), Code> {
+    let (command, now) = (case.command, &case.situation.now);
+    if command.body.epoch != case.memory.epoch {
         return Err(Code::Epoch);
     }
-    match memory
-        .windows
-        .look_up(caller.key, caller.instance, caller.counter)
-    {
+    let windows = &case.memory.windows;
+    match windows.look_up(caller.key, caller.instance, caller.counter) {
         Seen::No => {}
         Seen::Yes => return Err(Code::Replay),
         Seen::Full => return Err(Code::ReplayFull),
@@ -131,7 +170,9 @@ fn freshness(
     if command.exp.since(command.iat) > MAX_TTL {
         return Err(Code::TtlTooLong);
     }
-    if command.exp <= now.estimate {
+    let ages = case.registration.body.ages.as_ref();
+    let age = ages.and_then(|ages| ages.get(&case.class()).copied());
+    if command.exp <= now.estimate || age.is_some_and(|age| now.estimate.since(command.iat) > age) {
         return Err(Code::Late);
     }
     if now.quality >= 2 && command.iat > now.estimate.plus(EARLY) {
@@ -141,169 +182,23 @@ fn freshness(
         Some(until) if until.boot != now.boot || now.uptime > until.uptime => Err(Code::Late),
         Some(_) => Ok(()),
         // Without a clock an old command cannot be told from a new one.
-        None if now.quality <= 1
-            && strictest(class_of(&command.body.operation, situation)) >= Class::Interrupt =>
-        {
-            Err(Code::NoTime)
-        }
+        None if now.quality <= 1 && case.class() >= Class::Interrupt => Err(Code::NoTime),
         None => Ok(()),
     }
 }
 
-/// Does this device have that operation, and how much can it do?
-fn class_of(operation: &Operation, situation: &Situation<'_>) -> Option<Class> {
-    situation.offers.get(operation).map(|offer| offer.class)
-}
-
-/// What is not offered is judged as the most dangerous until it is refused as unsupported,
-/// which only those hear who may ask for it.
-fn strictest(class: Option<Class>) -> Class {
-    class.unwrap_or(Class::Danger)
-}
-
-/// The owner may do everything; others what at least one of their live shares grants, and
-/// then that share is returned. When none does, the reason of the share that came furthest
-/// is the most useful one.
-fn permission(
-    known: &Known,
-    memory: &Memory,
-    command: &Command,
-    caller: &Caller,
-    situation: &Situation<'_>,
-) -> Result<Option<Bytes<16>>, Code> {
-    let registration = known.registration().ok_or(Code::NotProvisioned)?;
-    if known.is_owner(&caller.key) {
-        return Ok(None);
-    }
-    let class = strictest(class_of(&command.body.operation, situation));
-    let mut reason = Code::NoGrant;
-    for share in known.shares_of(&caller.key) {
-        let judged = live(known, memory, registration, share, class, situation)
-            .and_then(|()| granted(registration, share, &command.body.operation, situation));
-        match judged {
-            Ok(()) => return Ok(Some(share.cti)),
-            Err(code) => reason = reason.max(code),
-        }
-    }
-    Err(reason)
-}
-
-/// Does this share count, here and now, for operations of this class?
-fn live(
-    known: &Known,
-    memory: &Memory,
-    registration: &Registration,
-    share: &Share,
-    class: Class,
-    situation: &Situation<'_>,
-) -> Result<(), Code> {
-    let now = &situation.now;
-    if now.quality >= 2 && share.nbf > now.estimate {
-        return Err(Code::NotYet);
-    }
-    if share.exp <= now.estimate {
-        return Err(Code::Expired);
-    }
-    if known.is_revoked(share) {
-        return Err(Code::Revoked);
-    }
-    if !fresh(known, memory, registration, share, class, situation) {
-        return Err(Code::Stale);
-    }
-    if registration.body.demo {
-        return Err(Code::Demo);
-    }
-    if !has_slot(known, registration, share, situation) {
-        return Err(Code::SlotsFull);
-    }
-    Ok(())
-}
-
-/// Whether there is recent enough proof that the share was not revoked: the share itself or
-/// the newest list for its audience, whichever is younger. A list that the log knows to
-/// exist, and that the device does not hold, makes all shares of its audience stale.
-fn fresh(
-    known: &Known,
-    memory: &Memory,
-    registration: &Registration,
-    share: &Share,
-    class: Class,
-    situation: &Situation<'_>,
-) -> bool {
-    let held = known.revocations(&share.aud);
-    if held.is_none() && memory.revocations.contains_key(&share.aud) {
-        return false;
-    }
-    let proof = held.map_or(share.iat, |list| list.iat.max(share.iat));
-    let set = registration.body.leases.get(&class).copied().unwrap_or(0);
-    let lease = share.body.lease.map_or(set, |own| own.min(set));
-    situation.now.estimate.since(proof) <= lease
-}
-
-/// Whether the share's holder is among the first `slots` people with live shares. Counted
-/// by age, so that the order of arrival decides nothing.
-fn has_slot(
-    known: &Known,
-    registration: &Registration,
-    share: &Share,
-    situation: &Situation<'_>,
-) -> bool {
-    let slots = registration.body.slots as usize;
-    let mut people: Vec<KeyBytes> = Vec::new();
-    for other in known.shares_by_age() {
-        if other.exp <= situation.now.estimate || known.is_revoked(other) {
-            continue;
-        }
-        let key = other.cnf.0;
-        if people.contains(&key) {
-            continue;
-        }
-        if people.len() >= slots {
-            return false;
-        }
-        if key == share.cnf.0 {
-            return true;
-        }
-        people.push(key);
-    }
-    false
-}
-
-/// Does this live share include the operation, on the plan of the day?
-fn granted(
-    registration: &Registration,
-    share: &Share,
-    operation: &Operation,
-    situation: &Situation<'_>,
-) -> Result<(), Code> {
-    if is_owner_only(operation.as_str()) {
-        return Err(Code::OwnerOnly);
-    }
-    if share.body.permissions.get(operation).is_none() {
-        return Err(Code::NotGranted);
-    }
-    let body = &registration.body;
-    let ended = |at| body.plan.end.is_some_and(|end| end <= at);
-    let lowest = body.table.lowest().unwrap_or(&body.plan.name);
-    let plan_at = |at| if ended(at) { lowest } else { &body.plan.name };
-    if !body
-        .table
-        .includes(plan_at(situation.now.estimate), operation)
-    {
-        return Err(Code::Plan);
-    }
-    // Sharing itself needs a plan. A share from before this registration was made under the
-    // one of its day, and stays.
-    let made = share.iat;
-    if made >= registration.iat && !body.table.includes_sharing(plan_at(made)) {
-        return Err(Code::Plan);
-    }
-    Ok(())
-}
-
-/// No operation of this build takes arguments.
-fn arguments(command: &Command) -> Result<(), Code> {
-    if command.body.args.is_empty() {
+/// The arguments that the operation takes on this device, whoever asks; no others.
+fn arguments(case: &Case<'_>, offer: &Offer) -> Result<(), Code> {
+    let given = &case.command.body.args;
+    let sound = given.iter().all(|(name, value)| {
+        let argument = offer.args.get(name);
+        argument.is_some_and(|argument| argument.limit.allows(value))
+    });
+    let complete = offer
+        .args
+        .iter()
+        .all(|(name, argument)| !argument.required || given.get(name).is_some());
+    if sound && complete {
         Ok(())
     } else {
         Err(Code::Param)
@@ -311,11 +206,18 @@ fn arguments(command: &Command) -> Result<(), Code> {
 }
 
 /// Can the device do it now?
-fn ready(class: Class, situation: &Situation<'_>) -> Result<(), Code> {
-    if situation.pending >= MAX_PENDING || (class >= Class::Interrupt && situation.interrupting) {
+fn ready(case: &Case<'_>, offer: &Offer) -> Result<(), Code> {
+    let situation = case.situation;
+    let interrupts = offer.class >= Class::Interrupt;
+    if situation.pending >= MAX_PENDING || (interrupts && situation.interrupting) {
         return Err(Code::Busy);
     }
-    let until = match class {
+    let locked = |name: &Id| situation.interlocks.contains(name);
+    if offer.interlocks.iter().any(locked) {
+        return Err(Code::Interlock);
+    }
+    firmware(case)?;
+    let until = match offer.class {
         Class::Read => READS_UNTIL,
         Class::Change | Class::Interrupt | Class::Danger => OTHERS_UNTIL,
     };
@@ -324,6 +226,27 @@ fn ready(class: Class, situation: &Situation<'_>) -> Result<(), Code> {
     }
     if !situation.store_works {
         return Err(Code::Store);
+    }
+    Ok(())
+}
+
+/// Firmware comes only with a signed release for this model, and only forward.
+fn firmware(case: &Case<'_>) -> Result<(), Code> {
+    let operation = case.command.body.operation.as_str();
+    if operation != "firmware.stage" && operation != "firmware.install" {
+        return Ok(());
+    }
+    let version = match case.command.body.args.get("version") {
+        Some(Value::Int(version)) => u32::try_from(*version).map_err(|_| Code::BadImage)?,
+        _ => return Err(Code::BadImage),
+    };
+    let model: &Text = &case.registration.body.model;
+    let release = case.known.release(model, version).ok_or(Code::BadImage)?;
+    if version <= case.situation.firmware {
+        return Err(Code::Downgrade);
+    }
+    if case.situation.firmware < release.body.minimum {
+        return Err(Code::BadImage);
     }
     Ok(())
 }

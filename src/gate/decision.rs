@@ -1,6 +1,6 @@
 //! The decision as a value: to start an operation you need the [`Permit`] in it.
 
-use super::Code;
+use super::{Charge, Code};
 use crate::wire::{Bytes, Class, Hash, Id, KeyBytes, Map, Operation, Text, Value};
 
 /// Which way a message came.
@@ -47,11 +47,18 @@ pub struct Caller {
 pub struct Permit {
     caller: Caller,
     share: Option<Bytes<16>>,
+    charged: Charge,
     class: Class,
     args: Map<Text, Value>,
 }
 
 impl Permit {
+    /// What the share that allowed it remembers of it.
+    #[must_use]
+    pub fn charged(&self) -> Charge {
+        self.charged
+    }
+
     /// Who asked for what.
     #[must_use]
     pub fn caller(&self) -> &Caller {
@@ -94,6 +101,17 @@ pub enum Decision {
     Allowed(Box<Permit>),
     /// It may not.
     Denied(Reason),
+    /// The answer to a dry run.
+    Rehearsed(Rehearsal),
+}
+
+/// What a command would have come to. There is no permit in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rehearsal {
+    /// Who asks.
+    pub caller: Box<Caller>,
+    /// Why it would be denied, if it would.
+    pub code: Option<Code>,
 }
 
 impl Permit {
@@ -101,12 +119,14 @@ impl Permit {
     pub(super) fn new(
         caller: Caller,
         share: Option<Bytes<16>>,
+        charged: Charge,
         class: Class,
         args: Map<Text, Value>,
     ) -> Self {
         Self {
             caller,
             share,
+            charged,
             class,
             args,
         }

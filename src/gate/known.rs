@@ -1,52 +1,65 @@
-//! What the device has been told: issuers, its registration, shares and revocation lists,
-//! and the rules by which a newer statement takes the place of an older one.
+//! What the device has been told: issuers, its registration, shares, rosters, revocation lists
+//! and releases, all in memory. How statements replace one another is in `install.rs`.
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{Code, Mark, Memory};
 use crate::wire::{
-    Audience, Bytes, Envelope, Hash, Id, Issuers, KeyBytes, Kind, PublicKey, Registration,
-    Revocations, Role, Share, Timestamp,
+    Audience, Bytes, Hash, Id, Issuers, KeyBytes, PublicKey, Registration, Release, Revocations,
+    Roster, Share, Text, Timestamp,
 };
 
-/// Most shares that are kept.
-pub const MAX_SHARES: usize = 10_000;
-
-/// A statement that was accepted, and what became of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Installed {
-    /// Its kind.
-    pub kind: Kind,
-    /// Whom it is for.
-    pub audience: Audience,
-    /// Its sequence number; for a share its version.
-    pub seq: u64,
-    /// SHA-256 of its envelope.
-    pub hash: Hash,
-    /// Its time, if statements of this kind raise the time floor.
-    pub signed_time: Option<Timestamp>,
-    /// The name under which the cache keeps it.
-    pub name: String,
-    /// Names that the cache can drop: expired shares that made room.
-    pub dropped: Vec<String>,
+/// A share as it was accepted.
+pub(super) struct Held {
+    pub(super) share: Share,
+    pub(super) hash: Hash,
+    pub(super) signer: KeyBytes,
 }
 
-struct Holder {
-    key: PublicKey,
-    shares: Vec<Bytes<16>>,
+/// A key that shares name, decompressed once, and the shares that name it.
+pub(super) struct Holder {
+    pub(super) key: PublicKey,
+    pub(super) shares: Vec<Bytes<16>>,
 }
 
-/// Everything the device knows from statements, in memory.
+/// A key that rosters name, decompressed once, and the groups that list it.
+pub(super) struct Member {
+    pub(super) key: PublicKey,
+    pub(super) groups: Vec<KeyBytes>,
+}
+
+/// How a key comes to a share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Via<'a> {
+    /// The share names the key.
+    Direct,
+    /// The share names a group, and its roster lists the key.
+    Member(&'a Roster),
+    /// The share names a group, and this is the group's own key, which is nobody.
+    GroupKey,
+}
+
+/// One share in the hands of one key.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Grant<'a> {
+    pub(super) share: &'a Share,
+    pub(super) person: &'a Id,
+    pub(super) via: Via<'a>,
+}
+
+/// Everything the device knows from statements.
 pub struct Known {
-    device: Id,
-    device_key: KeyBytes,
-    issuers: Issuers,
-    owner: Option<(Registration, PublicKey)>,
-    shares: HashMap<Bytes<16>, (Share, Hash)>,
-    holders: HashMap<KeyBytes, Holder>,
+    pub(super) device: Id,
+    pub(super) device_key: KeyBytes,
+    pub(super) issuers: Issuers,
+    pub(super) owner: Option<(Registration, PublicKey)>,
+    pub(super) shares: HashMap<Bytes<16>, Held>,
+    pub(super) holders: HashMap<KeyBytes, Holder>,
     /// Shares by age, for who holds the slots and for what has ended.
-    by_age: BTreeSet<(Timestamp, Bytes<16>)>,
-    revocations: HashMap<Audience, Revocations>,
+    pub(super) by_age: BTreeSet<(Timestamp, Bytes<16>)>,
+    pub(super) revocations: HashMap<Audience, Revocations>,
+    pub(super) rosters: HashMap<KeyBytes, (Roster, Hash)>,
+    pub(super) members: HashMap<KeyBytes, Member>,
+    pub(super) releases: HashMap<(Text, u32), (Release, Hash)>,
 }
 
 impl Known {
@@ -62,174 +75,9 @@ impl Known {
             holders: HashMap::new(),
             by_age: BTreeSet::new(),
             revocations: HashMap::new(),
-        }
-    }
-
-    /// Accepts a statement, if it is sound, meant for this device, signed by whom it must
-    /// be, and newer than what is known. `None`: it was known, or is out of date.
-    ///
-    /// # Errors
-    /// The code that says why it was refused.
-    pub fn install(
-        &mut self,
-        envelope: &Envelope<'_>,
-        memory: &Memory,
-        now: Timestamp,
-    ) -> Result<Option<Installed>, Code> {
-        match envelope.kind {
-            Kind::Registration => self.install_registration(envelope, memory),
-            Kind::Share => self.install_share(envelope, now),
-            Kind::Revocations => self.install_revocations(envelope, memory),
-            Kind::Issuers if envelope.payload() == crate::wire::to_bytes(&self.issuers) => Ok(None),
-            // Another version than the pinned one: rotation is not known to this build.
-            Kind::Issuers => Err(Code::UnknownIssuer),
-            Kind::Command | Kind::Receipt | Kind::State => Err(Code::WrongType),
-        }
-    }
-
-    fn install_registration(
-        &mut self,
-        envelope: &Envelope<'_>,
-        memory: &Memory,
-    ) -> Result<Option<Installed>, Code> {
-        let new: Registration = envelope.claims()?;
-        self.addressed(&new.aud, &new.iss)?;
-        if new.body.device != self.device_key {
-            return Err(Code::WrongDevice);
-        }
-        let known = self.owner.is_some();
-        if outdated(memory.registration, new.body.seq, envelope.hash(), known) {
-            return Ok(None);
-        }
-        self.signed_by(Role::Registry, envelope)?;
-        let installed = Installed {
-            signed_time: Some(new.iat),
-            ..installed(envelope, &new.aud, new.body.seq, "")
-        };
-        let key = PublicKey::new(&new.cnf.0)?;
-        self.owner = Some((new, key));
-        Ok(Some(installed))
-    }
-
-    fn install_share(
-        &mut self,
-        envelope: &Envelope<'_>,
-        now: Timestamp,
-    ) -> Result<Option<Installed>, Code> {
-        let new: Share = envelope.claims()?;
-        self.addressed(&new.aud, &new.iss)?;
-        let hash = envelope.hash();
-        let old = self.shares.get(&new.cti);
-        if new.exp <= now || old.is_some_and(|(_, old)| *old == hash) {
-            return Ok(None);
-        }
-        self.signed_by(Role::Shares, envelope)?;
-        match old {
-            // An older version of an extended share: stale news, not a contradiction.
-            Some((old, _)) if new.is_extended_by(old) => return Ok(None),
-            Some((old, _)) if !old.is_extended_by(&new) => return Err(Code::BadGrant),
-            Some(_) | None => {}
-        }
-        let dropped = self.make_room(now)?;
-        let installed = Installed {
-            dropped,
-            ..installed(
-                envelope,
-                &new.aud,
-                u64::from(new.body.version),
-                &new.cti.hex(),
-            )
-        };
-        let key = PublicKey::new(&new.cnf.0)?;
-        self.forget_share(&new.cti);
-        self.by_age.insert((new.iat, new.cti));
-        self.holders
-            .entry(new.cnf.0)
-            .or_insert_with(|| Holder {
-                key,
-                shares: Vec::new(),
-            })
-            .shares
-            .push(new.cti);
-        self.shares.insert(new.cti, (new, hash));
-        Ok(Some(installed))
-    }
-
-    fn install_revocations(
-        &mut self,
-        envelope: &Envelope<'_>,
-        memory: &Memory,
-    ) -> Result<Option<Installed>, Code> {
-        let new: Revocations = envelope.claims()?;
-        self.addressed(&new.aud, &new.iss)?;
-        let known = self.revocations.contains_key(&new.aud);
-        let mark = memory.revocations.get(&new.aud).copied();
-        if outdated(mark, new.body.seq, envelope.hash(), known) {
-            return Ok(None);
-        }
-        self.signed_by(Role::Revocations, envelope)?;
-        let installed = Installed {
-            signed_time: Some(new.iat),
-            ..installed(envelope, &new.aud, new.body.seq, &new.aud.to_string())
-        };
-        self.revocations.insert(new.aud.clone(), new);
-        Ok(Some(installed))
-    }
-
-    fn addressed(&self, audience: &Audience, iss: &Id) -> Result<(), Code> {
-        if !self.is_mine(audience) {
-            return Err(Code::WrongDevice);
-        }
-        if *iss != self.issuers.iss {
-            return Err(Code::UnknownIssuer);
-        }
-        Ok(())
-    }
-
-    fn signed_by(&self, role: Role, envelope: &Envelope<'_>) -> Result<(), Code> {
-        let trusted = self
-            .issuers
-            .role(role)
-            .is_some_and(|r| r.keys.contains(&envelope.signer));
-        if !trusted {
-            return Err(Code::UnknownIssuer);
-        }
-        Ok(self.issuers.verify(role, std::slice::from_ref(envelope))?)
-    }
-
-    /// Drops expired shares when the table is full.
-    fn make_room(&mut self, now: Timestamp) -> Result<Vec<String>, Code> {
-        if self.shares.len() < MAX_SHARES {
-            return Ok(Vec::new());
-        }
-        let ended: Vec<_> = self
-            .shares
-            .values()
-            .filter(|(share, _)| share.exp <= now)
-            .map(|(share, _)| share.cti)
-            .collect();
-        if ended.is_empty() {
-            return Err(Code::SlotsFull);
-        }
-        Ok(ended
-            .iter()
-            .map(|id| {
-                self.forget_share(id);
-                cache_name(Kind::Share, &id.hex())
-            })
-            .collect())
-    }
-
-    fn forget_share(&mut self, id: &Bytes<16>) {
-        let Some((share, _)) = self.shares.remove(id) else {
-            return;
-        };
-        self.by_age.remove(&(share.iat, share.cti));
-        if let Some(holder) = self.holders.get_mut(&share.cnf.0) {
-            holder.shares.retain(|other| other != id);
-            if holder.shares.is_empty() {
-                self.holders.remove(&share.cnf.0);
-            }
+            rosters: HashMap::new(),
+            members: HashMap::new(),
+            releases: HashMap::new(),
         }
     }
 
@@ -237,6 +85,12 @@ impl Known {
     #[must_use]
     pub fn device(&self) -> &Id {
         &self.device
+    }
+
+    /// The keys that are trusted now.
+    #[must_use]
+    pub fn issuers(&self) -> &Issuers {
+        &self.issuers
     }
 
     /// The site of this device, if its registration names one.
@@ -260,12 +114,16 @@ impl Known {
         self.owner.as_ref().map(|(registration, _)| registration)
     }
 
-    /// The checked key of the owner or of a holder of shares; nobody else may command.
+    /// The checked key of the owner, of a holder of shares or of a member of a group that
+    /// holds one; nobody else may command.
     #[must_use]
     pub fn authority(&self, key: &KeyBytes) -> Option<&PublicKey> {
         match &self.owner {
             Some((_, owner)) if owner.bytes() == *key => Some(owner),
-            _ => self.holders.get(key).map(|holder| &holder.key),
+            _ => match self.holders.get(key) {
+                Some(holder) => Some(&holder.key),
+                None => self.members.get(key).map(|member| &member.key),
+            },
         }
     }
 
@@ -281,26 +139,65 @@ impl Known {
         if self.is_owner(key) {
             return self.registration().map(|registration| &registration.sub);
         }
-        self.shares_of(key).next().map(|share| &share.sub)
+        self.grants_of(key).next().map(|grant| grant.person)
     }
 
-    /// The shares of a key that are for this device as it is registered now.
-    pub fn shares_of(&self, key: &KeyBytes) -> impl Iterator<Item = &Share> {
+    /// The shares that a key can use on this device as it is registered now.
+    pub(super) fn grants_of(&self, key: &KeyBytes) -> impl Iterator<Item = Grant<'_>> {
+        let direct = self.shares_naming(key).map(|share| Grant {
+            share,
+            person: &share.sub,
+            via: match share.body.group {
+                Some(_) => Via::GroupKey,
+                None => Via::Direct,
+            },
+        });
+        let member = self.members.get(key);
+        let groups = member.into_iter().flat_map(|member| &member.groups);
+        let key = *key;
+        let by_group = groups.flat_map(move |group| {
+            let roster = self.rosters.get(group).map(|(roster, _)| roster);
+            let listed = roster.and_then(|roster| Some((roster, roster.body.members.get(&key)?)));
+            listed.into_iter().flat_map(move |(roster, person)| {
+                let shares = self.shares_naming(group);
+                let of_group =
+                    shares.filter(|share| share.body.group.as_ref() == Some(&roster.sub));
+                of_group.map(move |share| Grant {
+                    share,
+                    person,
+                    via: Via::Member(roster),
+                })
+            })
+        });
+        direct.chain(by_group)
+    }
+
+    fn shares_naming(&self, key: &KeyBytes) -> impl Iterator<Item = &Share> {
         self.holders
             .get(key)
             .into_iter()
             .flat_map(|holder| &holder.shares)
             .filter_map(|id| self.shares.get(id))
-            .map(|(share, _)| share)
+            .map(|held| &held.share)
             .filter(|share| self.is_mine(&share.aud))
     }
 
-    /// All shares, oldest first.
+    /// The shares that a key can use, with the person that it stands for.
+    pub fn shares_of(&self, key: &KeyBytes) -> impl Iterator<Item = &Share> {
+        self.grants_of(key).map(|grant| grant.share)
+    }
+
+    /// A share by its id.
+    #[must_use]
+    pub fn share(&self, id: &Bytes<16>) -> Option<&Share> {
+        self.shares.get(id).map(|held| &held.share)
+    }
+
+    /// All shares for this device, oldest first.
     pub fn shares_by_age(&self) -> impl Iterator<Item = &Share> {
         self.by_age
             .iter()
-            .filter_map(|(_, id)| self.shares.get(id))
-            .map(|(share, _)| share)
+            .filter_map(|(_, id)| self.share(id))
             .filter(|share| self.is_mine(&share.aud))
     }
 
@@ -317,31 +214,11 @@ impl Known {
             .iter()
             .any(|(audience, list)| self.is_mine(audience) && list.ends(share))
     }
-}
 
-/// Whether a numbered statement brings nothing new. The log remembers the number even when
-/// the statement itself is gone from the cache; then the very same one, or a later one, is
-/// welcome back.
-fn outdated(mark: Option<Mark>, seq: u64, hash: Hash, held: bool) -> bool {
-    match mark {
-        None => false,
-        Some(mark) if seq == mark.seq => held || hash != mark.hash,
-        Some(mark) => seq < mark.seq,
+    /// A release for a model.
+    #[must_use]
+    pub fn release(&self, model: &Text, version: u32) -> Option<&Release> {
+        let key = (model.clone(), version);
+        self.releases.get(&key).map(|(release, _)| release)
     }
-}
-
-fn installed(envelope: &Envelope<'_>, audience: &Audience, seq: u64, part: &str) -> Installed {
-    Installed {
-        kind: envelope.kind,
-        audience: audience.clone(),
-        seq,
-        hash: envelope.hash(),
-        signed_time: None,
-        name: cache_name(envelope.kind, part),
-        dropped: Vec::new(),
-    }
-}
-
-fn cache_name(kind: Kind, part: &str) -> String {
-    format!("{}/{part}", kind.name())
 }

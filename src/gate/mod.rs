@@ -3,29 +3,59 @@
 mod code;
 mod decide;
 mod decision;
+mod install;
+mod install_share;
 mod known;
 mod memory;
+mod permission;
 mod replay;
 mod time;
 
 pub use code::{Code, Retry};
 pub use decide::{Arrival, Situation, decide};
-pub use decision::{Caller, Decision, Origin, Permit, Reason};
-pub use known::{Installed, Known, MAX_SHARES};
-pub use memory::{Mark, Memory};
+pub use decision::{Caller, Decision, Origin, Permit, Reason, Rehearsal};
+pub use install::{Installed, MAX_RELEASES};
+pub use install_share::{MAX_ROSTERS, MAX_SHARES};
+pub use known::Known;
+pub use memory::{Charge, Mark, Memory};
 pub use replay::{MAX_WINDOWS, Seen, Window, Windows};
 pub use time::{Now, Reading, Timekeeper};
 
 use std::collections::BTreeMap;
 
-use crate::wire::{Class, Operation};
+use crate::wire::{ArgLimit, Class, Id, Operation, Text};
 
 /// The operations that this device offers, by name.
 pub type Offers = BTreeMap<Operation, Offer>;
 
 /// What the gate needs to know of an operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
     /// How much it can do.
     pub class: Class,
+    /// The arguments that it takes; no others.
+    pub args: BTreeMap<Text, Argument>,
+    /// Conditions under which it must not run, by name.
+    pub interlocks: Vec<Id>,
+}
+
+impl Offer {
+    /// An operation of this class without arguments.
+    #[must_use]
+    pub fn plain(class: Class) -> Self {
+        Self {
+            class,
+            args: BTreeMap::new(),
+            interlocks: Vec::new(),
+        }
+    }
+}
+
+/// One argument of an operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Argument {
+    /// Whether it must be there.
+    pub required: bool,
+    /// What it may be.
+    pub limit: ArgLimit,
 }

@@ -22,6 +22,8 @@ pub struct Wish {
     pub args: Map<Text, Value>,
     /// How long the command lives, in seconds.
     pub ttl: u64,
+    /// Only ask whether it would be allowed.
+    pub dry: bool,
 }
 
 /// A key file and the counter beside it.
@@ -91,6 +93,7 @@ impl Holder {
                 epoch: standing.epoch,
                 operation: wish.operation.clone(),
                 args: wish.args.clone(),
+                dry: wish.dry.then_some(true),
                 until: until.map(|uptime| crate::wire::BootTime {
                     uptime,
                     boot: standing.boot,

@@ -97,8 +97,15 @@ impl Platform {
     /// # Errors
     /// If a rule forbids it or a file cannot be used.
     pub fn register(&self, new: NewRegistration, now: Timestamp) -> Result<Device, IssuerError> {
-        let before = self.device(&new.device)?;
-        let seq = before.map_or(0, |d| d.registration.body.seq) + 1;
+        let before = self.device(&new.device)?.map(|device| device.registration);
+        let seq = before.as_ref().map_or(0, |before| before.body.seq) + 1;
+        // Another owner begins anew: whatever was shared before has ended.
+        let since = match before {
+            Some(before) if before.sub == new.owner && before.cnf.0 == new.owner_key => {
+                before.body.since
+            }
+            _ => now,
+        };
         let registration = Registration {
             iss: self.issuers.iss.clone(),
             sub: new.owner,
@@ -117,6 +124,8 @@ impl Platform {
                 demo: new.demo,
                 slots: 5,
                 leases: default_leases(),
+                since,
+                ages: None,
             },
         };
         let bytes = self.signed(Role::Registry, &registration)?;
@@ -152,7 +161,7 @@ impl Platform {
     /// # Errors
     /// If a rule forbids it or a file cannot be used.
     pub fn share(&self, new: NewShare, now: Timestamp) -> Result<(Share, Vec<u8>), IssuerError> {
-        let by = self.may_be_shared(&new, now)?;
+        let (by, region) = self.may_be_shared(&new, now)?;
         let share = Share {
             iss: self.issuers.iss.clone(),
             sub: new.to,
@@ -173,6 +182,9 @@ impl Platform {
                 by,
                 description: new.description,
                 lease: None,
+                region,
+                group: None,
+                limits: None,
             },
         };
         let bytes = self.signed(Role::Shares, &share)?;
@@ -183,10 +195,11 @@ impl Platform {
         Ok((share, bytes))
     }
 
-    /// The rules of sharing that the issuer checks before it signs. Returns who shares.
-    fn may_be_shared(&self, new: &NewShare, now: Timestamp) -> Result<Id, IssuerError> {
+    /// The rules of sharing that the issuer checks before it signs. Returns who shares, and
+    /// the region.
+    fn may_be_shared(&self, new: &NewShare, now: Timestamp) -> Result<(Id, Id), IssuerError> {
         let Audience::Device(id) = &new.audience else {
-            return Ok(self.issuers.iss.clone());
+            return Ok((self.issuers.iss.clone(), new.region.clone()));
         };
         let rule = |sentence: String| Err(IssuerError::Rule(sentence));
         let Some(Device { registration, .. }) = self.device(id)? else {
@@ -222,7 +235,7 @@ impl Platform {
                 people.len()
             ));
         }
-        Ok(registration.sub)
+        Ok((registration.sub, registration.body.region))
     }
 
     /// Cancels shares: signs the whole list of what no longer counts, one number higher.

@@ -75,6 +75,8 @@ pub struct NewShare {
     pub end: Timestamp,
     /// For people.
     pub description: Option<Text>,
+    /// The region, if the audience is a site; a device has its own.
+    pub region: Id,
 }
 
 /// A registered device as the issuer knows it.

@@ -40,12 +40,7 @@ impl Table {
     pub fn offers(&self) -> Offers {
         self.0
             .iter()
-            .map(|(name, definition)| {
-                let offer = Offer {
-                    class: definition.class,
-                };
-                (name.clone(), offer)
-            })
+            .map(|(name, definition)| (name.clone(), Offer::plain(definition.class)))
             .collect()
     }
 

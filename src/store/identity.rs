@@ -20,7 +20,7 @@ pub struct Identity {
     pub device: Id,
     /// The device's key.
     pub key: SecretKey,
-    /// The keys of the platform, version 1.
+    /// The keys of the platform: version 1, or a later one that came by rotation.
     pub issuers: Issuers,
     /// The registration as received.
     pub registration: Option<Vec<u8>>,
@@ -86,12 +86,16 @@ impl Identity {
         })
     }
 
+    pub(super) fn replace_issuers(directory: &Path, bytes: &[u8]) -> Result<(), FileError> {
+        files::replace(&directory.join("identity").join(ISSUERS), bytes, 0o600)
+    }
+
     pub(super) fn replace_registration(directory: &Path, bytes: &[u8]) -> Result<(), FileError> {
         files::replace(&directory.join("identity").join(REGISTRATION), bytes, 0o600)
     }
 }
 
-/// Reads `issuers` version 1: a CBOR sequence of envelopes with the same payload, signed by
+/// Reads `issuers`: a CBOR sequence of envelopes with the same payload, signed by
 /// a threshold of its own root keys.
 fn parse_issuers(bytes: &[u8]) -> io::Result<Issuers> {
     let bundle = crate::wire::Bundle::parse(bytes).map_err(files::invalid)?;

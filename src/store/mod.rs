@@ -25,6 +25,8 @@ pub struct Batch {
     pub remove: Vec<String>,
     /// A new registration.
     pub registration: Option<Vec<u8>>,
+    /// New issuers.
+    pub issuers: Option<Vec<u8>>,
     /// Log writes, in order.
     pub log: Vec<LogWrite>,
 }
@@ -36,6 +38,7 @@ impl Batch {
         self.put.is_empty()
             && self.remove.is_empty()
             && self.registration.is_none()
+            && self.issuers.is_none()
             && self.log.is_empty()
     }
 
@@ -44,6 +47,7 @@ impl Batch {
         self.put.extend(later.put);
         self.remove.extend(later.remove);
         self.registration = later.registration.or_else(|| self.registration.take());
+        self.issuers = later.issuers.or_else(|| self.issuers.take());
         self.log.extend(later.log);
     }
 }
@@ -112,6 +116,9 @@ impl Store {
     /// # Errors
     /// If any part could not be made durable; then nothing of it may be acted upon.
     pub fn commit(&mut self, batch: &Batch) -> Result<(), FileError> {
+        if let Some(issuers) = &batch.issuers {
+            Identity::replace_issuers(&self.directory, issuers)?;
+        }
         if let Some(registration) = &batch.registration {
             Identity::replace_registration(&self.directory, registration)?;
         }

@@ -2,14 +2,14 @@
 
 use minicbor::{Decode, Encode};
 
-use crate::gate::{Mark, Window};
+use crate::gate::{Charge, Mark, Window};
 use crate::wire::{
     Audience, Bytes, Class, Hash, Id, KeyBytes, LogHead, Map, Operation, Outcome, Receipt,
-    ReceiptBody, Standing, Text, Timestamp, Value, WireError, decode_exact, hash, to_bytes,
+    ReceiptBody, Role, Standing, Text, Timestamp, Value, WireError, decode_exact, hash, to_bytes,
 };
 
 /// Largest record that is read. A snapshot of full tables is the largest there is.
-pub const MAX_RECORD: usize = 1 << 19;
+pub const MAX_RECORD: usize = 1 << 21;
 
 /// One record.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -65,10 +65,10 @@ pub struct Applied {
     /// The kind, by name.
     #[n(0)]
     pub kind: Id,
-    /// Whom it is for.
+    /// Whom it is about: the recipient of a share, a group, a device, a platform.
     #[n(1)]
-    pub audience: Audience,
-    /// Its sequence number; for a share its version.
+    pub about: Id,
+    /// Its sequence number or version.
     #[n(2)]
     pub seq: u64,
     /// SHA-256 of its envelope.
@@ -77,6 +77,15 @@ pub struct Applied {
     /// Its time, if it raises the floor.
     #[n(4)]
     pub signed_time: Option<Timestamp>,
+    /// Whom it is for, if it has an audience.
+    #[n(5)]
+    pub audience: Option<Audience>,
+    /// The group's key, if it is a roster.
+    #[n(6)]
+    pub group: Option<KeyBytes>,
+    /// Roles whose keys it changed.
+    #[n(7)]
+    pub roles: Vec<Role>,
 }
 
 /// Who asked for what.
@@ -119,6 +128,23 @@ pub struct Intent {
     /// How much the operation can do.
     #[n(2)]
     pub class: Class,
+    /// What the share remembers of it.
+    #[n(3)]
+    pub charged: Charge,
+}
+
+/// What the owner or a holder has changed on the device itself.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Change {
+    /// A share was ended; with the end that it had.
+    #[n(0)]
+    Ended(#[n(0)] Bytes<16>, #[n(1)] Timestamp),
+    /// All sharing is suspended until then.
+    #[n(1)]
+    Frozen(#[n(0)] Timestamp),
+    /// Sharing goes on.
+    #[n(2)]
+    Unfrozen,
 }
 
 /// How a command ended, with all that its receipt says.
@@ -146,6 +172,9 @@ pub struct Verdict {
     /// The device at that moment.
     #[n(6)]
     pub standing: Standing,
+    /// What it changed in what the device remembers.
+    #[n(7)]
+    pub change: Option<Change>,
 }
 
 /// All that must not be forgotten.
@@ -170,6 +199,35 @@ pub struct Snapshot {
     /// Commands that have not ended; those that have begun say in which boot.
     #[n(5)]
     pub open: Vec<Open>,
+    /// The newest rosters, by the group's key.
+    #[n(6)]
+    pub rosters: Map<KeyBytes, Mark>,
+    /// Shares that were ended on the device, with the end that they had.
+    #[n(7)]
+    pub ended: Map<Bytes<16>, Timestamp>,
+    /// Until when sharing is suspended.
+    #[n(8)]
+    pub frozen: Option<Timestamp>,
+    /// How many commands each counted share has allowed.
+    #[n(9)]
+    pub uses: Map<Bytes<16>, u32>,
+    /// When rate-limited shares last allowed an operation.
+    #[n(10)]
+    pub recent: Vec<Recent>,
+}
+
+/// When a rate-limited share last allowed an operation, oldest first.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Recent {
+    /// The share.
+    #[n(0)]
+    pub share: Bytes<16>,
+    /// The operation.
+    #[n(1)]
+    pub operation: Operation,
+    /// The times.
+    #[n(2)]
+    pub times: Vec<Timestamp>,
 }
 
 /// Replay memory of one client.

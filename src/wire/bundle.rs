@@ -1,5 +1,5 @@
-//! A bundle is how anything travels: a CBOR sequence (RFC 8742) of statements and at most
-//! one command, last.
+//! A bundle is how anything travels: a CBOR sequence (RFC 8742) of statements, approvals, and
+//! at most one command, last.
 
 use minicbor::Decoder;
 
@@ -15,6 +15,8 @@ pub const MAX_ITEMS: usize = 8;
 pub struct Bundle<'a> {
     /// Statements in the order received; each stands or falls by itself.
     pub statements: Vec<Result<Envelope<'a>, WireError>>,
+    /// Consents to the command.
+    pub approvals: Vec<Envelope<'a>>,
     /// The command, if the bundle ends with one.
     pub command: Option<Envelope<'a>>,
 }
@@ -36,6 +38,7 @@ impl<'a> Bundle<'a> {
             match Envelope::parse(item) {
                 Ok(e) if e.kind == Kind::Command && after.is_empty() => bundle.command = Some(e),
                 Ok(e) if e.kind.is_statement() => bundle.statements.push(Ok(e)),
+                Ok(e) if e.kind == Kind::Approval => bundle.approvals.push(e),
                 // A command before the end, or what only a device signs.
                 Ok(_) => return Err(WireError::WrongType),
                 // The last item may have been the command: its fault is the bundle's.

@@ -56,6 +56,9 @@ pub struct CommandBody {
     /// Not after this uptime, in seconds, of this boot: for devices without a clock.
     #[n(6)]
     pub until: Option<BootTime>,
+    /// Only ask: would this be allowed, and why not? Nothing is done and nothing remembered.
+    #[n(7)]
+    pub dry: Option<bool>,
 }
 
 /// A moment in the life of one boot of a device.
@@ -82,6 +85,9 @@ impl Object for Command {
         }
         if self.body.counter == 0 {
             return Err(WireError::Malformed("a counter of 0"));
+        }
+        if self.body.dry == Some(false) {
+            return Err(WireError::Malformed("a dry run is asked for or left out"));
         }
         if self.body.args.len() > MAX_ARGS {
             return Err(WireError::Malformed("more than 16 arguments"));

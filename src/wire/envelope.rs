@@ -29,10 +29,18 @@ pub enum Kind {
     Receipt,
     /// What the device says of itself.
     State,
+    /// Who belongs to a group.
+    Roster,
+    /// A firmware that may be installed.
+    Release,
+    /// Somebody else's consent to a command.
+    Approval,
+    /// How far the device's event log has come.
+    Checkpoint,
 }
 
 /// Kind, name, largest envelope in bytes.
-const KINDS: [(Kind, &str, usize); 7] = [
+const KINDS: [(Kind, &str, usize); 11] = [
     (Kind::Issuers, "issuers", 4096),
     (Kind::Registration, "registration", 8192),
     (Kind::Share, "share", 2048),
@@ -40,6 +48,10 @@ const KINDS: [(Kind, &str, usize); 7] = [
     (Kind::Command, "command", 4096),
     (Kind::Receipt, "receipt", 16384),
     (Kind::State, "state", 16384),
+    (Kind::Roster, "roster", 32768),
+    (Kind::Release, "release", 2048),
+    (Kind::Approval, "approval", 512),
+    (Kind::Checkpoint, "checkpoint", 512),
 ];
 
 impl Kind {
@@ -55,12 +67,17 @@ impl Kind {
         self.row().2
     }
 
-    /// Whether an issuer signs it, so that a device caches it.
+    /// Whether an issuer or a group signs it, so that a device keeps it.
     #[must_use]
     pub fn is_statement(self) -> bool {
         matches!(
             self,
-            Self::Issuers | Self::Registration | Self::Share | Self::Revocations
+            Self::Issuers
+                | Self::Registration
+                | Self::Share
+                | Self::Revocations
+                | Self::Roster
+                | Self::Release
         )
     }
 

@@ -44,7 +44,13 @@ impl Role {
             Kind::Registration => Some(Self::Registry),
             Kind::Share => Some(Self::Shares),
             Kind::Revocations => Some(Self::Revocations),
-            Kind::Command | Kind::Receipt | Kind::State => None,
+            Kind::Release => Some(Self::Firmware),
+            Kind::Command
+            | Kind::Receipt
+            | Kind::State
+            | Kind::Roster
+            | Kind::Approval
+            | Kind::Checkpoint => None,
         }
     }
 

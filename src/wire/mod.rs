@@ -3,29 +3,39 @@
 //! Every object is a COSE_Sign1 (RFC 9052) holding a CWT (RFC 8392) in deterministic
 //! CBOR (RFC 8949 section 4.2.1); see `docs/protocol.md`.
 
+mod approval;
 mod bundle;
 mod cbor;
 mod command;
 mod envelope;
 mod issuers;
 mod key;
+mod limits;
 mod receipt;
 mod registration;
+mod release;
 mod revocations;
+mod roster;
 mod share;
 mod text;
 mod value;
 
+pub use approval::{Approval, ApprovalBody};
 pub use bundle::{Bundle, MAX_BUNDLE, MAX_ITEMS};
 pub use cbor::{Bytes, Map, decode_exact, to_bytes};
 pub use command::{BootTime, Command, CommandBody, MAX_TTL};
 pub use envelope::{Envelope, Kind, Object, sign};
 pub use issuers::{Issuers, IssuersBody, Role, RoleKeys};
 pub use key::{Confirmation, KeyBytes, PublicKey, SecretKey};
-pub use receipt::{LogHead, Outcome, Receipt, ReceiptBody, Standing, State, StateBody};
+pub use limits::{ArgLimit, Limits, Rate, Way, Window as WeeklyWindow, Windows as WeeklyWindows};
+pub use receipt::{
+    Checkpoint, CheckpointBody, LogHead, Outcome, Receipt, ReceiptBody, Standing, State, StateBody,
+};
 pub use registration::{Class, Plan, PlanTable, Registration, RegistrationBody};
+pub use release::{Release, ReleaseBody};
 pub use revocations::{MAX_REVOCATIONS, Revocations, RevocationsBody};
-pub use share::{OWNER_ONLY, Permission, Share, ShareBody, is_owner_only};
+pub use roster::{MAX_MEMBERS, Roster, RosterBody};
+pub use share::{HOLDERS_OWN, OWNER_ONLY, Permission, Share, ShareBody, is_owner_only};
 pub use text::{Audience, Id, MAX_TIMESTAMP, Operation, Text, Timestamp};
 pub use value::Value;
 

@@ -1,4 +1,4 @@
-//! `receipt` and `state`: what the device says, signed by its own key.
+//! `receipt`, `state` and `checkpoint`: what the device says, signed by its own key.
 
 use minicbor::{Decode, Encode};
 
@@ -26,6 +26,9 @@ pub enum Outcome {
     /// It had begun when the device stopped; nobody can say whether it ended.
     #[n(5)]
     Unknown,
+    /// The answer to a dry run: it would be allowed.
+    #[n(6)]
+    Allowed,
 }
 
 impl Outcome {
@@ -39,6 +42,7 @@ impl Outcome {
             Self::Done => "done",
             Self::Failed => "failed",
             Self::Unknown => "unknown",
+            Self::Allowed => "allowed",
         }
     }
 }
@@ -166,6 +170,44 @@ pub struct StateBody {
 
 impl Object for State {
     const KIND: Kind = Kind::State;
+
+    fn format(&self) -> u64 {
+        self.body.format
+    }
+}
+
+/// The claims of `checkpoint`: the device's word on how far its log has come.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Checkpoint {
+    /// The device.
+    #[n(1)]
+    pub iss: Id,
+    /// The device's estimate of the time.
+    #[n(6)]
+    pub iat: Timestamp,
+    /// The rest.
+    #[n(-65537)]
+    pub body: CheckpointBody,
+}
+
+/// The private claim of `checkpoint`.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct CheckpointBody {
+    /// 1.
+    #[n(0)]
+    pub format: u64,
+    /// The log at that moment.
+    #[n(1)]
+    pub log: LogHead,
+    /// Replay memory's age.
+    #[n(2)]
+    pub epoch: Bytes<16>,
+}
+
+impl Object for Checkpoint {
+    const KIND: Kind = Kind::Checkpoint;
 
     fn format(&self) -> u64 {
         self.body.format

@@ -169,6 +169,13 @@ pub struct RegistrationBody {
     /// not revoked. Every class is there.
     #[n(10)]
     pub leases: Map<Class, u64>,
+    /// When this ownership began: shares made before it have ended.
+    #[n(11)]
+    pub since: Timestamp,
+    /// By class of operation: how old a command may be at most, in seconds, where that is
+    /// less than its own end allows.
+    #[n(12)]
+    pub ages: Option<Map<Class, u64>>,
 }
 
 impl Object for Registration {
@@ -191,6 +198,11 @@ impl Object for Registration {
         }
         if Class::ALL.iter().any(|c| b.leases.get(c).is_none()) {
             return Err(WireError::Malformed("leases without every class"));
+        }
+        if self.iat < b.since {
+            return Err(WireError::Malformed(
+                "a registration from before its ownership",
+            ));
         }
         PublicKey::new(&self.cnf.0)?;
         PublicKey::new(&b.device)?;

@@ -3,37 +3,46 @@
 use minicbor::{Decode, Encode};
 
 use super::{
-    Audience, Bytes, Confirmation, Id, Kind, Map, Object, Operation, PublicKey, Text, Timestamp,
-    WireError,
+    ArgLimit, Audience, Bytes, Confirmation, Id, Kind, Limits, Map, Object, Operation, PublicKey,
+    Text, Timestamp, WireError,
 };
 
 /// Operations that belong to the owner: these, and everything that begins with an entry
 /// ending in a dot. A share that holds one is malformed.
-pub const OWNER_ONLY: [&str; 6] = [
+pub const OWNER_ONLY: [&str; 7] = [
     "device.delete",
     "device.register",
     "share.",
     "key.",
     "clock.",
+    "net.",
     "factory.",
 ];
+
+/// What every holder may do with the own shares, on any live share: see them, and end them.
+pub const HOLDERS_OWN: [&str; 2] = ["share.mine", "share.relinquish"];
 
 /// Whether only the owner may ever ask for this operation.
 #[must_use]
 pub fn is_owner_only(operation: &str) -> bool {
-    OWNER_ONLY
-        .iter()
-        .any(|owned| match owned.strip_suffix('.') {
-            Some(_) => operation.starts_with(owned),
-            None => operation == *owned,
-        })
+    !HOLDERS_OWN.contains(&operation)
+        && OWNER_ONLY
+            .iter()
+            .any(|owned| match owned.strip_suffix('.') {
+                Some(_) => operation.starts_with(owned),
+                None => operation == *owned,
+            })
 }
 
-/// What is granted under an operation's name. Empty: the operation with any arguments that
-/// the device itself allows.
+/// What is granted under an operation's name. Without limits: the operation with any
+/// arguments that the device itself allows.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
 #[cbor(map)]
-pub struct Permission {}
+pub struct Permission {
+    /// Arguments that must be there, and what they may be.
+    #[n(0)]
+    pub args: Option<Map<Text, ArgLimit>>,
+}
 
 /// The claims of `share`.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -90,6 +99,16 @@ pub struct ShareBody {
     /// Seconds; shortens the registration's leases for this share.
     #[n(5)]
     pub lease: Option<u64>,
+    /// The region that the device must be registered in.
+    #[n(6)]
+    pub region: Id,
+    /// If the recipient is a group: its id. Then `cnf` is the group's key, and its members
+    /// may use the share.
+    #[n(7)]
+    pub group: Option<Id>,
+    /// Limits for all operations of this share together.
+    #[n(8)]
+    pub limits: Option<Limits>,
 }
 
 impl Object for Share {
@@ -115,6 +134,18 @@ impl Object for Share {
             .any(|(name, _)| is_owner_only(name.as_str()))
         {
             return Err(WireError::Malformed("a share of an owner-only operation"));
+        }
+        if let Some(limits) = &self.body.limits {
+            limits.check()?;
+        }
+        for (_, permission) in permissions.iter() {
+            if permission
+                .args
+                .as_ref()
+                .is_some_and(|args| args.is_empty() || args.len() > 16)
+            {
+                return Err(WireError::Malformed("limits on 1 to 16 arguments"));
+            }
         }
         PublicKey::new(&self.cnf.0)?;
         Ok(())
@@ -143,10 +174,22 @@ mod tests {
 
     #[test]
     fn the_owners_operations_are_recognised_by_name_and_family() {
-        for owned in ["device.delete", "share.create", "key.rotate", "clock.set"] {
+        for owned in [
+            "device.delete",
+            "share.create",
+            "key.rotate",
+            "clock.set",
+            "share.minee",
+        ] {
             assert!(is_owner_only(owned), "{owned}");
         }
-        for shared in ["device.reboot", "device.deleted", "status.read", "shared.x"] {
+        for shared in [
+            "device.reboot",
+            "device.deleted",
+            "status.read",
+            "shared.x",
+            "share.mine",
+        ] {
             assert!(!is_owner_only(shared), "{shared}");
         }
     }

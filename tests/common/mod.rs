@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use doorward::agent::{
     Action, Core, Delivery, Effects, Ended, Found, Input, LinkId, Settings, Topic,
 };
-use doorward::gate::{Code, Offer, Offers, Origin, Reading};
+use doorward::gate::{Argument, Code, Offer, Offers, Origin, Reading};
 use doorward::issuer::{default_leases, default_plans};
 use doorward::store::record::Record;
 use doorward::store::{Identity, LogWrite};
@@ -64,6 +64,8 @@ pub fn registration() -> Registration {
             demo: false,
             slots: 5,
             leases: default_leases(),
+            since: Timestamp(NOON - 60 * DAY),
+            ages: None,
         },
     }
 }
@@ -91,6 +93,9 @@ pub fn share(person: &str, operations: &[&str]) -> Share {
             by: id("ole"),
             description: None,
             lease: None,
+            region: id("eu"),
+            group: None,
+            limits: None,
         },
     }
 }
@@ -123,6 +128,19 @@ pub struct Disk {
     pub log: Vec<Record>,
     pub cache: std::collections::BTreeMap<String, Vec<u8>>,
     pub registration: Option<Vec<u8>>,
+    pub issuers: Option<Vec<u8>>,
+}
+
+impl Disk {
+    fn issuers(&self) -> Issuers {
+        match &self.issuers {
+            None => issuers(),
+            Some(bytes) => {
+                let bundle = Bundle::parse(bytes).unwrap();
+                bundle.statements[0].as_ref().unwrap().claims().unwrap()
+            }
+        }
+    }
 }
 
 /// A core with a disk in memory, and clocks that the test sets.
@@ -139,10 +157,54 @@ pub struct Bench {
 }
 
 pub fn offers() -> Offers {
-    let class = |name: &str, class| (operation(name), Offer { class });
+    let class = |name: &str, class| (operation(name), Offer::plain(class));
+    let version = Argument {
+        required: true,
+        limit: ArgLimit::default(),
+    };
+    let firmware = Offer {
+        args: [(Text::new("version").unwrap(), version)].into(),
+        ..Offer::plain(Class::Danger)
+    };
+    let outlet = Offer {
+        args: [(
+            Text::new("delay").unwrap(),
+            Argument {
+                required: false,
+                limit: ArgLimit {
+                    min: Some(0),
+                    max: Some(600),
+                    one_of: None,
+                },
+            },
+        )]
+        .into(),
+        interlocks: vec![id("own-supply")],
+        ..Offer::plain(Class::Interrupt)
+    };
+    let config = Offer {
+        args: [(
+            Text::new("key").unwrap(),
+            Argument {
+                required: false,
+                limit: ArgLimit::default(),
+            },
+        )]
+        .into(),
+        ..Offer::plain(Class::Change)
+    };
     Offers::from([
+        (operation("firmware.install"), firmware),
+        (operation("power.outlet.cycle:1"), outlet),
+        class("power.outlet.cycle:2", Class::Interrupt),
+        class("diag.selftest", Class::Change),
+        class("diag.calibrate", Class::Interrupt),
+        class("licence.apply", Class::Change),
+        class("report.read", Class::Read),
+        class("notify.manage", Class::Change),
+        class("history.read", Class::Read),
         class("status.read", Class::Read),
-        class("config.write", Class::Change),
+        (operation("config.write"), config),
         class("device.reboot", Class::Interrupt),
     ])
 }
@@ -153,6 +215,7 @@ pub fn settings() -> Settings {
         reboots: vec![operation("device.reboot")],
         built: Timestamp(NOON - 200 * DAY),
         log_limit: 16 << 20,
+        firmware: 7,
     }
 }
 
@@ -183,7 +246,7 @@ impl Bench {
             identity: Identity {
                 device: id("ups-7"),
                 key: key("device"),
-                issuers: issuers(),
+                issuers: disk.issuers(),
                 registration: disk.registration.clone(),
             },
             records: disk.log.clone(),
@@ -209,6 +272,7 @@ impl Bench {
     }
 
     /// Power off and on again: what was not on the disk is gone.
+    /// Starts again, as another machine that the disk was put into would.
     pub fn restart(&mut self) {
         let fresh = Self::start(self.disk.clone(), self.reading, settings());
         let counter = self.counter;
@@ -236,6 +300,7 @@ impl Bench {
         for name in batch.remove {
             self.disk.cache.remove(&name);
         }
+        self.disk.issuers = batch.issuers.or(self.disk.issuers.take());
         self.disk.registration = batch.registration.or(self.disk.registration.take());
         for write in batch.log {
             if let LogWrite::Append(bytes) = write {
@@ -296,6 +361,7 @@ impl Bench {
                 operation: operation(wanted),
                 args: Map::default(),
                 until: None,
+                dry: None,
             },
         }
     }
@@ -316,6 +382,20 @@ impl Bench {
         self.send_bytes(&bytes)
     }
 
+    /// Sends a command with one argument.
+    pub fn ask_with(&mut self, person: &str, wanted: &str, name: &str, value: Value) -> String {
+        let mut command = self.command(wanted);
+        command.body.args = Map::new([(Text::new(name).unwrap(), value)]);
+        self.send(&command, person)
+    }
+
+    /// The last receipt that was published.
+    pub fn last_receipt(&self) -> Receipt {
+        let is_receipt = |(topic, _): &&(Topic, Vec<u8>)| matches!(topic, Topic::Receipts(_));
+        let (_, bytes) = self.published.iter().rfind(is_receipt).unwrap();
+        receipt(bytes)
+    }
+
     /// Sends the bytes of a bundle that ends with a command.
     pub fn send_bytes(&mut self, bytes: &[u8]) -> String {
         let before = self.published.len();
@@ -331,7 +411,7 @@ impl Bench {
             .map(|(_, bytes)| receipt(bytes))
             .collect();
         match receipts.last() {
-            None => "silence".into(),
+            None => "silence".to_owned(),
             Some(receipt) => receipt
                 .body
                 .code

@@ -182,6 +182,7 @@ impl World {
                 operations: operations.map_err(|error| broken("operation", error))?,
                 end,
                 description: None,
+                region: Id::new("eu").map_err(|error| broken("region", error))?,
             },
             now,
         )?;
@@ -265,6 +266,7 @@ impl World {
             operation: Operation::new(operation).map_err(|error| broken(operation, error))?,
             args: Map::default(),
             ttl: 120,
+            dry: false,
         })
     }
 }

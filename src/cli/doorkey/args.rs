@@ -66,6 +66,9 @@ pub(super) struct NewShareArgs {
     /// What it is for.
     #[arg(long, value_name = "TEXT")]
     pub(super) description: Option<Text>,
+    /// The region of a site; a device has its own.
+    #[arg(long, default_value = "eu")]
+    pub(super) region: Id,
     /// Write a pass for the recipient: what `doorkey send --pass` takes.
     #[arg(long, value_name = "FILE")]
     pub(super) out: Option<PathBuf>,
@@ -114,6 +117,9 @@ pub(super) struct Send {
     /// Statements to bring to the device along with the command.
     #[arg(long, value_name = "FILE")]
     pub(super) carry: Vec<PathBuf>,
+    /// Only ask: would this be allowed, and why not? Nothing is done and nothing remembered.
+    #[arg(long)]
+    pub(super) dry_run: bool,
     /// How long to wait for the receipt, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub(super) wait: u64,

@@ -204,6 +204,7 @@ fn share(directory: &Path, args: NewShareArgs, json: bool) -> Result<ExitCode, F
             operations: args.allow,
             end: args.end.from(now),
             description: args.description,
+            region: args.region,
         },
         now,
     )?;
@@ -317,6 +318,7 @@ fn send_command(directory: &Path, args: Send, json: bool) -> Result<ExitCode, Fa
                 .map(|Argument(name, value)| (name, value)),
         ),
         ttl: args.ttl,
+        dry: args.dry_run,
     };
     let request = Request {
         broker: &args.broker,

@@ -1,0 +1,146 @@
+//! What the device says: receipts for those it knows, and its `state` for all.
+
+use super::core::{Core, Waiting};
+use super::journal::asked;
+use super::step::{Action, Effects, Topic, short};
+use crate::gate::{Caller, Code, Now, Rehearsal};
+use crate::store::record::{Event, Verdict};
+use crate::wire::{Hash, Id, Map, Outcome, Standing, State, StateBody, sign};
+
+/// Denials are no longer written down when the log is this full, in percent, so that they
+/// cannot crowd out the rest.
+const DENIALS_UNTIL: u64 = 50;
+
+/// Whether a refused command is written down and so uses up its counter. What is late, or
+/// from another epoch, or seen before, will be refused for ever by itself; anybody on the way
+/// could repeat it without end, and none of it tells what a person wanted. What only lacks
+/// consent comes again with it.
+fn is_recorded(code: Code) -> bool {
+    !matches!(
+        code,
+        Code::Epoch
+            | Code::Replay
+            | Code::ReplayFull
+            | Code::TtlTooLong
+            | Code::Late
+            | Code::NeedsApproval
+    )
+}
+
+impl Core {
+    /// Answers a command that came before with the receipt that it got then.
+    pub(super) fn repeat(&mut self, command: Hash, out: &mut Effects) -> bool {
+        let Some((holder, receipt)) = self.journal.receipt(&command) else {
+            return false;
+        };
+        let publish = Action::Publish(Topic::Receipts(*holder), sign(receipt, &self.key));
+        self.count(Code::Replay);
+        self.after_log(Waiting::Act(publish), out);
+        true
+    }
+
+    pub(super) fn deny(&mut self, code: Code, caller: &Caller, now: &Now, out: &mut Effects) {
+        let verdict = Verdict {
+            // A command that only lacks consent is not over: it comes again with it.
+            outcome: match code {
+                Code::NeedsApproval => Outcome::Accepted,
+                _ => Outcome::Denied,
+            },
+            ..self.answer(caller, Some(code), now)
+        };
+        let room = self.store_works && self.journal.used() < DENIALS_UNTIL;
+        if is_recorded(code) && room {
+            let event = Event::Denied(asked(caller), verdict);
+            self.journal.append(event, now, &mut out.batch);
+            self.publish_receipt(caller.command, out);
+        } else {
+            if is_recorded(code) {
+                let windows = &mut self.journal.memory.windows;
+                windows.remember(caller.key, caller.instance, caller.counter);
+            }
+            let receipt = verdict.receipt(self.known.device(), now.estimate, self.journal.head());
+            let publish = Action::Publish(Topic::Receipts(caller.key), sign(&receipt, &self.key));
+            self.after_log(Waiting::Act(publish), out);
+        }
+    }
+
+    fn answer(&self, caller: &Caller, code: Option<Code>, now: &Now) -> Verdict {
+        Verdict {
+            command: caller.command,
+            holder: caller.key,
+            outcome: Outcome::Denied,
+            code: code.and_then(|code| Id::new(code.name()).ok()),
+            detail: None,
+            result: Map::default(),
+            standing: self.standing(now),
+            change: None,
+        }
+    }
+
+    /// Answers a dry run. Nothing is written down and nothing remembered.
+    pub(super) fn rehearse(&mut self, rehearsal: &Rehearsal, now: &Now, out: &mut Effects) {
+        let Rehearsal { caller, code } = rehearsal;
+        let mut may: Vec<&str> = self
+            .known
+            .shares_of(&caller.key)
+            .flat_map(|share| share.body.permissions.iter())
+            .map(|(name, _)| name.as_str())
+            .collect();
+        may.sort_unstable();
+        may.dedup();
+        let owner = self.known.registration().map(|r| r.sub.to_string());
+        let verdict = Verdict {
+            outcome: code.map_or(Outcome::Allowed, |_| Outcome::Denied),
+            detail: short(&format!(
+                "{} has {}; owner {}",
+                caller.person,
+                may.join(", "),
+                owner.unwrap_or_default()
+            )),
+            ..self.answer(caller, *code, now)
+        };
+        let receipt = verdict.receipt(self.known.device(), now.estimate, self.journal.head());
+        let publish = Action::Publish(Topic::Receipts(caller.key), sign(&receipt, &self.key));
+        self.after_log(Waiting::Act(publish), out);
+    }
+
+    pub(super) fn publish_receipt(&mut self, command: Hash, out: &mut Effects) {
+        if let Some((holder, receipt)) = self.journal.receipt(&command) {
+            let bytes = sign(receipt, &self.key);
+            let publish = Action::Publish(Topic::Receipts(*holder), bytes);
+            self.after_log(Waiting::Act(publish), out);
+        }
+    }
+
+    pub(super) fn publish_state(&mut self, now: &Now, out: &mut Effects) {
+        let state = State {
+            iss: self.known.device().clone(),
+            iat: now.estimate,
+            body: StateBody {
+                format: 1,
+                standing: self.standing(now),
+                operations: self.offers.keys().cloned().collect(),
+                log: self.journal.head(),
+            },
+        };
+        let publish = Action::Publish(Topic::State, sign(&state, &self.key));
+        self.after_log(Waiting::Act(publish), out);
+    }
+
+    pub(super) fn standing(&self, now: &Now) -> Standing {
+        let memory = &self.journal.memory;
+        Standing {
+            epoch: memory.epoch,
+            boot: now.boot,
+            uptime: now.uptime,
+            quality: now.quality,
+            registration: memory.registration.map_or(0, |mark| mark.seq),
+            revocations: Map::new(
+                memory
+                    .revocations
+                    .iter()
+                    .map(|(audience, mark)| (audience.clone(), mark.seq)),
+            ),
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Shares and the rosters of the groups that hold them: who may use this device.
+
+use super::install::{Installed, Result, cache_name, first, installed, outdated};
+use super::known::{Held, Holder, Known, Member};
+use super::{Code, Memory};
+use crate::wire::{Bytes, Envelope, Kind, PublicKey, Role, Roster, Share, Timestamp};
+
+/// Most shares that are kept.
+pub const MAX_SHARES: usize = 10_000;
+/// Most rosters that are kept.
+pub const MAX_ROSTERS: usize = 64;
+
+impl Known {
+    pub(super) fn install_share(&mut self, envelopes: &[Envelope<'_>], now: Timestamp) -> Result {
+        let envelope = first(envelopes)?;
+        let new: Share = envelope.claims()?;
+        self.addressed(&new.aud, &new.iss)?;
+        let hash = envelope.hash();
+        let old = self.shares.get(&new.cti);
+        if new.exp <= now || old.is_some_and(|old| old.hash == hash) {
+            return Ok(None);
+        }
+        self.signed_by(Role::Shares, envelopes)?;
+        match old.map(|held| &held.share) {
+            // An older version of an extended share: stale news, not a contradiction.
+            Some(old) if new.is_extended_by(old) => return Ok(None),
+            // What has ended stays ended; a new share is a new share.
+            Some(old) if !old.is_extended_by(&new) || old.exp <= now => {
+                return Err(Code::BadGrant);
+            }
+            Some(_) | None => {}
+        }
+        let dropped = self.make_room(now)?;
+        let about = new.sub.clone();
+        let installed = Installed {
+            dropped,
+            audience: Some(new.aud.clone()),
+            ..installed(envelope, about, u64::from(new.body.version), &new.cti.hex())
+        };
+        let key = PublicKey::new(&new.cnf.0)?;
+        self.forget_share(&new.cti);
+        self.by_age.insert((new.iat, new.cti));
+        let shares = Vec::new();
+        let holder = self.holders.entry(new.cnf.0);
+        holder
+            .or_insert(Holder { key, shares })
+            .shares
+            .push(new.cti);
+        self.shares.insert(
+            new.cti,
+            Held {
+                share: new,
+                hash,
+                signer: envelope.signer,
+            },
+        );
+        Ok(Some(installed))
+    }
+
+    /// A roster counts only for a group that holds a share here.
+    pub(super) fn install_roster(
+        &mut self,
+        envelope: &Envelope<'_>,
+        memory: &Memory,
+        now: Timestamp,
+    ) -> Result {
+        let new: Roster = envelope.claims()?;
+        let group = envelope.signer;
+        let named = |holder: &Holder| {
+            holder.shares.iter().any(|id| {
+                let share = self.share(id);
+                share.is_some_and(|share| share.body.group.as_ref() == Some(&new.sub))
+            })
+        };
+        let Some(holder) = self.holders.get(&group).filter(|holder| named(holder)) else {
+            return Err(Code::UnknownIssuer);
+        };
+        let held = self.rosters.contains_key(&group);
+        let mark = memory.rosters.get(&group).copied();
+        if new.exp <= now || outdated(mark, new.body.seq, envelope.hash(), held) {
+            return Ok(None);
+        }
+        envelope.verify(&holder.key)?;
+        if !held && self.rosters.len() >= MAX_ROSTERS {
+            return Err(Code::SlotsFull);
+        }
+        let keys: std::result::Result<Vec<_>, _> = new
+            .body
+            .members
+            .iter()
+            .map(|(bytes, _)| PublicKey::new(bytes))
+            .collect();
+        let keys = keys?;
+        let installed = Installed {
+            group: Some(group),
+            ..installed(envelope, new.sub.clone(), new.body.seq, &group.hex())
+        };
+        self.members.retain(|_, member| {
+            member.groups.retain(|other| *other != group);
+            !member.groups.is_empty()
+        });
+        for key in keys {
+            let groups = Vec::new();
+            let member = self.members.entry(key.bytes());
+            member.or_insert(Member { key, groups }).groups.push(group);
+        }
+        self.rosters.insert(group, (new, envelope.hash()));
+        Ok(Some(installed))
+    }
+
+    /// Drops expired shares when the table is full.
+    fn make_room(&mut self, now: Timestamp) -> std::result::Result<Vec<String>, Code> {
+        if self.shares.len() < MAX_SHARES {
+            return Ok(Vec::new());
+        }
+        let ended: Vec<_> = self
+            .shares
+            .values()
+            .filter(|held| held.share.exp <= now)
+            .map(|held| held.share.cti)
+            .collect();
+        if ended.is_empty() {
+            return Err(Code::SlotsFull);
+        }
+        Ok(ended
+            .iter()
+            .map(|id| {
+                self.forget_share(id);
+                cache_name(Kind::Share, &id.hex())
+            })
+            .collect())
+    }
+
+    pub(super) fn forget_share(&mut self, id: &Bytes<16>) {
+        let Some(Held { share, .. }) = self.shares.remove(id) else {
+            return;
+        };
+        self.by_age.remove(&(share.iat, share.cti));
+        if let Some(holder) = self.holders.get_mut(&share.cnf.0) {
+            holder.shares.retain(|other| other != id);
+            if holder.shares.is_empty() {
+                self.holders.remove(&share.cnf.0);
+            }
+        }
+    }
+}

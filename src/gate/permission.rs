@@ -1,0 +1,244 @@
+//! Which share, if any, lets this person do this, here and now.
+
+use super::Code;
+use super::decide::Case;
+use super::decision::{Caller, Origin};
+use super::known::{Grant, Via};
+use super::memory::{Charge, MAX_RATES};
+use crate::wire::{
+    Approval, Audience, Bytes, Envelope, HOLDERS_OWN, Id, KeyBytes, Limits, Share, Way,
+    is_owner_only,
+};
+
+/// What allowed a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Granted {
+    /// The share; none for the owner.
+    pub(super) share: Option<Bytes<16>>,
+    /// Whether the share counts its uses, and whether it also keeps their times.
+    pub(super) charged: Charge,
+}
+
+/// The owner may do everything; others what at least one of their live shares grants, and
+/// that share is returned. When none does, the reason of the share that came furthest is the
+/// most useful one.
+pub(super) fn permission(case: &Case<'_>, caller: &Caller) -> Result<Granted, Code> {
+    if case.known.is_owner(&caller.key) {
+        return Ok(Granted {
+            share: None,
+            charged: Charge::No,
+        });
+    }
+    let mut reason = Code::NoGrant;
+    for grant in case.known.grants_of(&caller.key) {
+        let judged = live(case, &grant)
+            .and_then(|()| includes(case, grant.share))
+            .and_then(|()| within_limits(case, grant.share, caller));
+        match judged {
+            Ok(()) => {
+                let limits = grant.share.body.limits.as_ref();
+                return Ok(Granted {
+                    share: Some(grant.share.cti),
+                    charged: match limits {
+                        Some(limits) if limits.rate.is_some() => Charge::Timed,
+                        Some(limits) if limits.uses.is_some() => Charge::Counted,
+                        _ => Charge::No,
+                    },
+                });
+            }
+            Err(code) => reason = reason.max(code),
+        }
+    }
+    Err(reason)
+}
+
+/// Does this share count, here and now, for operations of this class?
+fn live(case: &Case<'_>, grant: &Grant<'_>) -> Result<(), Code> {
+    let (share, body) = (grant.share, &case.registration.body);
+    if case.situation.now.quality >= 2 && share.nbf > case.now() {
+        return Err(Code::NotYet);
+    }
+    if share.exp <= case.now() {
+        return Err(Code::Expired);
+    }
+    if is_ended(case, share) {
+        return Err(Code::Revoked);
+    }
+    match grant.via {
+        Via::GroupKey => return Err(Code::NotMember),
+        Via::Member(roster) if roster.exp <= case.now() => return Err(Code::Stale),
+        Via::Member(_) | Via::Direct => {}
+    }
+    if !is_fresh(case, share) {
+        return Err(Code::Stale);
+    }
+    if case.memory.frozen.is_some_and(|until| case.now() < until) {
+        return Err(Code::Frozen);
+    }
+    if share.body.region != body.region {
+        return Err(Code::WrongRegion);
+    }
+    if body.demo {
+        return Err(Code::Demo);
+    }
+    if !has_slot(case, share) {
+        return Err(Code::SlotsFull);
+    }
+    Ok(())
+}
+
+/// Cancelled by the issuer, on the device, or by a handover to another owner.
+fn is_ended(case: &Case<'_>, share: &Share) -> bool {
+    case.known.is_revoked(share)
+        || case.memory.ended.contains_key(&share.cti)
+        || share.iat < case.registration.body.since
+}
+
+/// Whether there is recent enough proof that the share was not revoked: the share itself or
+/// the newest list for its audience, whichever is younger. A list that the log knows to
+/// exist, and that the device does not hold, makes all shares of its audience stale.
+fn is_fresh(case: &Case<'_>, share: &Share) -> bool {
+    let held = case.known.revocations(&share.aud);
+    if held.is_none() && case.memory.revocations.contains_key(&share.aud) {
+        return false;
+    }
+    let proof = held.map_or(share.iat, |list| list.iat.max(share.iat));
+    let leases = &case.registration.body.leases;
+    let set = leases.get(&case.class()).copied().unwrap_or(0);
+    let lease = share.body.lease.map_or(set, |own| own.min(set));
+    case.now().since(proof) <= lease
+}
+
+/// Whether the share's holder is among the first `slots` people or groups with live shares.
+/// Counted by age, so that the order of arrival decides nothing.
+fn has_slot(case: &Case<'_>, share: &Share) -> bool {
+    let slots = case.registration.body.slots as usize;
+    let mut people: Vec<KeyBytes> = Vec::new();
+    for other in case.known.shares_by_age() {
+        let key = other.cnf.0;
+        if other.exp <= case.now() || is_ended(case, other) || people.contains(&key) {
+            continue;
+        }
+        if people.len() >= slots {
+            return false;
+        }
+        if key == share.cnf.0 {
+            return true;
+        }
+        people.push(key);
+    }
+    false
+}
+
+/// Does this live share include the operation, on the plan of the day?
+fn includes(case: &Case<'_>, share: &Share) -> Result<(), Code> {
+    let operation = &case.command.body.operation;
+    if HOLDERS_OWN.contains(&operation.as_str()) {
+        return Ok(());
+    }
+    if is_owner_only(operation.as_str()) {
+        return Err(Code::OwnerOnly);
+    }
+    let Some(permission) = share.body.permissions.get(operation) else {
+        return Err(Code::NotGranted);
+    };
+    if !plan_includes(case, share) {
+        return Err(Code::Plan);
+    }
+    let given = &case.command.body.args;
+    let kept = permission
+        .args
+        .iter()
+        .flat_map(|args| args.iter())
+        .all(|(name, limit)| {
+            // A limited argument that is left out would be the device's choice.
+            given.get(name).is_some_and(|value| limit.allows(value))
+        });
+    if kept { Ok(()) } else { Err(Code::Param) }
+}
+
+/// Whether the device's plan includes the operation now, and included sharing when the share
+/// was made. A share from before this registration was made under the one of its day.
+fn plan_includes(case: &Case<'_>, share: &Share) -> bool {
+    let body = &case.registration.body;
+    let lowest = body.table.lowest().unwrap_or(&body.plan.name);
+    let plan_at = |time| match body.plan.end {
+        Some(end) if end <= time => lowest,
+        _ => &body.plan.name,
+    };
+    let operation = &case.command.body.operation;
+    body.table.includes(plan_at(case.now()), operation)
+        && (share.iat < case.registration.iat || body.table.includes_sharing(plan_at(share.iat)))
+}
+
+/// Do the limits of the share leave room for this command?
+fn within_limits(case: &Case<'_>, share: &Share, caller: &Caller) -> Result<(), Code> {
+    let own = HOLDERS_OWN.contains(&caller.operation.as_str());
+    let Some(limits) = share.body.limits.as_ref().filter(|_| !own) else {
+        return Ok(());
+    };
+    timely(case, limits, caller)?;
+    let used = case.memory.uses.get(&share.cti).copied().unwrap_or(0);
+    if limits.uses.is_some_and(|uses| used >= uses) {
+        return Err(Code::Count);
+    }
+    if let Some(rate) = limits.rate {
+        let times = case
+            .memory
+            .recent
+            .get(&(share.cti, caller.operation.clone()));
+        let recent = |time: &&_| case.now().since(**time) < rate.seconds;
+        let count = times.map_or(0, |times| times.iter().filter(recent).count());
+        let no_room = times.is_none() && case.memory.recent.len() >= MAX_RATES;
+        if count >= rate.count as usize || no_room {
+            return Err(Code::Rate);
+        }
+    }
+    if let Some(needed) = limits.approvals
+        && approvals(case, caller) < usize::from(needed)
+    {
+        return Err(Code::NeedsApproval);
+    }
+    Ok(())
+}
+
+/// The limits that do not depend on what happened before.
+fn timely(case: &Case<'_>, limits: &Limits, caller: &Caller) -> Result<(), Code> {
+    if let Some(windows) = &limits.windows {
+        // Without a clock nobody can say whether a window is open.
+        if case.situation.now.quality < 2 || !windows.is_open(case.now()) {
+            return Err(Code::Window);
+        }
+    }
+    match (limits.origin, caller.origin) {
+        (Some(Way::Local), Origin::Cloud) | (Some(Way::Cloud), Origin::Local) => Err(Code::Origin),
+        _ => Ok(()),
+    }
+}
+
+/// How many other people who hold the operation too have consented to this very command.
+fn approvals(case: &Case<'_>, caller: &Caller) -> usize {
+    let mut people = vec![caller.person.clone()];
+    for envelope in case.arrival.approvals {
+        if let Some(person) = consent(case, caller, envelope)
+            && !people.contains(&person)
+        {
+            people.push(person);
+        }
+    }
+    people.len() - 1
+}
+
+fn consent(case: &Case<'_>, caller: &Caller, envelope: &Envelope<'_>) -> Option<Id> {
+    let approval: Approval = envelope.claims().ok()?;
+    let meant = approval.aud == Audience::Device(case.known.device().clone())
+        && approval.body.command == caller.command
+        && approval.exp > case.now();
+    let key = case.known.authority(&envelope.signer).filter(|_| meant)?;
+    let person = case.known.person(&envelope.signer)?;
+    let mut holds = case.known.is_owner(&envelope.signer);
+    for grant in case.known.grants_of(&envelope.signer) {
+        holds |= live(case, &grant).is_ok() && includes(case, grant.share).is_ok();
+    }
+    (holds && envelope.verify(key).is_ok()).then(|| person.clone())
+}

@@ -1,0 +1,977 @@
+//! Groups, limits, handover, rotation, and what the owner does on the device itself: the
+//! rules of `features.md` by number.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "this is a test"
+)]
+
+mod common;
+
+use common::*;
+use doorward::agent::{Input, Topic};
+use doorward::gate::{Code, Origin};
+use doorward::store::record::{Change, Event};
+use doorward::wire::*;
+
+const REBOOT: &str = "device.reboot";
+const STATUS: &str = "status.read";
+
+fn limited(person: &str, operations: &[&str], limits: Limits) -> Share {
+    let mut share = share(person, operations);
+    share.body.limits = Some(limits);
+    share
+}
+
+/// A share with the group TZBV, whose key is "tzbv".
+fn group_share(operations: &[&str]) -> Share {
+    let mut share = share("tzbv", operations);
+    share.sub = id("partner");
+    share.body.group = Some(id("TZBV"));
+    share
+}
+
+fn roster(seq: u64, members: &[&str]) -> Vec<u8> {
+    let roster = Roster {
+        sub: id("TZBV"),
+        exp: Timestamp(NOON + 10 * DAY),
+        iat: Timestamp(NOON - 60),
+        body: RosterBody {
+            format: 1,
+            seq,
+            members: Map::new(members.iter().map(|name| (key(name).public(), id(name)))),
+        },
+    };
+    sign(&roster, &key("tzbv"))
+}
+
+fn release(version: u32, minimum: u32) -> Release {
+    Release {
+        iss: id("acme"),
+        iat: Timestamp(NOON),
+        body: ReleaseBody {
+            format: 1,
+            vendor: id("acme-power"),
+            model: Text::new("Smart-UPS 1500").unwrap(),
+            version,
+            size: 1000,
+            sha256: hash(b"image"),
+            minimum,
+        },
+    }
+}
+
+#[test]
+fn s04_settings_are_granted_by_name_and_what_guards_the_device_never() {
+    let mut own = share("anna", &["config.write"]);
+    let limit = ArgLimit {
+        one_of: Some(vec![Value::from("ups.delay.shutdown")]),
+        ..ArgLimit::default()
+    };
+    let args = Some(Map::new([(Text::new("key").unwrap(), limit)]));
+    own.body.permissions = Map::new([(operation("config.write"), Permission { args })]);
+    let mut bench = Bench::with(&[own]);
+    let mut write = |key: &str| bench.ask_with("anna", "config.write", "key", Value::from(key));
+    assert_eq!(write("ups.delay.shutdown"), "done");
+    assert_eq!(write("identity.issuers"), "param");
+    for owned in [
+        "key.rotate",
+        "net.config",
+        "clock.set",
+        "share.create",
+        "factory.reset",
+    ] {
+        assert_eq!(bench.ask("anna", owned), "owner_only", "{owned}");
+        bench.deliver(&signed(&share("anna", &[owned])));
+    }
+    assert_eq!(bench.counted(Code::Malformed), 5, "nor can they be shared");
+}
+
+#[test]
+fn s05_firmware_needs_a_release_for_this_model_and_goes_only_forward() {
+    let mut bench = Bench::with(&[share("anna", &["firmware.install"])]);
+    let install = |bench: &mut Bench, version| {
+        bench.ask_with("anna", "firmware.install", "version", Value::Int(version))
+    };
+    assert_eq!(
+        install(&mut bench, 9),
+        "bad_image",
+        "a share alone is not enough"
+    );
+    bench.deliver(&sign(&release(9, 5), &key("shares")));
+    assert_eq!(
+        bench.counted(Code::UnknownIssuer),
+        1,
+        "a key of another role"
+    );
+    let mut foreign = release(9, 5);
+    foreign.body.model = Text::new("Smart-UPS 3000").unwrap();
+    bench.deliver(&signed(&foreign));
+    assert_eq!(install(&mut bench, 9), "bad_image", "of another model");
+    for (version, minimum) in [(7, 5), (8, 0), (9, 5), (10, 8)] {
+        bench.deliver(&signed(&release(version, minimum)));
+    }
+    assert_eq!(install(&mut bench, 7), "downgrade", "7 is installed");
+    assert_eq!(install(&mut bench, 10), "bad_image", "needs 8 first");
+    assert_eq!(install(&mut bench, -1), "bad_image");
+    assert_eq!(install(&mut bench, 9), "done");
+    let mut other = release(9, 5);
+    other.body.sha256 = hash(b"another image");
+    bench.deliver(&signed(&other));
+    assert_eq!(bench.counted(Code::BadImage), 5, "one number, one image");
+    bench.restart();
+    assert_eq!(install(&mut bench, 9), "done", "the release is kept");
+}
+
+#[test]
+fn s06_diagnostics_are_granted_one_by_one() {
+    let mut bench = Bench::with(&[share("anna", &["diag.selftest"])]);
+    assert_eq!(bench.ask("anna", "diag.selftest"), "done");
+    assert_eq!(bench.ask("anna", "diag.calibrate"), "not_granted");
+}
+
+#[test]
+fn s07_an_outlet_group_is_granted_by_its_number() {
+    let mut bench = Bench::with(&[share("anna", &["power.outlet.cycle:1"])]);
+    assert_eq!(bench.ask("anna", "power.outlet.cycle:1"), "done");
+    assert_eq!(bench.ask("anna", "power.outlet.cycle:2"), "not_granted");
+}
+
+#[test]
+fn s08_s09_s10_licences_reports_and_notifications_need_their_own_permission() {
+    for wanted in ["licence.apply", "report.read", "notify.manage"] {
+        let own = share("anna", &[wanted]);
+        let mut bench = Bench::with(&[own.clone(), share("bob", &[STATUS])]);
+        assert_eq!(bench.ask("anna", wanted), "done");
+        assert_eq!(bench.ask("bob", wanted), "not_granted");
+        bench.deliver(&signed(&revocations(1, &[&own])));
+        assert_eq!(bench.ask("anna", wanted), "revoked");
+    }
+}
+
+#[test]
+fn s11_a_second_owner_is_refused_without_a_handover() {
+    let mut bench = Bench::with(&[]);
+    let mut second = registration();
+    second.body.seq = 2;
+    second.iat = Timestamp(NOON);
+    second.sub = id("mallory");
+    second.cnf = Confirmation(key("mallory").public());
+    bench.deliver(&signed(&second));
+    assert_eq!(bench.counted(Code::BadGrant), 1);
+    assert_eq!(bench.ask("mallory", STATUS), "silence");
+    assert_eq!(bench.ask("ole", STATUS), "done");
+}
+
+#[test]
+fn s14_s54_each_share_stands_for_itself() {
+    let mut elsewhere = share("anna", &[STATUS]);
+    elsewhere.aud = "ups-8".parse().unwrap();
+    let mut bench = Bench::with(&[elsewhere]);
+    assert_eq!(bench.counted(Code::WrongDevice), 1);
+    assert_eq!(bench.ask("anna", STATUS), "silence");
+    bench.deliver(&signed(&share("anna", &[STATUS])));
+    assert_eq!(
+        bench.ask("anna", STATUS),
+        "done",
+        "added later, by its own token"
+    );
+}
+
+#[test]
+fn s15_s16_s17_what_the_issuer_has_not_signed_for_a_key_is_nothing() {
+    let mut bench = Bench::with(&[]);
+    // A mail address, a code or a link is no token.
+    for text in [
+        "anna@example.org",
+        "483-211",
+        "https://example.org/access/request/TZBV",
+    ] {
+        bench.deliver(text.as_bytes());
+    }
+    // A token that was made but not signed by the issuer.
+    bench.deliver(&sign(&share("anna", &[STATUS]), &key("anna")));
+    assert_eq!(bench.ask("anna", STATUS), "silence");
+    assert_eq!(bench.disk.cache.len(), 0);
+}
+
+#[test]
+fn s18_a_holder_gives_up_the_own_share_and_nobody_elses() {
+    let (anna, bob) = (share("anna", &[STATUS]), share("bob", &[STATUS]));
+    let mut bench = Bench::with(&[anna.clone(), bob.clone()]);
+    let id = |share: &Share| Value::Bytes(share.cti.0.to_vec());
+    assert_eq!(
+        bench.ask_with("anna", "share.relinquish", "share", id(&bob)),
+        "failed"
+    );
+    assert_eq!(bench.ask("bob", STATUS), "done");
+    assert_eq!(
+        bench.ask_with("anna", "share.relinquish", "share", id(&anna)),
+        "done"
+    );
+    assert_eq!(bench.ask("anna", STATUS), "revoked");
+    assert_eq!(bench.ask("bob", STATUS), "done");
+    assert_eq!(
+        bench.state().registration,
+        1,
+        "the registration is untouched"
+    );
+    bench.restart();
+    bench.deliver(&signed(&anna));
+    assert_eq!(bench.ask("anna", STATUS), "revoked", "and it stays so");
+}
+
+#[test]
+fn s21_basic_has_neither_remote_control_nor_notifications() {
+    let wanted = ["notify.manage", REBOOT, "firmware.install", "diag.selftest"];
+    let mut basic = registration();
+    basic.body.seq = 2;
+    basic.iat = Timestamp(NOON - 60);
+    basic.body.plan.name = id("basic");
+    let mut bench = Bench::with(&[share("anna", &wanted), share("bob", &[STATUS])]);
+    bench.deliver(&signed(&basic));
+    for operation in wanted {
+        assert_eq!(bench.ask("anna", operation), "plan", "{operation}");
+    }
+    assert_eq!(bench.ask("bob", STATUS), "done");
+}
+
+#[test]
+fn s23_s25_a_group_acts_through_its_members_and_the_log_names_both() {
+    let mut bench = Bench::with(&[group_share(&[STATUS])]);
+    bench.deliver(&roster(1, &["anna"]));
+    assert_eq!(bench.ask("anna", STATUS), "done");
+    assert_eq!(bench.ask("bob", STATUS), "silence", "not on the roster");
+    assert_eq!(
+        bench.ask("tzbv", STATUS),
+        "not_member",
+        "the group's key is nobody"
+    );
+    let named = bench.disk.log.iter().any(|record| match &record.event {
+        Event::Intent(intent) => {
+            intent.asked.person == id("anna") && intent.share == Some(group_share(&[STATUS]).cti)
+        }
+        _ => false,
+    });
+    assert!(named);
+}
+
+#[test]
+fn s26_later_joiners_are_in_removed_ones_out_and_no_roster_goes_back() {
+    let mut bench = Bench::with(&[group_share(&[STATUS])]);
+    bench.deliver(&roster(1, &["anna"]));
+    bench.deliver(&roster(3, &["bob"]));
+    assert_eq!(bench.ask("bob", STATUS), "done", "joined later");
+    assert_eq!(bench.ask("anna", STATUS), "silence", "removed");
+    bench.deliver(&roster(2, &["anna", "bob"]));
+    assert_eq!(bench.ask("anna", STATUS), "silence", "an older roster");
+    bench.restart();
+    assert_eq!(bench.ask("bob", STATUS), "done");
+    bench.deliver(&roster(2, &["anna", "bob"]));
+    assert_eq!(bench.ask("anna", STATUS), "silence", "after a restart too");
+    bench.deliver(&sign(
+        &Envelope::parse(&roster(4, &["eve"]))
+            .unwrap()
+            .claims::<Roster>()
+            .unwrap(),
+        &key("anna"),
+    ));
+    assert_eq!(
+        bench.ask("eve", STATUS),
+        "silence",
+        "signed by a member, not the group"
+    );
+    let mut list = revocations(1, &[]);
+    bench.pass(10 * DAY);
+    list.iat = bench.reading.system;
+    bench.deliver(&signed(&list));
+    assert_eq!(bench.ask("bob", STATUS), "stale", "the roster has ended");
+}
+
+#[test]
+fn s32_s42_a_share_signed_by_somebody_who_may_not_share_is_refused() {
+    let mut bench = Bench::with(&[share("bob", &[STATUS])]);
+    for signer in ["bob", "ole", "registry", "revocations", "firmware", "root"] {
+        bench.deliver(&sign(&share("anna", &[STATUS]), &key(signer)));
+    }
+    assert_eq!(bench.counted(Code::UnknownIssuer), 6);
+    assert_eq!(bench.ask("anna", STATUS), "silence");
+}
+
+#[test]
+fn s33_a_denied_request_leaves_nothing_on_the_device() {
+    let mut bench = Bench::with(&[]);
+    bench.deliver(&roster(1, &["anna"]));
+    assert_eq!(
+        bench.counted(Code::UnknownIssuer),
+        1,
+        "no share for that group"
+    );
+    assert!(bench.disk.cache.is_empty());
+}
+
+#[test]
+fn s34_s35_s36_s37_a_site_share_covers_every_device_of_the_site_also_later_ones() {
+    let mut site = share("anna", &["history.read", "config.write"]);
+    site.aud = "site:north".parse().unwrap();
+    let mut bench = Bench::provisioned();
+    let mut elsewhere = registration();
+    elsewhere.body.site = Some(id("south"));
+    bench.deliver(&signed(&elsewhere));
+    bench.deliver(&signed(&site));
+    assert_eq!(bench.ask("anna", "history.read"), "silence", "another site");
+    let mut joined = registration();
+    joined.body.seq = 2;
+    bench.deliver(&signed(&joined));
+    bench.deliver(&signed(&site));
+    assert_eq!(bench.ask("anna", "history.read"), "done");
+    assert_eq!(bench.ask("anna", "config.write"), "done");
+}
+
+#[test]
+fn s38_n01_n04_a_cancellation_is_obeyed_on_arrival_and_the_device_signs_that_it_has_it() {
+    let anna = share("anna", &[STATUS]);
+    let mut bench = Bench::with(std::slice::from_ref(&anna));
+    assert_eq!(bench.ask("anna", STATUS), "done");
+    bench.published.clear();
+    let list = signed(&revocations(5, &[&anna]));
+    bench.input(Bench::arrived(&list, Origin::Local, false));
+    let (topic, state) = bench.published.last().unwrap();
+    assert_eq!(*topic, Topic::State);
+    let envelope = Envelope::parse(state).unwrap();
+    envelope
+        .verify(&PublicKey::new(&key("device").public()).unwrap())
+        .unwrap();
+    let state: State = envelope.claims().unwrap();
+    assert_eq!(state.body.standing.revocations.get(&device()), Some(&5));
+    assert_eq!(bench.ask("anna", STATUS), "revoked");
+}
+
+#[test]
+fn s47_an_account_is_matched_as_a_whole() {
+    let mut bench = Bench::with(&[share("anna", &[STATUS]), share("ann", &[STATUS])]);
+    let mut list = revocations(1, &[]);
+    list.body.subjects = Map::new([(id("ann"), Timestamp(NOON))]);
+    bench.deliver(&signed(&list));
+    assert_eq!(bench.ask("ann", STATUS), "revoked");
+    assert_eq!(bench.ask("anna", STATUS), "done");
+}
+
+#[test]
+fn s51_s58_s59_s63_a_holder_sees_the_own_shares_with_what_they_are_for() {
+    let mut anna = share("anna", &[STATUS, REBOOT]);
+    anna.body.description = Some(Text::new("Fix LoRa antenna, ticket 812").unwrap());
+    let mut bench = Bench::with(&[anna.clone(), share("bob", &[STATUS])]);
+    assert_eq!(bench.ask("anna", "share.mine"), "done");
+    let result = bench.last_receipt().body.result;
+    assert_eq!(result.len(), 1, "bob's is not hers to see");
+    let Some(Value::Text(text)) = result.get(anna.cti.hex().as_str()) else {
+        panic!("{result:?}");
+    };
+    for part in ["ticket 812", STATUS, REBOOT, "2026-12-22"] {
+        assert!(text.contains(part), "{text}");
+    }
+    assert_eq!(bench.ask("anna", "share.list"), "owner_only");
+    bench.deliver(&signed(&revocations(1, &[&anna])));
+    assert_eq!(bench.ask("anna", "share.mine"), "revoked");
+}
+
+#[test]
+fn s64_the_owner_lists_all_shares_at_the_rack() {
+    let anna = share("anna", &[STATUS]);
+    let mut bench = Bench::with(&[anna.clone(), share("bob", &[STATUS])]);
+    bench.deliver(&signed(&revocations(1, &[&anna])));
+    assert_eq!(bench.ask("ole", "share.list"), "done");
+    let result = bench.last_receipt().body.result;
+    let texts: Vec<String> = result.iter().map(|(_, v)| v.to_string()).collect();
+    assert_eq!(texts.len(), 2);
+    assert!(
+        texts
+            .iter()
+            .any(|t| t.contains("anna") && t.contains("cancelled"))
+    );
+    assert!(
+        texts
+            .iter()
+            .any(|t| t.contains("bob") && !t.contains("cancelled"))
+    );
+}
+
+#[test]
+fn s64_a_long_list_is_cut_and_says_so() {
+    let shares: Vec<Share> = (0..50)
+        .map(|n| share(&format!("p{n}"), &[STATUS]))
+        .collect();
+    let mut bench = Bench::with(&shares);
+    bench.ask("ole", "share.list");
+    let result = bench.last_receipt().body.result;
+    assert_eq!(
+        (result.len(), result.get("more")),
+        (41, Some(&Value::Int(10)))
+    );
+}
+
+#[test]
+fn s56_the_same_person_with_the_key_of_another_enterprise_is_a_stranger() {
+    let mut bench = Bench::with(&[share("anna", &[STATUS])]);
+    assert_eq!(bench.ask("anna at enterprise B", STATUS), "silence");
+}
+
+#[test]
+fn s57_a_share_of_another_region_does_not_count() {
+    let mut us = share("anna", &[STATUS]);
+    us.body.region = id("us");
+    let mut bench = Bench::with(&[us]);
+    assert_eq!(bench.ask("anna", STATUS), "wrong_region");
+}
+
+#[test]
+fn s61_all_shares_of_a_recipient_end_with_one_entry() {
+    let (view, reboot) = (share("anna", &[STATUS]), share("anna", &[REBOOT]));
+    let mut bench = Bench::with(&[view.clone(), reboot, share("bob", &[STATUS])]);
+    let mut list = revocations(1, &[]);
+    list.body.holders = Map::new([(view.cnf.0, view.iat.plus(1))]);
+    bench.deliver(&signed(&list));
+    assert_eq!(bench.ask("anna", STATUS), "revoked");
+    assert_eq!(bench.ask("anna", REBOOT), "revoked");
+    assert_eq!(bench.ask("bob", STATUS), "done");
+}
+
+#[test]
+fn n05_the_owner_ends_a_share_at_the_rack_and_no_issuer_brings_it_back() {
+    let anna = share("anna", &[STATUS]);
+    let mut bench = Bench::with(std::slice::from_ref(&anna));
+    let which = || Value::Bytes(anna.cti.0.to_vec());
+    assert_eq!(
+        bench.ask_with("anna", "share.revoke", "share", which()),
+        "owner_only"
+    );
+    assert_eq!(
+        bench.ask_with("ole", "share.revoke", "share", which()),
+        "done"
+    );
+    assert_eq!(bench.ask("anna", STATUS), "revoked");
+    bench.deliver(&signed(&revocations(1, &[])));
+    bench.deliver(&signed(&anna));
+    bench.restart();
+    assert_eq!(bench.ask("anna", STATUS), "revoked");
+    let unknown = Value::Bytes(vec![0; 16]);
+    assert_eq!(
+        bench.ask_with("ole", "share.revoke", "share", unknown),
+        "failed"
+    );
+    assert_eq!(bench.ask("ole", "share.revoke"), "param", "which one?");
+}
+
+fn office_hours() -> Limits {
+    let window = WeeklyWindow {
+        days: 0b001_1111,
+        from: 8 * 60,
+        until: 17 * 60,
+    };
+    Limits {
+        windows: Some(WeeklyWindows {
+            zone: Text::new("CET-1CEST,M3.5.0,M10.5.0/3").unwrap(),
+            open: vec![window],
+        }),
+        ..Limits::default()
+    }
+}
+
+#[test]
+fn n08_outside_its_weekly_window_a_share_does_not_count() {
+    // Noon UTC on 22 November 2026 is a Sunday, 13:00 in Berlin.
+    let mut bench = Bench::with(&[limited("cleaner", &[STATUS], office_hours())]);
+    assert_eq!(bench.ask("cleaner", STATUS), "window", "Sunday");
+    bench.pass(19 * 3600 - 1);
+    assert_eq!(bench.ask("cleaner", STATUS), "window", "Monday, 07:59:59");
+    bench.pass(1);
+    assert_eq!(bench.ask("cleaner", STATUS), "done", "Monday, 08:00");
+    bench.pass(9 * 3600 - 1);
+    assert_eq!(bench.ask("cleaner", STATUS), "done", "Monday, 16:59:59");
+    bench.pass(1);
+    assert_eq!(bench.ask("cleaner", STATUS), "window", "Monday, 17:00");
+    assert_eq!(bench.ask("ole", STATUS), "done", "the owner is not bound");
+}
+
+#[test]
+fn n08_without_a_clock_no_window_is_open() {
+    let mut always = office_hours();
+    always.windows.as_mut().unwrap().open[0] = WeeklyWindow {
+        days: 127,
+        from: 0,
+        until: 1440,
+    };
+    let mut bench = Bench::with(&[limited("cleaner", &[STATUS], always)]);
+    assert_eq!(bench.ask("cleaner", STATUS), "done");
+    let command = bench.command(STATUS);
+    bench.reading.system = Timestamp(0);
+    bench.restart();
+    assert_eq!(bench.send(&command, "cleaner"), "window");
+}
+
+#[test]
+fn n09_a_share_of_two_uses_allows_two_over_restarts_and_failures() {
+    let limits = Limits {
+        uses: Some(2),
+        ..Limits::default()
+    };
+    let mut bench = Bench::with(&[limited("anna", &[REBOOT], limits)]);
+    assert_eq!(bench.ask("anna", REBOOT), "done");
+    // Accepted, and then the power goes: that use is gone.
+    let command = sign(&bench.command(REBOOT), &key("anna"));
+    bench.deliver(&command);
+    bench.restart();
+    assert_eq!(bench.ask("anna", REBOOT), "count");
+    bench.restart();
+    assert_eq!(bench.ask("anna", REBOOT), "count");
+}
+
+#[test]
+fn n09_a_refused_command_uses_nothing_up() {
+    let limits = Limits {
+        uses: Some(1),
+        ..Limits::default()
+    };
+    let mut bench = Bench::with(&[limited("anna", &[REBOOT], limits)]);
+    assert_eq!(bench.ask("anna", STATUS), "not_granted");
+    assert_eq!(
+        bench.ask_with("anna", REBOOT, "force", Value::Bool(true)),
+        "param"
+    );
+    assert_eq!(bench.ask("anna", REBOOT), "done");
+}
+
+#[test]
+fn n09_of_two_shares_the_one_that_allowed_is_charged() {
+    let once = Limits {
+        uses: Some(1),
+        ..Limits::default()
+    };
+    let mut bench = Bench::with(&[limited("anna", &[REBOOT], once), share("anna", &[STATUS])]);
+    assert_eq!(bench.ask("anna", STATUS), "done");
+    assert_eq!(bench.ask("anna", REBOOT), "done");
+    assert_eq!(bench.ask("anna", STATUS), "done");
+}
+
+#[test]
+fn n10_a_rate_lets_so_many_through_in_so_long() {
+    let limits = Limits {
+        rate: Some(Rate {
+            count: 3,
+            seconds: 600,
+        }),
+        ..Limits::default()
+    };
+    let both = ["power.outlet.cycle:2", STATUS];
+    let mut bench = Bench::with(&[limited("anna", &both, limits)]);
+    for _ in 0..3 {
+        assert_eq!(bench.ask("anna", both[0]), "done");
+    }
+    assert_eq!(bench.ask("anna", both[0]), "rate");
+    assert_eq!(
+        bench.ask("anna", both[1]),
+        "done",
+        "each operation by itself"
+    );
+    bench.restart();
+    bench.pass(599);
+    assert_eq!(bench.ask("anna", both[0]), "rate", "after a restart too");
+    bench.pass(1);
+    assert_eq!(bench.ask("anna", both[0]), "done");
+}
+
+#[test]
+fn n11_a_share_for_the_local_link_does_not_count_through_the_cloud() {
+    for (way, cloud, local) in [
+        (Way::Local, "origin", "done"),
+        (Way::Cloud, "done", "origin"),
+    ] {
+        let limits = Limits {
+            origin: Some(way),
+            ..Limits::default()
+        };
+        let mut bench = Bench::with(&[limited("anna", &[STATUS], limits)]);
+        assert_eq!(bench.ask("anna", STATUS), cloud);
+        let command = sign(&bench.command(STATUS), &key("anna"));
+        bench.input(Bench::arrived(&command, Origin::Local, false));
+        match local {
+            "done" => assert_eq!(bench.started.len(), 1),
+            code => assert_eq!(bench.last_receipt().body.code, Some(id(code))),
+        }
+    }
+}
+
+fn approval(command: &[u8], person: &str, until: u64) -> Vec<u8> {
+    let approval = Approval {
+        aud: device(),
+        exp: Timestamp(until),
+        iat: Timestamp(NOON),
+        body: ApprovalBody {
+            format: 1,
+            command: hash(command),
+        },
+    };
+    sign(&approval, &key(person))
+}
+
+#[test]
+fn n12_a_second_person_who_holds_the_operation_must_consent_to_this_very_command() {
+    let two = Limits {
+        approvals: Some(1),
+        ..Limits::default()
+    };
+    let shares = [
+        limited("anna", &[REBOOT], two.clone()),
+        limited("bob", &[REBOOT], two),
+        share("carl", &[STATUS]),
+    ];
+    let mut bench = Bench::with(&shares);
+    let command = sign(&bench.command(REBOOT), &key("anna"));
+    let mut sent = |approvals: &[Vec<u8>]| {
+        let bundle = [approvals.concat(), command.clone()].concat();
+        bench.send_bytes(&bundle)
+    };
+    assert_eq!(sent(&[]), "needs_approval");
+    let ok = NOON + 60;
+    assert_eq!(
+        sent(&[approval(&command, "anna", ok)]),
+        "needs_approval",
+        "the same person"
+    );
+    assert_eq!(
+        sent(&[approval(&command, "carl", ok)]),
+        "needs_approval",
+        "does not hold it"
+    );
+    assert_eq!(
+        sent(&[approval(&command, "eve", ok)]),
+        "needs_approval",
+        "a stranger"
+    );
+    assert_eq!(
+        sent(&[approval(b"another", "bob", ok)]),
+        "needs_approval",
+        "another command"
+    );
+    assert_eq!(
+        sent(&[approval(&command, "bob", NOON)]),
+        "needs_approval",
+        "too late"
+    );
+    let mut forged = approval(&command, "bob", ok);
+    *forged.last_mut().unwrap() ^= 1;
+    assert_eq!(sent(&[forged]), "needs_approval");
+    assert_eq!(sent(&[approval(&command, "bob", ok)]), "done");
+    assert_eq!(
+        sent(&[approval(&command, "bob", ok)]),
+        "done",
+        "the receipt again"
+    );
+    assert_eq!(bench.started.len(), 1);
+    assert_eq!(bench.last_receipt().body.outcome, Outcome::Done);
+}
+
+#[test]
+fn n12_the_owner_may_consent_and_two_keys_of_one_person_are_one() {
+    let three = Limits {
+        approvals: Some(2),
+        ..Limits::default()
+    };
+    let mut second_key = share("bob", &[REBOOT]);
+    second_key.cnf = Confirmation(key("bob's other key").public());
+    second_key.cti = Bytes([5; 16]);
+    let shares = [
+        limited("anna", &[REBOOT], three),
+        share("bob", &[REBOOT]),
+        second_key,
+    ];
+    let mut bench = Bench::with(&shares);
+    let command = sign(&bench.command(REBOOT), &key("anna"));
+    let by = |person| approval(&command, person, NOON + 60);
+    let bundle = [by("bob"), by("bob's other key"), command.clone()].concat();
+    assert_eq!(bench.send_bytes(&bundle), "needs_approval");
+    assert_eq!(
+        bench.last_receipt().body.outcome,
+        Outcome::Accepted,
+        "not over yet"
+    );
+    let bundle = [by("bob"), by("ole"), command.clone()].concat();
+    assert_eq!(bench.send_bytes(&bundle), "done");
+}
+
+#[test]
+fn n17_a_handover_ends_every_earlier_share_and_the_old_owner() {
+    let mut bench = Bench::with(&[share("anna", &[STATUS])]);
+    let mut new = registration();
+    new.body.seq = 2;
+    (new.iat, new.body.since) = (Timestamp(NOON), Timestamp(NOON));
+    new.sub = id("nora");
+    new.cnf = Confirmation(key("nora").public());
+    bench.deliver(&signed(&new));
+    assert_eq!(bench.ask("anna", STATUS), "revoked");
+    assert_eq!(bench.ask("ole", STATUS), "silence");
+    assert_eq!(bench.ask("nora", STATUS), "done");
+    let mut after = share("bob", &[STATUS]);
+    (after.iat, after.nbf) = (Timestamp(NOON), Timestamp(NOON));
+    bench.deliver(&signed(&after));
+    assert_eq!(bench.ask("bob", STATUS), "done");
+    // Ownership does not begin earlier again.
+    let mut back = new.clone();
+    back.body.seq = 3;
+    back.body.since = Timestamp(NOON - 60 * DAY);
+    bench.deliver(&signed(&back));
+    assert_eq!(bench.ask("anna", STATUS), "revoked");
+}
+
+#[test]
+fn n18_a_freeze_suspends_all_sharing_and_gives_it_back() {
+    let mut bench = Bench::with(&[share("anna", &[STATUS])]);
+    assert_eq!(bench.ask("anna", "share.freeze"), "owner_only");
+    assert_eq!(bench.ask("ole", "share.freeze"), "done");
+    assert_eq!(bench.ask("anna", STATUS), "frozen");
+    bench.restart();
+    assert_eq!(bench.ask("anna", STATUS), "frozen", "after a restart too");
+    assert_eq!(bench.ask("ole", STATUS), "done");
+    assert_eq!(bench.ask("ole", "share.unfreeze"), "done");
+    assert_eq!(bench.ask("anna", STATUS), "done", "the same share");
+    let until = Value::Int((NOON + 60) as i64);
+    assert_eq!(
+        bench.ask_with("ole", "share.freeze", "until", until),
+        "done"
+    );
+    bench.pass(59);
+    assert_eq!(bench.ask("anna", STATUS), "frozen");
+    bench.pass(1);
+    assert_eq!(bench.ask("anna", STATUS), "done", "it has ended by itself");
+}
+
+#[test]
+fn n19_a_dry_run_says_what_would_be_and_leaves_no_trace() {
+    let limits = Limits {
+        uses: Some(1),
+        ..Limits::default()
+    };
+    let mut bench = Bench::with(&[limited("anna", &[STATUS], limits)]);
+    let records = bench.disk.log.len();
+    let mut dry = bench.command(REBOOT);
+    dry.body.dry = Some(true);
+    assert_eq!(bench.send(&dry, "anna"), "not_granted");
+    let detail = bench.last_receipt().body.detail.unwrap();
+    assert_eq!(detail.as_str(), "anna has status.read; owner ole");
+    let mut dry = bench.command(STATUS);
+    dry.body.dry = Some(true);
+    for _ in 0..3 {
+        assert_eq!(bench.send(&dry, "anna"), "allowed");
+    }
+    assert_eq!(bench.send(&dry, "eve"), "silence");
+    assert_eq!((bench.started.len(), bench.disk.log.len()), (0, records));
+    dry.body.dry = None;
+    assert_eq!(
+        bench.send(&dry, "anna"),
+        "done",
+        "neither counter nor use is gone"
+    );
+    assert_eq!(bench.ask("anna", STATUS), "count");
+}
+
+#[test]
+fn n21_an_interlock_holds_for_everybody() {
+    let outlet = "power.outlet.cycle:1";
+    let mut bench = Bench::with(&[share("anna", &[outlet])]);
+    bench.input(Input::Interlocks([id("own-supply")].into()));
+    assert_eq!(bench.ask("anna", outlet), "interlock");
+    assert_eq!(bench.ask("ole", outlet), "interlock");
+    assert_eq!(bench.ask("ole", "power.outlet.cycle:2"), "done");
+    bench.input(Input::Interlocks([id("mid-update")].into()));
+    assert_eq!(bench.ask("anna", outlet), "done", "another condition");
+}
+
+#[test]
+fn argument_limits_of_the_share_and_of_the_device_both_hold() {
+    let outlet = "power.outlet.cycle:1";
+    let mut own = share("anna", &[outlet]);
+    let limit = ArgLimit {
+        min: Some(10),
+        max: Some(1000),
+        one_of: None,
+    };
+    let args = Some(Map::new([(Text::new("delay").unwrap(), limit)]));
+    own.body.permissions = Map::new([(operation(outlet), Permission { args })]);
+    let mut bench = Bench::with(&[own]);
+    let mut delay = |n| bench.ask_with("anna", outlet, "delay", Value::Int(n));
+    assert_eq!(delay(9), "param", "the share says from 10");
+    assert_eq!(delay(601), "param", "the device says up to 600");
+    assert_eq!(delay(600), "done");
+    assert_eq!(
+        bench.ask("anna", outlet),
+        "param",
+        "left out, it would be anything"
+    );
+    assert_eq!(
+        bench.ask("ole", outlet),
+        "done",
+        "the owner may leave it out"
+    );
+}
+
+#[test]
+fn an_age_limit_makes_older_commands_late() {
+    let mut strict = registration();
+    strict.body.seq = 2;
+    strict.iat = Timestamp(NOON - 60);
+    strict.body.ages = Some(Map::new([(Class::Interrupt, 30)]));
+    let mut bench = Bench::with(&[share("anna", &[STATUS, REBOOT])]);
+    bench.deliver(&signed(&strict));
+    let (reboot, status) = (bench.command(REBOOT), bench.command(STATUS));
+    bench.pass(31);
+    assert_eq!(bench.send(&reboot, "anna"), "late");
+    assert_eq!(bench.send(&status, "anna"), "done");
+}
+
+/// The next version of the issuers, in which `role` has other keys.
+fn rotated(before: &Issuers, role: Role, names: &[&str], threshold: u8) -> Issuers {
+    let mut next = before.clone();
+    next.body.version += 1;
+    next.iat = Timestamp(NOON - DAY + u64::from(next.body.version));
+    let keys = RoleKeys {
+        threshold,
+        keys: names.iter().map(|name| key(name).public()).collect(),
+    };
+    let roles = before.body.roles.iter().map(|(r, k)| (*r, k.clone()));
+    next.body.roles = Map::new(roles.chain([(role, keys)]));
+    next
+}
+
+fn signed_by<T: Object>(claims: &T, names: &[&str]) -> Vec<u8> {
+    names
+        .iter()
+        .flat_map(|name| sign(claims, &key(name)))
+        .collect()
+}
+
+#[test]
+fn issuers_rotate_one_version_at_a_time_with_the_thresholds_of_both() {
+    let two = rotated(&issuers(), Role::Root, &["root-a", "root-b", "root-c"], 2);
+    let three = rotated(&two, Role::Shares, &["shares-2"], 1);
+    let mut bench = Bench::with(&[share("anna", &[STATUS])]);
+    let version = |bench: &Bench| bench.core.known().issuers().body.version;
+    for not_enough in [
+        vec!["root"],
+        vec!["root", "root-a"],
+        vec!["root-a", "root-b"],
+        vec!["root", "root-a", "root-a"],
+        vec!["root", "root-a", "eve"],
+    ] {
+        bench.deliver(&signed_by(&two, &not_enough));
+        assert_eq!(version(&bench), 1, "{not_enough:?}");
+    }
+    bench.deliver(&signed_by(&three, &["root-a", "root-b"]));
+    assert_eq!(version(&bench), 1, "not 3 before 2");
+    bench.deliver(&signed_by(&two, &["root", "root-a", "root-c"]));
+    assert_eq!(version(&bench), 2);
+    bench.deliver(&signed_by(&issuers(), &["root"]));
+    assert_eq!(version(&bench), 2, "never back");
+    assert_eq!(bench.ask("anna", STATUS), "done");
+    bench.deliver(&signed_by(&three, &["root-b", "root-c"]));
+    assert_eq!(version(&bench), 3);
+    assert_eq!(
+        bench.ask("anna", STATUS),
+        "silence",
+        "signed by a key that is gone"
+    );
+    bench.restart();
+    assert_eq!(version(&bench), 3);
+    assert_eq!(bench.ask("anna", STATUS), "silence");
+    bench.deliver(&sign(&share("anna", &[STATUS]), &key("shares-2")));
+    assert_eq!(bench.ask("anna", STATUS), "done");
+}
+
+#[test]
+fn a_device_offline_for_years_takes_the_chain_in_one_bundle() {
+    let two = rotated(&issuers(), Role::Revocations, &["revocations-2"], 1);
+    let three = rotated(&two, Role::Firmware, &["fw-a", "fw-b"], 2);
+    let mut bench = Bench::with(&[]);
+    let chain = [signed_by(&two, &["root"]), signed_by(&three, &["root"])];
+    bench.deliver(&chain.concat());
+    assert_eq!(bench.core.known().issuers().body.version, 3);
+    // A threshold of two now signs firmware.
+    bench.deliver(&signed_by(&release(9, 5), &["fw-a"]));
+    assert!(
+        bench
+            .core
+            .known()
+            .release(&release(9, 5).body.model, 9)
+            .is_none()
+    );
+    bench.deliver(&signed_by(&release(9, 5), &["fw-a", "fw-b"]));
+    assert!(
+        bench
+            .core
+            .known()
+            .release(&release(9, 5).body.model, 9)
+            .is_some()
+    );
+    bench.restart();
+    assert!(
+        bench
+            .core
+            .known()
+            .release(&release(9, 5).body.model, 9)
+            .is_some()
+    );
+}
+
+#[test]
+fn new_keys_of_a_role_count_from_one_again_and_what_was_accepted_stays() {
+    let anna = share("anna", &[STATUS]);
+    let mut bench = Bench::with(&[anna.clone(), share("bob", &[STATUS])]);
+    bench.deliver(&signed(&revocations(900, &[&anna])));
+    let two = rotated(&issuers(), Role::Revocations, &["revocations-2"], 1);
+    let three = rotated(&two, Role::Registry, &["registry-2"], 1);
+    bench.deliver(&signed_by(&two, &["root"]));
+    bench.deliver(&signed_by(&three, &["root"]));
+    bench.restart();
+    assert_eq!(
+        bench.ask("anna", STATUS),
+        "revoked",
+        "the old list still counts"
+    );
+    assert_eq!(bench.ask("ole", STATUS), "done", "the old registration too");
+    bench.deliver(&signed(&revocations(901, &[])));
+    assert_eq!(
+        bench.ask("anna", STATUS),
+        "revoked",
+        "a lost key unrevokes nothing"
+    );
+    let first = revocations(1, &[&share("bob", &[STATUS])]);
+    bench.deliver(&sign(&first, &key("revocations-2")));
+    assert_eq!(bench.ask("bob", STATUS), "revoked");
+}
+
+#[test]
+fn what_changed_on_the_device_is_in_the_log_with_who_did_it() {
+    let anna = share("anna", &[STATUS]);
+    let mut bench = Bench::with(std::slice::from_ref(&anna));
+    let which = Value::Bytes(anna.cti.0.to_vec());
+    bench.ask_with("ole", "share.revoke", "share", which);
+    let ended = |event: &Event| match event {
+        Event::Outcome(verdict) => verdict.change == Some(Change::Ended(anna.cti, anna.exp)),
+        _ => false,
+    };
+    assert!(bench.disk.log.iter().any(|record| ended(&record.event)));
+}
+
+#[test]
+fn a_command_of_a_freeze_that_was_cut_off_has_either_counted_or_not() {
+    let mut bench = Bench::with(&[share("anna", &[STATUS])]);
+    let command = sign(&bench.command("share.freeze"), &key("ole"));
+    bench.deliver(&command);
+    let whole = bench.disk.log.clone();
+    for kept in 0..=whole.len() {
+        bench.disk.log = whole[..kept].to_vec();
+        bench.restart();
+        let frozen = bench.ask("anna", STATUS) == "frozen";
+        assert_eq!(frozen, kept == whole.len(), "{kept} records");
+    }
+}
