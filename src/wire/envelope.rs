@@ -146,9 +146,12 @@ impl<'a> Envelope<'a> {
         if bytes.len() > super::MAX_BUNDLE {
             return Err(WireError::TooLarge);
         }
-        let sign1: Sign1<'a> = decode_exact(bytes).map_err(|_| match first_fault(bytes) {
-            true => WireError::BadEnvelope("not 61(18([protected, {}, payload, signature]))"),
-            false => WireError::Malformed("not deterministic CBOR"),
+        let sign1: Sign1<'a> = decode_exact(bytes).map_err(|error| {
+            let of_our_shape = minicbor::decode::<Sign1<'_>>(bytes).is_ok();
+            if of_our_shape || !is_one_item(bytes) {
+                return error;
+            }
+            WireError::BadEnvelope("not 61(18([protected, {}, payload, signature]))")
         })?;
         let header: Header<'a> = decode_exact(sign1.protected).map_err(|_| {
             WireError::BadEnvelope("the protected header is not exactly alg, kid and typ")
@@ -234,14 +237,16 @@ pub fn sign<T: Object>(claims: &T, key: &SecretKey) -> Vec<u8> {
     })
 }
 
-/// Whether a broken envelope is at least one well-formed CBOR item.
-fn first_fault(bytes: &[u8]) -> bool {
+/// Whether these bytes are at least one well-formed CBOR item.
+fn is_one_item(bytes: &[u8]) -> bool {
     let mut decoder = Decoder::new(bytes);
     decoder.skip().is_ok() && decoder.position() == bytes.len()
 }
 
-/// Sig_structure of COSE_Sign1 (RFC 9052 section 4.4) with empty external_aad.
-fn to_be_signed(protected: &[u8], payload: &[u8]) -> Vec<u8> {
+/// What a signature covers: the Sig_structure of COSE_Sign1 (RFC 9052 section 4.4) with
+/// empty external_aad.
+#[must_use]
+pub fn to_be_signed(protected: &[u8], payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(protected.len() + payload.len() + 24);
     let mut e = Encoder::new(&mut out);
     // Writing to a Vec cannot fail.

@@ -24,7 +24,7 @@ pub use approval::{Approval, ApprovalBody};
 pub use bundle::{Bundle, MAX_BUNDLE, MAX_ITEMS};
 pub use cbor::{Bytes, Map, decode_exact, to_bytes};
 pub use command::{BootTime, Command, CommandBody, MAX_TTL};
-pub use envelope::{Envelope, Kind, Object, sign};
+pub use envelope::{Envelope, Kind, Object, sign, to_be_signed};
 pub use issuers::{Issuers, IssuersBody, Role, RoleKeys};
 pub use key::{Confirmation, KeyBytes, PublicKey, SecretKey};
 pub use limits::{ArgLimit, Limits, Rate, Way, Window as WeeklyWindow, Windows as WeeklyWindows};

@@ -242,6 +242,15 @@ impl Bench {
     }
 
     pub fn start(disk: Disk, reading: Reading, settings: Settings) -> Self {
+        // In the daemon these are random bytes; here every start has its own.
+        static STARTS: AtomicU64 = AtomicU64::new(0);
+        let start = STARTS.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        let fresh = Bytes(hash(&start).0[..16].try_into().unwrap());
+        Self::start_with(disk, reading, settings, fresh)
+    }
+
+    /// With the epoch that a device without a log begins with.
+    pub fn start_with(disk: Disk, reading: Reading, settings: Settings, fresh: Bytes<16>) -> Self {
         let found = Found {
             identity: Identity {
                 device: id("ups-7"),
@@ -253,10 +262,6 @@ impl Bench {
             statements: disk.cache.values().cloned().collect(),
             damage: None,
         };
-        // In the daemon these are random bytes; here every start has its own.
-        static STARTS: AtomicU64 = AtomicU64::new(0);
-        let start = STARTS.fetch_add(1, Ordering::Relaxed).to_be_bytes();
-        let fresh = Bytes(hash(&start).0[..16].try_into().unwrap());
         let (core, effects) = Core::start(found, settings, fresh, &reading);
         let mut bench = Self {
             core,
