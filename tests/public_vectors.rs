@@ -1,6 +1,6 @@
 //! Signatures and CBOR from public test suites, read from where the project's checkouts keep
 //! them; without them these tests say so and check nothing.
-#![allow(clippy::unwrap_used, reason = "this is a test")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a test")]
 
 use std::path::PathBuf;
 

@@ -249,7 +249,7 @@ fn commands() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("one byte short", "refused malformed", good[..last].to_vec()),
         (
             "one byte more",
-            "refused bad_envelope",
+            "refused wrong_type",
             [&good[..], &[0]].concat(),
         ),
         (

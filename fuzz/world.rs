@@ -1,0 +1,191 @@
+//! A registered device for the oracles, with keys from fixed seeds (TEST KEYS) and a fixed
+//! clock. It is made anew for every input, so that no input can prepare the next.
+#![allow(dead_code, reason = "not every target uses everything")]
+
+use doorward::agent::{Action, Core, Delivery, Found, Input, LinkId, Settings};
+use doorward::gate::{Offer, Origin, Reading};
+use doorward::issuer::{default_leases, default_plans};
+use doorward::store::Identity;
+use doorward::wire::*;
+
+const NOON: u64 = 1_795_348_800;
+
+fn key(name: &str) -> SecretKey {
+    SecretKey::from_seed(&hash(name.as_bytes()).0)
+}
+
+fn id(text: &str) -> Id {
+    Id::new(text).unwrap()
+}
+
+fn operation() -> Operation {
+    Operation::new("device.reboot").unwrap()
+}
+
+#[derive(Debug)]
+pub struct Heard {
+    pub started: bool,
+    pub had_effect: bool,
+}
+
+fn device() -> (Core, Reading) {
+    let reading = Reading {
+        system: Timestamp(NOON),
+        uptime: 1000,
+        boot: Bytes([0xb0; 16]),
+    };
+    let roles = Role::ALL.map(|role| {
+        let keys = vec![key(role.name()).public()];
+        (role, RoleKeys { threshold: 1, keys })
+    });
+    let issuers = Issuers::new(id("acme"), Timestamp(NOON - 100), 1, Map::new(roles));
+    let found = Found {
+        identity: Identity {
+            device: id("ups-7"),
+            key: key("device"),
+            issuers,
+            registration: Some(registration()),
+        },
+        records: Vec::new(),
+        statements: vec![share()],
+        damage: None,
+    };
+    let settings = Settings {
+        offers: [(operation(), Offer::plain(Class::Read))].into(),
+        reboots: Vec::new(),
+        built: Timestamp(0),
+        log_limit: 1 << 20,
+        firmware: 1,
+    };
+    let (mut core, _) = Core::start(found, settings, Bytes([0xe0; 16]), &reading);
+    let durable = Input::Durable(core.log_size());
+    core.handle(durable, &reading);
+    (core, reading)
+}
+
+fn registration() -> Vec<u8> {
+    let registration = Registration {
+        iss: id("acme"),
+        sub: id("ole"),
+        aud: Audience::Device(id("ups-7")),
+        iat: Timestamp(NOON - 100),
+        cnf: Confirmation(key("ole").public()),
+        body: RegistrationBody {
+            format: 1,
+            seq: 1,
+            device: key("device").public(),
+            region: id("eu"),
+            model: Text::new("Smart-UPS 1500").unwrap(),
+            site: Some(id("north")),
+            plan: Plan {
+                name: id("advanced"),
+                end: None,
+            },
+            table: default_plans(),
+            demo: false,
+            slots: 5,
+            leases: default_leases(),
+            since: Timestamp(0),
+            ages: None,
+        },
+    };
+    sign(&registration, &key("registry"))
+}
+
+fn share() -> Vec<u8> {
+    let share = Share {
+        iss: id("acme"),
+        sub: id("anna"),
+        aud: Audience::Device(id("ups-7")),
+        exp: Timestamp(NOON + 86400),
+        nbf: Timestamp(NOON - 100),
+        iat: Timestamp(NOON - 100),
+        cti: Bytes([7; 16]),
+        cnf: Confirmation(key("anna").public()),
+        body: ShareBody {
+            format: 1,
+            version: 1,
+            permissions: Map::new([(operation(), Permission::default())]),
+            by: id("ole"),
+            description: None,
+            lease: None,
+            region: id("eu"),
+            group: None,
+            limits: None,
+        },
+    };
+    sign(&share, &key("shares"))
+}
+
+/// A command that this device allows.
+pub fn good_command() -> Vec<u8> {
+    let command = Command {
+        aud: Audience::Device(id("ups-7")),
+        exp: Timestamp(NOON + 60),
+        iat: Timestamp(NOON),
+        cti: Bytes([1; 16]),
+        body: CommandBody {
+            format: 1,
+            counter: 1,
+            instance: Bytes([1; 4]),
+            epoch: Bytes([0xe0; 16]),
+            operation: operation(),
+            args: Map::default(),
+            until: None,
+            dry: None,
+        },
+    };
+    sign(&command, &key("anna"))
+}
+
+/// What one message makes of a fresh device.
+pub fn hear(bytes: &[u8]) -> Heard {
+    let (mut core, reading) = device();
+    let input = Input::Arrived {
+        origin: Origin::Cloud,
+        retained: false,
+        delivery: Delivery {
+            link: LinkId(0),
+            number: 1,
+        },
+        payload: bytes.to_vec(),
+    };
+    let effects = core.handle(input, &reading);
+    let mut actions = effects.actions;
+    let mut had_effect = !effects.batch.is_empty();
+    while had_effect {
+        let size = core.log_size();
+        let next = core.handle(Input::Durable(size), &reading);
+        actions.extend(next.actions);
+        if next.batch.is_empty() {
+            break;
+        }
+    }
+    let started = actions.iter().any(|action| matches!(action, Action::Run(_)));
+    had_effect |= actions.iter().any(|action| !matches!(action, Action::Ack(_)));
+    Heard {
+        started,
+        had_effect,
+    }
+}
+
+/// Whether some part of a bundle bears a signature by a key that this world trusts. The
+/// verification here is on its own: every key against every envelope.
+pub fn is_signed(bytes: &[u8]) -> bool {
+    let Ok(bundle) = Bundle::parse(bytes) else {
+        return false;
+    };
+    let names = [
+        "root", "registry", "shares", "revocations", "firmware", "anna", "ole", "bob", "carl",
+        "dora", "tzbv",
+    ];
+    let keys: Vec<PublicKey> = names
+        .iter()
+        .map(|name| PublicKey::new(&key(name).public()).unwrap())
+        .collect();
+    let sound = bundle.statements.iter().flatten();
+    sound
+        .chain(&bundle.approvals)
+        .chain(&bundle.command)
+        .any(|envelope| keys.iter().any(|key| envelope.verify(key).is_ok()))
+}
