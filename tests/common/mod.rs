@@ -153,6 +153,8 @@ pub struct Bench {
     /// Operations that have been started.
     pub started: Vec<doorward::gate::Permit>,
     pub acknowledged: usize,
+    /// Which way messages come.
+    pub origin: Origin,
     counter: u64,
 }
 
@@ -270,6 +272,7 @@ impl Bench {
             published: Vec::new(),
             started: Vec::new(),
             acknowledged: 0,
+            origin: Origin::Cloud,
             counter: 0,
         };
         bench.settle(effects);
@@ -346,7 +349,7 @@ impl Bench {
     }
 
     pub fn deliver(&mut self, payload: &[u8]) {
-        self.input(Self::arrived(payload, Origin::Cloud, false));
+        self.input(Self::arrived(payload, self.origin, false));
     }
 
     /// What a holder would sign now.
