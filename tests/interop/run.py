@@ -160,14 +160,14 @@ def main():
     parser.add_argument("--issuer-keys", required=True, type=Path, metavar="DIR")
     args = parser.parse_args()
     host, _, port = args.broker.rpartition(":")
-    keys = {role: Key.from_file(args.issuer_keys / f"{role}.key") for role in ROLES}
     link = run = None
     try:
+        keys = {role: Key.from_file(args.issuer_keys / f"{role}.key") for role in ROLES}
         link = Link(host, int(port), args.device, bytes.fromhex(args.device_key))
         run = Run(link, keys)
         run.all()
-    except (Wrong, OSError) as error:
-        print(f"differs: {run.step if run else 'connection'}: {error}")
+    except (Wrong, OSError, ValueError) as error:
+        print(f"differs: {run.step if run else 'start'}: {error}")
         return 1
     finally:
         if link:
