@@ -153,6 +153,34 @@ fn a_broken_statement_does_not_stop_the_others_in_its_bundle() {
 }
 
 #[test]
+fn what_breaks_the_sequence_refuses_the_whole_bundle() {
+    let mut bench = bench();
+    let command = bench.command("device.reboot");
+    let good = sign(&command, &key("anna"));
+    let share = signed(&share("carl", &["status.read"]));
+    let between: [&[u8]; 6] = [
+        &[0xff],
+        &[0x1c],
+        &[0x5f],
+        &[0x9f, 0xff],
+        &[0xa1],
+        &[0x81, 0xff],
+    ];
+    for broken in between {
+        let bundle = [share.as_slice(), broken, &good].concat();
+        assert_eq!(bench.send_bytes(&bundle), "silence", "{broken:02x?}");
+    }
+    assert_eq!(bench.counted(Code::Malformed), 6);
+    assert_eq!(bench.ask("carl", "status.read"), "silence");
+    let bundle = [share.as_slice(), &[0x01], &good].concat();
+    assert_eq!(
+        bench.send_bytes(&bundle),
+        "done",
+        "an item of its own, refused by itself"
+    );
+}
+
+#[test]
 fn a_signature_by_another_key_than_it_names_is_refused_in_silence() {
     let mut bench = bench();
     let command = bench.command("device.reboot");

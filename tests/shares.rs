@@ -257,6 +257,22 @@ fn s23_s25_a_group_acts_through_its_members_and_the_log_names_both() {
 }
 
 #[test]
+fn a_roster_that_came_before_its_share_is_asked_for_again() {
+    let mut bench = Bench::with(&[share("anna", &[STATUS])]);
+    bench.deliver(&roster(1, &["bob"]));
+    assert_eq!(
+        (bench.counted(Code::UnknownIssuer), bench.refreshed),
+        (1, 0)
+    );
+    bench.deliver(&signed(&group_share(&[STATUS])));
+    assert_eq!(bench.refreshed, 1);
+    bench.deliver(&roster(1, &["bob"]));
+    assert_eq!(bench.ask("bob", STATUS), "done");
+    bench.deliver(&signed(&share("carl", &[STATUS])));
+    assert_eq!(bench.refreshed, 1, "nothing is lacking any more");
+}
+
+#[test]
 fn s26_later_joiners_are_in_removed_ones_out_and_no_roster_goes_back() {
     let mut bench = Bench::with(&[group_share(&[STATUS])]);
     bench.deliver(&roster(1, &["anna"]));
@@ -455,6 +471,11 @@ fn n05_the_owner_ends_a_share_at_the_rack_and_no_issuer_brings_it_back() {
     bench.deliver(&signed(&anna));
     bench.restart();
     assert_eq!(bench.ask("anna", STATUS), "revoked");
+    let by_text = Value::Text(anna.cti.hex());
+    assert_eq!(
+        bench.ask_with("ole", "share.revoke", "share", by_text),
+        "done"
+    );
     let unknown = Value::Bytes(vec![0; 16]);
     assert_eq!(
         bench.ask_with("ole", "share.revoke", "share", unknown),

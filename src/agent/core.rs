@@ -159,6 +159,9 @@ impl Core {
             Kind::Issuers => out.batch.issuers = Some(bytes),
             _ => out.batch.put.push((installed.name.clone(), bytes)),
         }
+        if installed.kind == Kind::Share && self.known.lacks_a_roster() {
+            self.after_log(Waiting::Act(Action::Refresh), out);
+        }
         out.batch.remove.extend(installed.dropped.iter().cloned());
         if let Some(event) = statement_event(&installed) {
             self.journal.append(event, now, &mut out.batch);

@@ -86,6 +86,8 @@ fn unknown_share() -> Ended {
 fn named<'a>(permit: &Permit, known: &'a Known) -> Option<&'a Share> {
     match permit.args().get("share") {
         Some(Value::Bytes(id)) => known.share(&Bytes(id.as_slice().try_into().ok()?)),
+        // As `share.list` shows it, and as people type it.
+        Some(Value::Text(id)) => known.share(&Bytes::from_hex(id)?),
         _ => None,
     }
 }

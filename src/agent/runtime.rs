@@ -261,6 +261,11 @@ impl Running {
                         link.set_site(site.clone());
                     }
                 }
+                Action::Refresh => {
+                    for (_, link) in &self.links {
+                        link.refresh();
+                    }
+                }
                 Action::Run(permit) => {
                     let table = self.table.clone();
                     let facts = self.core.facts(&self.clock.read());

@@ -117,6 +117,8 @@ pub enum Action {
     Ack(Delivery),
     /// Listen for statements to this site.
     Site(Option<Id>),
+    /// Ask the brokers for the retained statements again: one that came too early counts now.
+    Refresh,
 }
 
 /// The outcome of one step.

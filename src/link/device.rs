@@ -143,6 +143,11 @@ impl Link {
         }
     }
 
+    /// Asks the broker for everything that it retains for this device once more.
+    pub fn refresh(&self) {
+        self.shared.subscribe(&self.client);
+    }
+
     /// Says goodbye to the broker and waits until it was said, but not long.
     pub async fn close(mut self) {
         let _ = self

@@ -22,7 +22,8 @@ pub fn state(device: &Id) -> String {
     format!("{ROOT}/{device}/state")
 }
 
-/// Where a statement for `audience` is retained; `id` tells statements of one kind apart.
+/// Where a statement for `audience` is retained; `id` tells statements of one kind apart: a
+/// share's id, a group's key.
 #[must_use]
 pub fn statement(audience: &Audience, kind: Kind, id: Option<&str>) -> String {
     let base = statements_base(audience);

@@ -1,8 +1,7 @@
 //! A bundle is how anything travels: a CBOR sequence (RFC 8742) of statements, approvals, and
 //! at most one command, last.
 
-use minicbor::Decoder;
-
+use super::cbor::item_length;
 use super::{Envelope, Kind, WireError};
 
 /// Largest bundle, in bytes.
@@ -55,11 +54,10 @@ impl<'a> Bundle<'a> {
 }
 
 fn split_item(bytes: &[u8]) -> Result<(&[u8], &[u8]), WireError> {
-    let mut decoder = Decoder::new(bytes);
-    decoder
-        .skip()
-        .map_err(|_| WireError::Malformed("not a sequence of CBOR items"))?;
-    Ok(bytes.split_at(decoder.position().min(bytes.len())))
+    let length = item_length(bytes).ok_or(WireError::Malformed(
+        "not a sequence of CBOR items of definite length",
+    ))?;
+    Ok(bytes.split_at(length))
 }
 
 #[cfg(test)]

@@ -23,6 +23,46 @@ where
     }
 }
 
+/// The length of the first item in `bytes`, if that is well-formed CBOR of definite lengths.
+/// It neither recurses nor allocates, and a count that the bytes cannot hold ends it.
+pub(super) fn item_length(bytes: &[u8]) -> Option<usize> {
+    let mut rest = bytes;
+    let mut items: u64 = 1;
+    while items > 0 {
+        let (&head, after) = rest.split_first()?;
+        rest = after;
+        items -= 1;
+        let (kind, short) = (head >> 5, head & 31);
+        let size = match short {
+            0..=23 => 0,
+            24..=27 => 1_usize << (short - 24),
+            // Reserved, or an indefinite length and its end.
+            _ => return None,
+        };
+        let (number, after) = rest.split_at_checked(size)?;
+        rest = after;
+        let value = match size {
+            0 => u64::from(short),
+            _ => number
+                .iter()
+                .fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
+        };
+        match kind {
+            2 | 3 => rest = rest.get(usize::try_from(value).ok()?..)?,
+            4 => items = items.checked_add(value)?,
+            5 => items = items.checked_add(value.checked_mul(2)?)?,
+            6 => items += 1,
+            // Simple values below 32 have no second byte (RFC 8949 section 3.3).
+            7 if short == 24 && value < 32 => return None,
+            _ => {}
+        }
+        if items > rest.len() as u64 {
+            return None;
+        }
+    }
+    Some(bytes.len() - rest.len())
+}
+
 /// Encodes a value of ours.
 #[must_use]
 pub fn to_bytes<T: Encode<()>>(value: &T) -> Vec<u8> {
@@ -235,6 +275,33 @@ mod tests {
             ),
         ] {
             assert!(decode_exact::<Map<u64, u8>>(bytes).is_err(), "{why}");
+        }
+    }
+
+    #[test]
+    fn the_first_item_ends_where_it_ends_and_nothing_broken_is_one() {
+        for (bytes, length) in [
+            (&[0x00, 0xff][..], Some(1)),
+            (&[0x82, 0x01, 0x41, 0x07, 0x00], Some(4)),
+            (&[0xa1, 0x61, 0x61, 0x80, 0xff], Some(4)),
+            (&[0xd8, 0x3d, 0xf5], Some(3)),
+            (&[0xfb, 0, 0, 0, 0, 0, 0, 0, 0], Some(9)),
+            (&[], None),
+            (&[0xff], None),
+            (&[0x81, 0xff], None),
+            (&[0x9f, 0xff], None),
+            (&[0x5f, 0x41, 0, 0xff], None),
+            (&[0x1c], None),
+            (&[0xf8, 0x18], None),
+            (&[0xf8, 0x20], Some(2)),
+            (&[0x41], None),
+            (&[0xa1, 0x01], None),
+            (&[0xc0], None),
+            (&[0x9b, 255, 255, 255, 255, 255, 255, 255, 255], None),
+            (&[0xbb, 255, 255, 255, 255, 255, 255, 255, 255, 0, 0], None),
+            (&[0x5b, 255, 255, 255, 255, 255, 255, 255, 255, 0], None),
+        ] {
+            assert_eq!(item_length(bytes), length, "{bytes:02x?}");
         }
     }
 

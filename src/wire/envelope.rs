@@ -4,7 +4,7 @@
 use minicbor::data::Tag;
 use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
-use super::cbor::{decode_exact, to_bytes};
+use super::cbor::{decode_exact, item_length, to_bytes};
 use super::{Bytes, Hash, KeyBytes, PublicKey, SecretKey, WireError, hash};
 
 /// COSE algorithm Ed25519 (RFC 9864). The polymorphic EdDSA, -8, is refused.
@@ -148,7 +148,7 @@ impl<'a> Envelope<'a> {
         }
         let sign1: Sign1<'a> = decode_exact(bytes).map_err(|error| {
             let of_our_shape = minicbor::decode::<Sign1<'_>>(bytes).is_ok();
-            if of_our_shape || !is_one_item(bytes) {
+            if of_our_shape || item_length(bytes) != Some(bytes.len()) {
                 return error;
             }
             WireError::BadEnvelope("not 61(18([protected, {}, payload, signature]))")
@@ -235,12 +235,6 @@ pub fn sign<T: Object>(claims: &T, key: &SecretKey) -> Vec<u8> {
         payload: &payload,
         signature: Bytes(signature),
     })
-}
-
-/// Whether these bytes are at least one well-formed CBOR item.
-fn is_one_item(bytes: &[u8]) -> bool {
-    let mut decoder = Decoder::new(bytes);
-    decoder.skip().is_ok() && decoder.position() == bytes.len()
 }
 
 /// What a signature covers: the Sig_structure of COSE_Sign1 (RFC 9052 section 4.4) with

@@ -196,6 +196,17 @@ impl Object for Registration {
         if b.table.plans.len() > 8 || b.table.minimum.len() > 64 {
             return Err(WireError::Malformed("a plan table too large"));
         }
+        let sound = |(pattern, rank): (&Text, &u8)| {
+            let name = pattern.as_str();
+            !name.is_empty()
+                && !name.strip_suffix('*').unwrap_or(name).contains('*')
+                && usize::from(*rank) < b.table.plans.len()
+        };
+        if !b.table.minimum.iter().all(sound) {
+            return Err(WireError::Malformed(
+                "a plan table with a row that means nothing",
+            ));
+        }
         if Class::ALL.iter().any(|c| b.leases.get(c).is_none()) {
             return Err(WireError::Malformed("leases without every class"));
         }

@@ -153,6 +153,8 @@ pub struct Bench {
     /// Operations that have been started.
     pub started: Vec<doorward::gate::Permit>,
     pub acknowledged: usize,
+    /// How often the brokers were asked for retained statements again.
+    pub refreshed: usize,
     /// Which way messages come.
     pub origin: Origin,
     counter: u64,
@@ -272,6 +274,7 @@ impl Bench {
             published: Vec::new(),
             started: Vec::new(),
             acknowledged: 0,
+            refreshed: 0,
             origin: Origin::Cloud,
             counter: 0,
         };
@@ -323,6 +326,7 @@ impl Bench {
             Action::Publish(topic, bytes) => self.published.push((topic, bytes)),
             Action::Ack(_) => self.acknowledged += 1,
             Action::Site(_) => {}
+            Action::Refresh => self.refreshed += 1,
         }
     }
 
