@@ -49,6 +49,7 @@ fn device() -> (Core, Reading) {
         records: Vec::new(),
         statements: vec![share()],
         damage: None,
+        salvaged: Vec::new(),
     };
     let settings = Settings {
         offers: [(operation(), Offer::plain(Class::Read))].into(),

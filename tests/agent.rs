@@ -317,3 +317,39 @@ fn segments_begin_with_all_that_must_not_be_forgotten() {
     assert_eq!(bench.send(&copy, "anna"), "replay");
     assert_eq!(bench.send(&command, "anna"), "done");
 }
+
+#[test]
+fn a_break_in_the_log_is_a_new_epoch_and_revives_nothing_that_can_still_be_read() {
+    let mut once = share("carl", &["device.reboot"]);
+    once.body.limits = Some(Limits {
+        uses: Some(1),
+        ..Limits::default()
+    });
+    let anna = share("anna", &ALL);
+    let mut bench = Bench::with(&[anna.clone(), share("bob", &ALL), once]);
+    let old = bench.command("device.reboot");
+    let kept = bench.disk.log.len();
+    let which = Value::Bytes(anna.cti.0.to_vec());
+    assert_eq!(
+        bench.ask_with("ole", "share.revoke", "share", which),
+        "done"
+    );
+    assert_eq!(bench.ask("carl", "device.reboot"), "done");
+    bench.deliver(&signed(&revocations(7, &[])));
+    // The record after the kept ones is damaged; the rest can be read, but is not the log.
+    bench.disk.salvaged = bench.disk.log.split_off(kept).split_off(1);
+    bench.disk.damage = Some(doorward::store::Damage::Unanswered);
+    let epoch = bench.state().epoch;
+    bench.restart();
+    bench.disk.damage = None;
+    bench.disk.salvaged.clear();
+    for _ in 0..2 {
+        assert_ne!(bench.state().epoch, epoch);
+        assert_eq!(bench.send(&old, "bob"), "epoch");
+        assert_eq!(bench.ask("anna", "status.read"), "revoked");
+        assert_eq!(bench.ask("carl", "device.reboot"), "count");
+        assert_eq!(bench.ask("bob", "status.read"), "done");
+        assert_eq!(bench.state().revocations.get(&device()), Some(&7));
+        bench.restart();
+    }
+}

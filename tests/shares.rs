@@ -971,6 +971,152 @@ fn new_keys_of_a_role_count_from_one_again_and_what_was_accepted_stays() {
 }
 
 #[test]
+fn adding_a_key_to_a_role_brings_no_older_list_back() {
+    let anna = share("anna", &[STATUS]);
+    let mut older = revocations(56, &[]);
+    older.iat = Timestamp(NOON - 60);
+    let mut bench = Bench::with(std::slice::from_ref(&anna));
+    bench.deliver(&signed(&revocations(57, &[&anna])));
+    let two = rotated(
+        &issuers(),
+        Role::Revocations,
+        &["revocations", "revocations-2"],
+        1,
+    );
+    bench.deliver(&signed_by(&two, &["root"]));
+    bench.deliver(&signed(&older));
+    assert_eq!(bench.ask("anna", STATUS), "revoked");
+}
+
+#[test]
+fn a_signature_that_was_never_verified_keeps_no_share_alive() {
+    // The thief of the old key names the coming one beside it, with a signature of noise.
+    let mut unsigned = sign(&share("anna", &[STATUS]), &key("shares-2"));
+    *unsigned.last_mut().unwrap() ^= 1;
+    let stolen = signed(&share("anna", &[STATUS]));
+    let two = rotated(&issuers(), Role::Shares, &["shares-2"], 1);
+    let mut bench = Bench::with(&[]);
+    bench.deliver(&[unsigned, stolen.clone()].concat());
+    assert_eq!(bench.ask("anna", STATUS), "done");
+    let kept: Vec<_> = bench.disk.cache.values().cloned().collect();
+    assert_eq!(kept, [stolen], "only what was verified is kept");
+    bench.deliver(&signed_by(&two, &["root"]));
+    assert_eq!(bench.ask("anna", STATUS), "silence");
+}
+
+#[test]
+fn a_threshold_of_two_needs_two_and_a_lost_key_takes_its_shares_along() {
+    let two = rotated(&issuers(), Role::Shares, &["a", "b"], 2);
+    let three = rotated(&two, Role::Shares, &["a", "c"], 2);
+    let mut bench = Bench::with(&[]);
+    bench.deliver(&signed_by(&two, &["root"]));
+    let anna = share("anna", &[STATUS]);
+    bench.deliver(&signed_by(&anna, &["a"]));
+    assert_eq!(bench.ask("anna", STATUS), "silence", "one of two");
+    bench.deliver(&signed_by(&anna, &["a", "b"]));
+    assert_eq!(bench.ask("anna", STATUS), "done");
+    bench.deliver(&signed_by(&three, &["root"]));
+    assert_eq!(bench.ask("anna", STATUS), "silence", "b has left");
+}
+
+#[test]
+fn a_revoked_member_is_out_until_a_roster_made_since_then() {
+    for by_key in [true, false] {
+        let mut bench = Bench::with(&[group_share(&[STATUS])]);
+        bench.deliver(&roster(1, &["anna", "bob"]));
+        let mut list = revocations(1, &[]);
+        match by_key {
+            true => list.body.holders = Map::new([(key("anna").public(), Timestamp(NOON))]),
+            false => list.body.subjects = Map::new([(id("anna"), Timestamp(NOON))]),
+        }
+        bench.deliver(&signed(&list));
+        assert_eq!(bench.ask("anna", STATUS), "revoked", "by key: {by_key}");
+        assert_eq!(bench.ask("bob", STATUS), "done");
+        let mut newer: Roster = Envelope::parse(&roster(2, &["anna"]))
+            .unwrap()
+            .claims()
+            .unwrap();
+        newer.iat = Timestamp(NOON);
+        bench.deliver(&sign(&newer, &key("tzbv")));
+        assert_eq!(bench.ask("anna", STATUS), "done");
+    }
+    let mut bench = Bench::with(&[group_share(&[STATUS])]);
+    bench.deliver(&roster(1, &["anna"]));
+    let mut list = revocations(1, &[]);
+    list.body.subjects = Map::new([(id("TZBV"), Timestamp(NOON))]);
+    bench.deliver(&signed(&list));
+    assert_eq!(bench.ask("anna", STATUS), "revoked", "the whole group");
+}
+
+#[test]
+fn a_lost_list_of_the_device_makes_site_shares_stale_too() {
+    let mut site = share("anna", &[STATUS]);
+    site.aud = "site:north".parse().unwrap();
+    let mut of_site = revocations(1, &[]);
+    of_site.aud = site.aud.clone();
+    let mut bench = Bench::with(std::slice::from_ref(&site));
+    bench.deliver(&signed(&of_site));
+    bench.deliver(&signed(&revocations(1, &[&site])));
+    assert_eq!(bench.ask("anna", STATUS), "revoked");
+    bench.disk.cache.remove("revocations/ups-7").unwrap();
+    bench.restart();
+    assert_eq!(bench.ask("anna", STATUS), "stale");
+}
+
+#[test]
+fn looking_at_the_own_shares_uses_none_of_them_up() {
+    let once = Limits {
+        uses: Some(1),
+        rate: Some(Rate {
+            count: 1,
+            seconds: 60,
+        }),
+        ..Limits::default()
+    };
+    let mut bench = Bench::with(&[limited("anna", &[REBOOT], once)]);
+    for _ in 0..3 {
+        assert_eq!(bench.ask("anna", "share.mine"), "done");
+    }
+    assert_eq!(bench.ask("anna", REBOOT), "done");
+}
+
+#[test]
+fn releases_of_other_models_are_not_kept_and_the_newest_stay() {
+    let mut bench = Bench::with(&[]);
+    let mut other = release(9, 5);
+    other.body.model = Text::new("Smart-UPS 3000").unwrap();
+    bench.deliver(&signed(&other));
+    assert_eq!(bench.counted(Code::WrongDevice), 1);
+    for version in 1..=70 {
+        bench.deliver(&signed(&release(version, 0)));
+    }
+    let model = release(1, 0).body.model;
+    let known = |version| bench.core.known().release(&model, version).is_some();
+    let versions: Vec<u32> = (1..=70).filter(|version| known(*version)).collect();
+    assert_eq!(versions, (7..=70).collect::<Vec<_>>());
+    assert_eq!(bench.disk.cache.len(), 64);
+}
+
+#[test]
+fn a_holder_who_fills_the_log_leaves_the_owner_room_to_end_the_share() {
+    let mut small = settings();
+    small.log_limit = 20_000;
+    let anna = share("anna", &[STATUS]);
+    let bench = Bench::with(std::slice::from_ref(&anna));
+    let mut bench = Bench::start(bench.disk, bench.reading, small);
+    for _ in 0..100 {
+        bench.ask("anna", STATUS);
+    }
+    assert_eq!(bench.ask("anna", STATUS), "log_full");
+    let which = Value::Bytes(anna.cti.0.to_vec());
+    assert_eq!(
+        bench.ask_with("ole", "share.revoke", "share", which),
+        "done"
+    );
+    assert_eq!(bench.ask("anna", STATUS), "revoked");
+}
+
+#[test]
 fn what_changed_on_the_device_is_in_the_log_with_who_did_it() {
     let anna = share("anna", &[STATUS]);
     let mut bench = Bench::with(std::slice::from_ref(&anna));

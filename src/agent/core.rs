@@ -145,11 +145,7 @@ impl Core {
         if let Some(iat) = installed.signed_time {
             self.keeper.signed(iat, reading);
         }
-        let bytes: Vec<u8> = envelopes
-            .iter()
-            .flat_map(Envelope::bytes)
-            .copied()
-            .collect();
+        let bytes = installed.bytes.clone();
         match installed.kind {
             Kind::Registration => {
                 out.batch.registration = Some(bytes);
@@ -159,7 +155,12 @@ impl Core {
             Kind::Issuers => out.batch.issuers = Some(bytes),
             _ => out.batch.put.push((installed.name.clone(), bytes)),
         }
-        if installed.kind == Kind::Share && self.known.lacks_a_roster() {
+        // What came too early was refused; now it counts.
+        let awaited = match installed.kind {
+            Kind::Share => self.known.lacks_a_roster(),
+            kind => kind == Kind::Issuers,
+        };
+        if awaited {
             self.after_log(Waiting::Act(Action::Refresh), out);
         }
         out.batch.remove.extend(installed.dropped.iter().cloned());
@@ -329,6 +330,7 @@ pub(super) fn statement_event(installed: &crate::gate::Installed) -> Option<Even
         audience: installed.audience.clone(),
         group: installed.group,
         roles: installed.roles.clone(),
+        made: installed.made,
         seq: installed.seq,
         hash: installed.hash,
         signed_time: installed.signed_time,

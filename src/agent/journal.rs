@@ -10,7 +10,7 @@ use crate::store::record::{
 use crate::store::{Batch, LogWrite};
 use crate::wire::{Bytes, Hash, Id, KeyBytes, Kind, LogHead, Map, Receipt, Timestamp};
 
-/// A segment that has grown past this is followed by a new one.
+/// A segment that has grown by this since its snapshot is followed by a new one.
 const SEGMENT: u64 = 1 << 20;
 
 /// How many receipts are kept at hand for commands that come twice.
@@ -26,6 +26,7 @@ pub(super) struct Journal {
     receipt_order: VecDeque<Hash>,
     head: LogHead,
     segment_bytes: u64,
+    snapshot_bytes: u64,
     total_bytes: u64,
     limit: u64,
 }
@@ -43,6 +44,7 @@ impl Journal {
                 hash: Bytes([0; 32]),
             },
             segment_bytes: 0,
+            snapshot_bytes: 0,
             total_bytes: 0,
             limit,
         }
@@ -57,14 +59,52 @@ impl Journal {
         self.take(record, &bytes);
     }
 
+    /// After a break: what is still to be read beyond it ends, freezes and uses up as before,
+    /// and no number goes back. A snapshot makes that part of the log again.
+    pub(super) fn salvage(&mut self, records: &[Record], now: &Now, batch: &mut Batch) {
+        if records.is_empty() {
+            return;
+        }
+        for record in records {
+            let memory = &mut self.memory;
+            match &record.event {
+                Event::Intent(Intent {
+                    asked,
+                    share,
+                    charged,
+                    ..
+                }) => {
+                    if let Some(share) = share {
+                        memory.charge(*charged, *share, &asked.operation, record.at);
+                    }
+                }
+                Event::Outcome(verdict) => match verdict.change {
+                    Some(Change::Ended(share, end)) => {
+                        memory.ended.insert(share, end);
+                    }
+                    Some(Change::Frozen(until)) => memory.frozen = memory.frozen.max(Some(until)),
+                    // Whether it was frozen again after that is not known.
+                    Some(Change::Unfrozen) | None => {}
+                },
+                Event::Statement(applied) => self.fold_statement(applied),
+                Event::Snapshot(_)
+                | Event::Epoch(..)
+                | Event::Executing(..)
+                | Event::Denied(..) => {}
+            }
+        }
+        self.append(Event::Snapshot(self.snapshot()), now, batch);
+    }
+
     /// Writes an event down. Returns the size of the log that must be durable before anyone
     /// may act on it.
     pub(super) fn append(&mut self, event: Event, now: &Now, batch: &mut Batch) -> u64 {
         if self.head.size == 0 {
             batch.log.push(LogWrite::Segment(0));
-        } else if self.segment_bytes > SEGMENT {
+        } else if self.segment_bytes > SEGMENT + self.snapshot_bytes {
             batch.log.push(LogWrite::Segment(self.head.size));
             self.segment_bytes = 0;
+            self.memory.prune(now.estimate);
             self.write(Event::Snapshot(self.snapshot()), now, batch);
         }
         self.write(event, now, batch);
@@ -88,6 +128,9 @@ impl Journal {
         self.head = record.head(bytes);
         self.segment_bytes += bytes.len() as u64;
         self.total_bytes += bytes.len() as u64;
+        if matches!(record.event, Event::Snapshot(_)) {
+            self.snapshot_bytes = bytes.len() as u64;
+        }
         self.fold(&record.event, record.at);
         if let Some((holder, receipt)) = record.receipt(&self.device, self.head) {
             self.keep_receipt(holder, receipt);
@@ -139,6 +182,7 @@ impl Journal {
         let mark = Mark {
             seq: applied.seq,
             hash: applied.hash,
+            made: applied.made,
         };
         let memory = &mut self.memory;
         if applied.kind == *Kind::Registration.name() {

@@ -9,6 +9,9 @@ use crate::wire::{ArgLimit, Bytes, Class, Map, Operation, Share, Text, Timestamp
 /// Most shares that one answer lists; a receipt is bounded.
 const MAX_LISTED: usize = 40;
 
+/// Most shares that the device itself remembers to be ended.
+const MAX_ENDED: usize = 10_000;
+
 /// How long a freeze lasts if nobody says, in seconds: until it is lifted.
 const FOREVER: Timestamp = Timestamp(crate::wire::MAX_TIMESTAMP);
 
@@ -47,6 +50,14 @@ pub(super) fn carry_out(
     now: &Now,
 ) -> Option<(Ended, Option<Change>)> {
     let caller = permit.caller();
+    let ends = matches!(
+        caller.operation.as_str(),
+        "share.revoke" | "share.relinquish"
+    );
+    if ends && memory.ended.len() >= MAX_ENDED {
+        let why = "too many shares were ended on the device; let the issuer cancel this one";
+        return Some((Ended::failed(Code::Failed, why), None));
+    }
     let done = |change| (Ended::done(Map::default()), change);
     Some(match caller.operation.as_str() {
         "share.mine" => {

@@ -85,6 +85,7 @@ fn open(config: &Config) -> Result<Running, StartError> {
         records,
         statements,
         damage,
+        salvaged,
         notes,
     } = Store::open(Path::new(&config.state)).map_err(StartError::Store)?;
     if let Some(damage) = &damage {
@@ -106,6 +107,7 @@ fn open(config: &Config) -> Result<Running, StartError> {
         records,
         statements,
         damage,
+        salvaged,
     };
     let (mut core, mut effects) = Core::start(found, settings, epoch, &clock.read());
     store.commit(&effects.batch).map_err(StartError::Store)?;

@@ -21,6 +21,8 @@ pub struct Found {
     pub statements: Vec<Vec<u8>>,
     /// What was damaged in the log.
     pub damage: Option<Damage>,
+    /// Whole records from beyond the damage.
+    pub salvaged: Vec<Record>,
 }
 
 /// What the device is told by its configuration and its maker.
@@ -67,6 +69,7 @@ impl Core {
         {
             let event = Event::Epoch(epoch, why);
             core.journal.append(event, &now, &mut out.batch);
+            core.journal.salvage(&found.salvaged, &now, &mut out.batch);
         }
         core.reinstall(registration, &found.statements, reading, &mut out);
         core.resolve(&settings.reboots, reading, &mut out);
@@ -169,7 +172,7 @@ impl Core {
 /// Why replay memory must be taken as lost, if it must.
 fn forgotten(records: &[Record], damage: Option<&Damage>) -> Option<&'static str> {
     match damage {
-        Some(Damage::Broken { .. }) => Some("a break in the event log"),
+        Some(Damage::Broken { .. } | Damage::Unanswered) => Some("a break in the event log"),
         _ if records.is_empty() => Some("a new event log"),
         _ => None,
     }

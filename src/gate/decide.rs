@@ -51,10 +51,11 @@ pub struct Situation<'a> {
 /// Most commands accepted and not yet ended.
 const MAX_PENDING: usize = 64;
 
-/// How full the log may be, in percent, for operations that read and for all others. What is
-/// left above is for outcomes and statements.
-const READS_UNTIL: u64 = 90;
+/// How full the log may be, in percent: for what holders read, for what else they do, and for
+/// the owner, whom nobody may crowd out. What is left above is for outcomes and statements.
+const READS_UNTIL: u64 = 60;
 const OTHERS_UNTIL: u64 = 75;
+const OWNER_UNTIL: u64 = 95;
 
 /// What all the checks of one command look at.
 #[derive(Clone, Copy)]
@@ -218,6 +219,7 @@ fn ready(case: &Case<'_>, offer: &Offer) -> Result<(), Code> {
     }
     firmware(case)?;
     let until = match offer.class {
+        _ if case.known.is_owner(&case.arrival.envelope.signer) => OWNER_UNTIL,
         Class::Read => READS_UNTIL,
         Class::Change | Class::Interrupt | Class::Danger => OTHERS_UNTIL,
     };

@@ -4,7 +4,7 @@ use super::known::Known;
 use super::{Code, Mark, Memory};
 use crate::wire::{
     Audience, Bytes, Envelope, Hash, Id, Issuers, KeyBytes, Kind, PublicKey, Registration, Release,
-    Revocations, Role, Timestamp,
+    Revocations, Role, Timestamp, hash,
 };
 
 /// Most releases that are kept.
@@ -23,8 +23,12 @@ pub struct Installed {
     pub group: Option<KeyBytes>,
     /// Its sequence number or version.
     pub seq: u64,
-    /// SHA-256 of its envelope.
+    /// SHA-256 of its claims: the same for every set of signatures.
     pub hash: Hash,
+    /// The envelopes that were verified, and nothing else that came along.
+    pub bytes: Vec<u8>,
+    /// When it was made.
+    pub made: Timestamp,
     /// Its time, if statements of this kind raise the time floor.
     pub signed_time: Option<Timestamp>,
     /// Roles whose keys it changed.
@@ -53,6 +57,10 @@ impl Known {
         let Some(first) = envelopes.first() else {
             return Ok(None);
         };
+        // A look-up before anything that costs more.
+        if !self.may_be_heard(first.kind, envelopes, memory) {
+            return Err(Code::UnknownIssuer);
+        }
         match first.kind {
             Kind::Issuers => self.install_issuers(envelopes),
             Kind::Registration => self.install_registration(envelopes, memory),
@@ -80,8 +88,12 @@ impl Known {
         if new.body.version != self.issuers.body.version + 1 || new.iat < self.issuers.iat {
             return Err(Code::UnknownIssuer);
         }
-        self.issuers.verify(Role::Root, envelopes)?;
-        new.verify(Role::Root, envelopes)?;
+        let mut verified = self.issuers.verify(Role::Root, envelopes)?;
+        for envelope in new.verify(Role::Root, envelopes)? {
+            if verified.iter().all(|other| other.signer != envelope.signer) {
+                verified.push(envelope);
+            }
+        }
         let roles = Role::ALL.into_iter();
         let roles: Vec<Role> = roles
             .filter(|role| new.role(*role) != self.issuers.role(*role))
@@ -94,7 +106,7 @@ impl Known {
             let lost: Vec<Bytes<16>> = self
                 .shares
                 .values()
-                .filter(|held| !self.is_trusted(Role::Shares, &held.signer))
+                .filter(|held| !self.is_signed_enough(&held.signers))
                 .map(|held| held.share.cti)
                 .collect();
             for id in lost {
@@ -111,22 +123,22 @@ impl Known {
             signed_time: Some(iat),
             roles,
             dropped,
-            ..installed(first(envelopes)?, about, seq, "")
+            ..installed(&verified, about, seq, iat, "")
         }))
     }
 
     fn install_registration(&mut self, envelopes: &[Envelope<'_>], memory: &Memory) -> Result {
-        let envelope = first(envelopes)?;
-        let new: Registration = envelope.claims()?;
+        let new: Registration = first(envelopes)?.claims()?;
         self.addressed(&new.aud, &new.iss)?;
         if new.body.device != self.device_key {
             return Err(Code::WrongDevice);
         }
         let held = self.owner.is_some();
-        if outdated(memory.registration, new.body.seq, envelope.hash(), held) {
+        let mark = memory.registration;
+        if outdated(mark, new.body.seq, new.iat, name(envelopes)?, held) {
             return Ok(None);
         }
-        self.signed_or_known(Role::Registry, envelopes, memory.registration)?;
+        let verified = self.signed_or_known(Role::Registry, envelopes, mark)?;
         if let Some((old, _)) = &self.owner {
             // Another owner comes by a handover, which ends all that was shared before it.
             let same = old.cnf == new.cnf && old.sub == new.sub;
@@ -137,7 +149,7 @@ impl Known {
         let installed = Installed {
             signed_time: Some(new.iat),
             audience: Some(new.aud.clone()),
-            ..installed(envelope, self.device.clone(), new.body.seq, "")
+            ..installed(&verified, self.device.clone(), new.body.seq, new.iat, "")
         };
         let key = PublicKey::new(&new.cnf.0)?;
         self.owner = Some((new, key));
@@ -145,30 +157,34 @@ impl Known {
     }
 
     fn install_revocations(&mut self, envelopes: &[Envelope<'_>], memory: &Memory) -> Result {
-        let envelope = first(envelopes)?;
-        let new: Revocations = envelope.claims()?;
+        let new: Revocations = first(envelopes)?.claims()?;
         self.addressed(&new.aud, &new.iss)?;
         let held = self.revocations.contains_key(&new.aud);
         let mark = memory.revocations.get(&new.aud).copied();
-        if outdated(mark, new.body.seq, envelope.hash(), held) {
+        if outdated(mark, new.body.seq, new.iat, name(envelopes)?, held) {
             return Ok(None);
         }
-        self.signed_or_known(Role::Revocations, envelopes, mark)?;
+        let verified = self.signed_or_known(Role::Revocations, envelopes, mark)?;
         let part = new.aud.to_string();
         let installed = Installed {
             signed_time: Some(new.iat),
             audience: Some(new.aud.clone()),
-            ..installed(envelope, self.device.clone(), new.body.seq, &part)
+            ..installed(&verified, self.device.clone(), new.body.seq, new.iat, &part)
         };
         self.revocations.insert(new.aud.clone(), new);
         Ok(Some(installed))
     }
 
     fn install_release(&mut self, envelopes: &[Envelope<'_>]) -> Result {
-        let envelope = first(envelopes)?;
-        let new: Release = envelope.claims()?;
+        let new: Release = first(envelopes)?.claims()?;
         if new.iss != self.issuers.iss {
             return Err(Code::UnknownIssuer);
+        }
+        let model = self
+            .registration()
+            .map(|registration| &registration.body.model);
+        if model.is_some_and(|model| *model != new.body.model) {
+            return Err(Code::WrongDevice);
         }
         let key = (new.body.model.clone(), new.body.version);
         match self.releases.get(&key) {
@@ -177,17 +193,41 @@ impl Known {
             Some(_) => return Err(Code::BadImage),
             None => {}
         }
-        self.signed_by(Role::Firmware, envelopes)?;
+        let verified = self.signed_by(Role::Firmware, envelopes)?;
+        let mut dropped = Vec::new();
         if self.releases.len() >= MAX_RELEASES {
-            return Err(Code::SlotsFull);
+            // The oldest goes; one that is older still is not taken.
+            let oldest = self.releases.keys().min_by_key(|(_, version)| *version);
+            match oldest.cloned() {
+                Some(oldest) if oldest.1 < key.1 => {
+                    dropped.push(release_name(&oldest));
+                    self.releases.remove(&oldest);
+                }
+                _ => return Err(Code::SlotsFull),
+            }
         }
-        let name = release_name(&key);
+        let about = new.body.vendor.clone();
         let installed = Installed {
-            name,
-            ..installed(envelope, new.body.vendor.clone(), u64::from(key.1), "")
+            name: release_name(&key),
+            dropped,
+            ..installed(&verified, about, u64::from(key.1), new.iat, "")
         };
-        self.releases.insert(key, (new, envelope.hash()));
+        self.releases.insert(key, (new, name(envelopes)?));
         Ok(Some(installed))
+    }
+
+    /// Whether some key that may sign this kind is named, or the very statement is known.
+    fn may_be_heard(&self, kind: Kind, envelopes: &[Envelope<'_>], memory: &Memory) -> bool {
+        let Some(role) = Role::of(kind) else {
+            let group = envelopes.first().map(|envelope| envelope.signer);
+            return kind != Kind::Roster || group.is_some_and(|g| self.holders.contains_key(&g));
+        };
+        let trusted = envelopes.iter().any(|e| self.is_trusted(role, &e.signer));
+        let known = name(envelopes).is_ok_and(|hash| {
+            let mut marks = memory.revocations.values().chain(&memory.registration);
+            marks.any(|mark| mark.hash == hash)
+        });
+        trusted || known
     }
 
     pub(super) fn addressed(&self, audience: &Audience, iss: &Id) -> std::result::Result<(), Code> {
@@ -206,29 +246,33 @@ impl Known {
             .is_some_and(|r| r.keys.contains(signer))
     }
 
-    pub(super) fn signed_by(
+    fn is_signed_enough(&self, signers: &[KeyBytes]) -> bool {
+        let keys = self.issuers.role(Role::Shares);
+        keys.is_some_and(|keys| {
+            let count = signers.iter().filter(|key| keys.keys.contains(key)).count();
+            count >= usize::from(keys.threshold)
+        })
+    }
+
+    pub(super) fn signed_by<'e>(
         &self,
         role: Role,
-        envelopes: &[Envelope<'_>],
-    ) -> std::result::Result<(), Code> {
-        // A look-up before any signature work.
-        if !envelopes.iter().any(|e| self.is_trusted(role, &e.signer)) {
-            return Err(Code::UnknownIssuer);
-        }
+        envelopes: &[Envelope<'e>],
+    ) -> std::result::Result<Vec<Envelope<'e>>, Code> {
         Ok(self.issuers.verify(role, envelopes)?)
     }
 
     /// The very statement that the log remembers was verified when it was accepted, even if
     /// its key has left its role since.
-    fn signed_or_known(
+    fn signed_or_known<'e>(
         &self,
         role: Role,
-        envelopes: &[Envelope<'_>],
+        envelopes: &[Envelope<'e>],
         mark: Option<Mark>,
-    ) -> std::result::Result<(), Code> {
-        let hash = first(envelopes)?.hash();
+    ) -> std::result::Result<Vec<Envelope<'e>>, Code> {
+        let hash = name(envelopes)?;
         match mark {
-            Some(mark) if mark.hash == hash => Ok(()),
+            Some(mark) if mark.hash == hash => Ok(envelopes.to_vec()),
             _ => self.signed_by(role, envelopes),
         }
     }
@@ -240,28 +284,50 @@ pub(super) fn first<'a, 'b>(
     envelopes.first().ok_or(Code::Malformed)
 }
 
+/// What a statement is known by, whoever signed it.
+pub(super) fn name(envelopes: &[Envelope<'_>]) -> std::result::Result<Hash, Code> {
+    Ok(hash(first(envelopes)?.payload()))
+}
+
 /// Whether a numbered statement brings nothing new. The log remembers the number even when
 /// the statement itself is gone from the cache; then the very same one, or a later one, is
-/// welcome back.
-pub(super) fn outdated(mark: Option<Mark>, seq: u64, hash: Hash, held: bool) -> bool {
+/// welcome back. After the keys of its role have changed numbers begin again, and then the
+/// time tells old from new.
+pub(super) fn outdated(
+    mark: Option<Mark>,
+    seq: u64,
+    made: Timestamp,
+    hash: Hash,
+    held: bool,
+) -> bool {
     match mark {
         None => false,
         Some(mark) if mark.hash == hash => held,
-        Some(mark) => seq <= mark.seq,
+        Some(mark) => seq <= mark.seq || (mark.seq == 0 && made < mark.made),
     }
 }
 
-pub(super) fn installed(envelope: &Envelope<'_>, about: Id, seq: u64, part: &str) -> Installed {
+pub(super) fn installed(
+    verified: &[Envelope<'_>],
+    about: Id,
+    seq: u64,
+    made: Timestamp,
+    part: &str,
+) -> Installed {
+    let first = verified.first();
+    let kind = first.map_or(Kind::Issuers, |envelope| envelope.kind);
     Installed {
-        kind: envelope.kind,
+        kind,
         about,
         audience: None,
         group: None,
         seq,
-        hash: envelope.hash(),
+        hash: hash(first.map_or(&[], Envelope::payload)),
+        bytes: verified.iter().flat_map(Envelope::bytes).copied().collect(),
+        made,
         signed_time: None,
         roles: Vec::new(),
-        name: cache_name(envelope.kind, part),
+        name: cache_name(kind, part),
         dropped: Vec::new(),
     }
 }

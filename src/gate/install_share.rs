@@ -1,9 +1,9 @@
 //! Shares and the rosters of the groups that hold them: who may use this device.
 
-use super::install::{Installed, Result, cache_name, first, installed, outdated};
+use super::install::{Installed, Result, cache_name, first, installed, name, outdated};
 use super::known::{Held, Holder, Known, Member};
 use super::{Code, Memory};
-use crate::wire::{Bytes, Envelope, Kind, PublicKey, Role, Roster, Share, Timestamp};
+use crate::wire::{Bytes, Envelope, Kind, PublicKey, Role, Roster, Share, Timestamp, hash};
 
 /// Most shares that are kept.
 pub const MAX_SHARES: usize = 10_000;
@@ -12,15 +12,14 @@ pub const MAX_ROSTERS: usize = 64;
 
 impl Known {
     pub(super) fn install_share(&mut self, envelopes: &[Envelope<'_>], now: Timestamp) -> Result {
-        let envelope = first(envelopes)?;
-        let new: Share = envelope.claims()?;
+        let new: Share = first(envelopes)?.claims()?;
         self.addressed(&new.aud, &new.iss)?;
-        let hash = envelope.hash();
+        let hash = name(envelopes)?;
         let old = self.shares.get(&new.cti);
         if new.exp <= now || old.is_some_and(|old| old.hash == hash) {
             return Ok(None);
         }
-        self.signed_by(Role::Shares, envelopes)?;
+        let verified = self.signed_by(Role::Shares, envelopes)?;
         match old.map(|held| &held.share) {
             // An older version of an extended share: stale news, not a contradiction.
             Some(old) if new.is_extended_by(old) => return Ok(None),
@@ -35,7 +34,13 @@ impl Known {
         let installed = Installed {
             dropped,
             audience: Some(new.aud.clone()),
-            ..installed(envelope, about, u64::from(new.body.version), &new.cti.hex())
+            ..installed(
+                &verified,
+                about,
+                u64::from(new.body.version),
+                new.iat,
+                &new.cti.hex(),
+            )
         };
         let key = PublicKey::new(&new.cnf.0)?;
         self.forget_share(&new.cti);
@@ -51,7 +56,7 @@ impl Known {
             Held {
                 share: new,
                 hash,
-                signer: envelope.signer,
+                signers: verified.iter().map(|envelope| envelope.signer).collect(),
             },
         );
         Ok(Some(installed))
@@ -77,12 +82,17 @@ impl Known {
         };
         let held = self.rosters.contains_key(&group);
         let mark = memory.rosters.get(&group).copied();
-        if new.exp <= now || outdated(mark, new.body.seq, envelope.hash(), held) {
+        let hash = hash(envelope.payload());
+        if new.exp <= now || outdated(mark, new.body.seq, new.iat, hash, held) {
             return Ok(None);
         }
         envelope.verify(&holder.key)?;
         if !held && self.rosters.len() >= MAX_ROSTERS {
-            return Err(Code::SlotsFull);
+            let holders = &self.holders;
+            self.rosters.retain(|group, _| holders.contains_key(group));
+            if self.rosters.len() >= MAX_ROSTERS {
+                return Err(Code::SlotsFull);
+            }
         }
         let keys: std::result::Result<Vec<_>, _> = new
             .body
@@ -93,7 +103,13 @@ impl Known {
         let keys = keys?;
         let installed = Installed {
             group: Some(group),
-            ..installed(envelope, new.sub.clone(), new.body.seq, &group.hex())
+            ..installed(
+                &[*envelope],
+                new.sub.clone(),
+                new.body.seq,
+                new.iat,
+                &group.hex(),
+            )
         };
         self.members.retain(|_, member| {
             member.groups.retain(|other| *other != group);
@@ -104,7 +120,7 @@ impl Known {
             let member = self.members.entry(key.bytes());
             member.or_insert(Member { key, groups }).groups.push(group);
         }
-        self.rosters.insert(group, (new, envelope.hash()));
+        self.rosters.insert(group, (new, hash));
         Ok(Some(installed))
     }
 

@@ -12,7 +12,8 @@ use crate::wire::{
 pub(super) struct Held {
     pub(super) share: Share,
     pub(super) hash: Hash,
-    pub(super) signer: KeyBytes,
+    /// Whose signatures were verified.
+    pub(super) signers: Vec<KeyBytes>,
 }
 
 /// A key that shares name, decompressed once, and the shares that name it.
@@ -43,6 +44,7 @@ pub(super) enum Via<'a> {
 pub(super) struct Grant<'a> {
     pub(super) share: &'a Share,
     pub(super) person: &'a Id,
+    pub(super) key: KeyBytes,
     pub(super) via: Via<'a>,
 }
 
@@ -147,6 +149,7 @@ impl Known {
         let direct = self.shares_naming(key).map(|share| Grant {
             share,
             person: &share.sub,
+            key: share.cnf.0,
             via: match share.body.group {
                 Some(_) => Via::GroupKey,
                 None => Via::Direct,
@@ -165,6 +168,7 @@ impl Known {
                 of_group.map(move |share| Grant {
                     share,
                     person,
+                    key,
                     via: Via::Member(roster),
                 })
             })
@@ -220,6 +224,17 @@ impl Known {
         self.revocations
             .iter()
             .any(|(audience, list)| self.is_mine(audience) && list.ends(share))
+    }
+
+    /// Whether a list ends what a member may do through a group, by the member's key or
+    /// account; a roster made since then lets the member in again.
+    pub(super) fn is_member_revoked(&self, key: &KeyBytes, person: &Id, roster: &Roster) -> bool {
+        let lists = self.revocations.iter();
+        let mut mine = lists.filter(|(audience, _)| self.is_mine(audience));
+        mine.any(|(_, list)| {
+            let times = [list.body.holders.get(key), list.body.subjects.get(person)];
+            times.into_iter().flatten().any(|time| roster.iat < *time)
+        })
     }
 
     /// A release for a model.

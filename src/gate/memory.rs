@@ -8,15 +8,18 @@ use minicbor::{Decode, Encode};
 use super::replay::Windows;
 use crate::wire::{Audience, Bytes, Hash, KeyBytes, Operation, Role, Timestamp};
 
-/// The newest accepted statement of its kind: sequence number and hash of its envelope.
+/// The newest accepted statement of its kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct Mark {
     /// Sequence number; 0 when the keys of its role have changed since.
     #[n(0)]
     pub seq: u64,
-    /// SHA-256 of the envelope.
+    /// SHA-256 of its claims.
     #[n(1)]
     pub hash: Hash,
+    /// When it was made.
+    #[n(2)]
+    pub made: Timestamp,
 }
 
 /// Most times that are kept for one rate; a rate counts to 100 at most.
@@ -107,11 +110,13 @@ impl Memory {
         }
     }
 
-    /// Lets go of what concerns shares that are gone for good.
-    pub fn forget_shares(&mut self, mut keep: impl FnMut(&Bytes<16>) -> bool, now: Timestamp) {
-        self.uses.retain(|share, _| keep(share));
-        self.recent.retain(|(share, _), _| keep(share));
-        self.ended.retain(|_, end| *end > now);
+    /// Lets go of times that no rate can ask for any more.
+    pub fn prune(&mut self, now: Timestamp) {
+        const LONGEST_RATE: u64 = 31 * 86400;
+        self.recent.retain(|_, times| {
+            times.retain(|time| now.since(*time) < LONGEST_RATE);
+            !times.is_empty()
+        });
     }
 
     /// After the keys of a role have changed, its statements count from 1 again. What was

@@ -3,6 +3,7 @@
 use super::Code;
 use super::decide::Case;
 use super::decision::{Caller, Origin};
+use super::install_share::MAX_SHARES;
 use super::known::{Grant, Via};
 use super::memory::{Charge, MAX_RATES};
 use crate::wire::{
@@ -40,6 +41,7 @@ pub(super) fn permission(case: &Case<'_>, caller: &Caller) -> Result<Granted, Co
                 return Ok(Granted {
                     share: Some(grant.share.cti),
                     charged: match limits {
+                        _ if HOLDERS_OWN.contains(&caller.operation.as_str()) => Charge::No,
                         Some(limits) if limits.rate.is_some() => Charge::Timed,
                         Some(limits) if limits.uses.is_some() => Charge::Counted,
                         _ => Charge::No,
@@ -66,6 +68,13 @@ fn live(case: &Case<'_>, grant: &Grant<'_>) -> Result<(), Code> {
     }
     match grant.via {
         Via::GroupKey => return Err(Code::NotMember),
+        Via::Member(roster)
+            if case
+                .known
+                .is_member_revoked(&grant.key, grant.person, roster) =>
+        {
+            return Err(Code::Revoked);
+        }
         Via::Member(roster) if roster.exp <= case.now() => return Err(Code::Stale),
         Via::Member(_) | Via::Direct => {}
     }
@@ -95,11 +104,14 @@ fn is_ended(case: &Case<'_>, share: &Share) -> bool {
 }
 
 /// Whether there is recent enough proof that the share was not revoked: the share itself or
-/// the newest list for its audience, whichever is younger. A list that the log knows to
-/// exist, and that the device does not hold, makes all shares of its audience stale.
+/// the newest list for its audience, whichever is younger. A list for this device or its site
+/// that the log knows to exist, and that the device does not hold, makes all shares stale.
 fn is_fresh(case: &Case<'_>, share: &Share) -> bool {
     let held = case.known.revocations(&share.aud);
-    if held.is_none() && case.memory.revocations.contains_key(&share.aud) {
+    let lost = |audience: &Audience| {
+        case.known.is_mine(audience) && case.known.revocations(audience).is_none()
+    };
+    if case.memory.revocations.keys().any(lost) {
         return false;
     }
     let proof = held.map_or(share.iat, |list| list.iat.max(share.iat));
@@ -178,8 +190,10 @@ fn within_limits(case: &Case<'_>, share: &Share, caller: &Caller) -> Result<(), 
         return Ok(());
     };
     timely(case, limits, caller)?;
-    let used = case.memory.uses.get(&share.cti).copied().unwrap_or(0);
-    if limits.uses.is_some_and(|uses| used >= uses) {
+    let used = case.memory.uses.get(&share.cti).copied();
+    let no_room = used.is_none() && case.memory.uses.len() >= MAX_SHARES;
+    let counts = limits.uses.is_some() || limits.rate.is_some();
+    if limits.uses.is_some_and(|uses| used.unwrap_or(0) >= uses) || (counts && no_room) {
         return Err(Code::Count);
     }
     if let Some(rate) = limits.rate {

@@ -8,6 +8,8 @@ use crate::wire::{Bytes, KeyBytes};
 
 /// Most clients that are remembered.
 pub const MAX_WINDOWS: usize = 4096;
+/// Most clients of one key, so that nobody fills the table for the others.
+pub const MAX_INSTANCES: usize = 32;
 
 /// The memory of one client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -79,8 +81,14 @@ impl Windows {
             Some(window) if window.has(counter) => Seen::Yes,
             Some(_) => Seen::No,
             None if self.0.len() >= MAX_WINDOWS => Seen::Full,
+            None if self.instances(holder) >= MAX_INSTANCES => Seen::Full,
             None => Seen::No,
         }
+    }
+
+    fn instances(&self, holder: KeyBytes) -> usize {
+        let all = (holder, Bytes([0; 4]))..=(holder, Bytes([255; 4]));
+        self.0.range(all).count()
     }
 
     /// Remembers a counter.
@@ -140,14 +148,32 @@ mod tests {
     #[test]
     fn a_full_table_refuses_newcomers_and_keeps_the_rest() {
         let mut windows = Windows::default();
-        for n in 0..MAX_WINDOWS as u32 {
-            windows.remember(Bytes([1; 32]), Bytes(n.to_be_bytes()), 1);
+        let holder = |n: usize| Bytes([n as u8 + 3; 32]);
+        for n in 0..MAX_WINDOWS {
+            let instance = Bytes((n as u32).to_be_bytes());
+            windows.remember(holder(n / MAX_INSTANCES), instance, 1);
         }
         let newcomer = Bytes([2; 32]);
         assert_eq!(windows.look_up(newcomer, Bytes([0; 4]), 1), Seen::Full);
-        assert_eq!(windows.look_up(Bytes([1; 32]), Bytes([0; 4]), 1), Seen::Yes);
-        assert_eq!(windows.look_up(Bytes([1; 32]), Bytes([0; 4]), 2), Seen::No);
+        assert_eq!(windows.look_up(holder(0), Bytes([0; 4]), 1), Seen::Yes);
+        assert_eq!(windows.look_up(holder(0), Bytes([0; 4]), 2), Seen::No);
         windows.retain(|holder| *holder == newcomer);
         assert_eq!(windows.look_up(newcomer, Bytes([0; 4]), 1), Seen::No);
+    }
+
+    #[test]
+    fn one_key_cannot_fill_the_table_for_the_others() {
+        let mut windows = Windows::default();
+        let greedy = Bytes([1; 32]);
+        for n in 0..MAX_INSTANCES as u32 {
+            assert_eq!(windows.look_up(greedy, Bytes(n.to_be_bytes()), 1), Seen::No);
+            windows.remember(greedy, Bytes(n.to_be_bytes()), 1);
+        }
+        assert_eq!(windows.look_up(greedy, Bytes([255; 4]), 1), Seen::Full);
+        assert_eq!(windows.look_up(greedy, Bytes([0; 4]), 2), Seen::No);
+        assert_eq!(
+            windows.look_up(Bytes([2; 32]), Bytes([255; 4]), 1),
+            Seen::No
+        );
     }
 }

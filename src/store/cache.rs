@@ -105,6 +105,9 @@ impl Cache {
             }
             self.db.apply_batch(batch)?;
             self.db.flush()?;
+            // Pages of over a quarter of a segment are files of their own, which sled never
+            // makes durable.
+            sync_blobs(&self.path.join("blobs"))?;
             self.file.sync_data()
         };
         write().doing("write to", &self.path)
@@ -128,6 +131,16 @@ fn open_sled(path: &Path) -> Result<(sled::Db, File), FileError> {
         Ok((db, file))
     };
     open().doing("open", path)
+}
+
+fn sync_blobs(blobs: &Path) -> io::Result<()> {
+    if !blobs.exists() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(blobs)? {
+        File::open(entry?.path())?.sync_data()?;
+    }
+    File::open(blobs)?.sync_all()
 }
 
 fn remove_half_snapshots(path: &Path) -> io::Result<()> {

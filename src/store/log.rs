@@ -11,6 +11,9 @@ use super::record::{Event, MAX_RECORD, Record};
 use crate::files::{self, Doing, FileError};
 use crate::wire::{Bytes, Hash, hash};
 
+/// The file that marks a break whose answer is not durable yet.
+const UNANSWERED: &str = "unanswered";
+
 const LENGTH: usize = 4;
 const CHECK: usize = 8;
 /// No record is shorter.
@@ -37,6 +40,8 @@ pub enum Damage {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// An earlier break was mended, and then nothing could be written any more.
+    Unanswered,
 }
 
 impl std::fmt::Display for Damage {
@@ -52,6 +57,7 @@ impl std::fmt::Display for Damage {
                 record,
                 why,
             } => write!(f, "record {record} in {} is bad: {why}", segment.display()),
+            Self::Unanswered => f.write_str("an earlier break of the log is still unanswered"),
         }
     }
 }
@@ -63,6 +69,21 @@ pub struct Log {
     /// Length of the segment up to its last durable record.
     length: u64,
     broken: bool,
+    /// There from before a break is mended until its answer, a new epoch, is durable.
+    unanswered: Option<PathBuf>,
+}
+
+/// A log that is open for appending, and what it held.
+pub struct Opened {
+    /// For writing.
+    pub log: Log,
+    /// The good records, oldest first.
+    pub records: Vec<Record>,
+    /// What comes after them.
+    pub damage: Option<Damage>,
+    /// Whole records from beyond a break, oldest first. Not part of the log any more, but
+    /// what they ended or used up must not come back.
+    pub salvaged: Vec<Record>,
 }
 
 impl Log {
@@ -71,11 +92,23 @@ impl Log {
     ///
     /// # Errors
     /// If the directory cannot be read or written.
-    pub fn open(directory: &Path) -> Result<(Self, Vec<Record>, Option<Damage>), FileError> {
+    pub fn open(directory: &Path) -> Result<Opened, FileError> {
         files::create_private_directory(directory)?;
-        let found = read_log(directory)?;
+        let mut found = read_log(directory)?;
+        let marker = directory.join(UNANSWERED);
+        if matches!(found.damage, Some(Damage::Broken { .. })) {
+            files::replace(&marker, b"a break is being mended\n", 0o600)?;
+        }
         if let Some(damage) = &found.damage {
             mend(directory, damage, &found)?;
+        }
+        let unanswered = marker.exists().then_some(marker);
+        let mut salvaged = Vec::new();
+        if unanswered.is_some() {
+            salvaged = salvage(directory, found.records.last()).doing("salvage", directory)?;
+            if !matches!(found.damage, Some(Damage::Broken { .. })) {
+                found.damage = Some(Damage::Unanswered);
+            }
         }
         let segment = match found.last_good {
             Some((path, _)) => Some((path.clone(), open_segment(&path)?)),
@@ -86,8 +119,14 @@ impl Log {
             segment,
             length: found.good_length,
             broken: false,
+            unanswered,
         };
-        Ok((log, found.records, found.damage))
+        Ok(Opened {
+            log,
+            records: found.records,
+            damage: found.damage,
+            salvaged,
+        })
     }
 
     /// Appends, in order, and makes all of it durable with one `fdatasync`.
@@ -116,7 +155,13 @@ impl Log {
                 }
             }
         }
-        self.flush(&mut frames)
+        self.flush(&mut frames)?;
+        if let Some(marker) = &self.unanswered {
+            fs::remove_file(marker)?;
+            files::sync_parent(marker)?;
+            self.unanswered = None;
+        }
+        Ok(())
     }
 
     fn flush(&mut self, frames: &mut Vec<u8>) -> io::Result<()> {
@@ -287,8 +332,37 @@ fn segments(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
+/// The whole records that were set aside beyond the end of the log.
+fn salvage(directory: &Path, last: Option<&Record>) -> io::Result<Vec<Record>> {
+    let next = last.map_or(0, |record| record.seq + 1);
+    let mut records = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.extension().is_none_or(|e| e != "broken")
+            || fs::metadata(&path)?.len() > MAX_SEGMENT
+        {
+            continue;
+        }
+        let bytes = fs::read(&path)?;
+        let mut rest = bytes.as_slice();
+        while !rest.is_empty() {
+            rest = match split_frame(rest) {
+                Some((payload, after)) => {
+                    records.extend(Record::decode(payload).ok().filter(|r| r.seq >= next));
+                    after
+                }
+                None => rest.get(1..).unwrap_or_default(),
+            };
+        }
+    }
+    records.sort_by_key(|record| record.seq);
+    Ok(records)
+}
+
 fn mend(directory: &Path, damage: &Damage, found: &Found) -> Result<(), FileError> {
-    let (Damage::Torn { segment, .. } | Damage::Broken { segment, .. }) = damage;
+    let (Damage::Torn { segment, .. } | Damage::Broken { segment, .. }) = damage else {
+        return Ok(());
+    };
     let mend = || -> io::Result<()> {
         if matches!(damage, Damage::Broken { .. }) {
             fs::copy(segment, segment.with_extension("broken"))?;
@@ -336,7 +410,7 @@ mod tests {
 
     /// A log of five records in one segment, and the path of that segment.
     fn five(directory: &Path) -> PathBuf {
-        let (mut log, ..) = Log::open(directory).unwrap();
+        let mut log = Log::open(directory).unwrap().log;
         log.write(&[LogWrite::Segment(0)]).unwrap();
         log.write(&append(&chain(0, Bytes([0; 32]), 5))).unwrap();
         segments(directory).unwrap().remove(0)
@@ -346,7 +420,12 @@ mod tests {
     fn records_come_back_and_the_log_goes_on() {
         let directory = tempfile::tempdir().unwrap();
         five(directory.path());
-        let (mut log, records, damage) = Log::open(directory.path()).unwrap();
+        let Opened {
+            mut log,
+            records,
+            damage,
+            ..
+        } = Log::open(directory.path()).unwrap();
         assert_eq!((records.len(), &damage), (5, &None));
         let last = hash(&records[4].encode());
         log.write(&append(&chain(5, last, 2))).unwrap();
@@ -362,7 +441,9 @@ mod tests {
         let frame = whole.len() / 5;
         for length in 0..whole.len() {
             fs::write(&segment, &whole[..length]).unwrap();
-            let (_, records, damage) = Log::open(directory.path()).unwrap();
+            let Opened {
+                records, damage, ..
+            } = Log::open(directory.path()).unwrap();
             assert_eq!(records.len(), length / frame, "cut at {length}");
             assert_eq!(damage.is_some(), length % frame != 0, "cut at {length}");
             assert!(!matches!(damage, Some(Damage::Broken { .. })));
@@ -399,9 +480,23 @@ mod tests {
         let frame = changed.len() / 5;
         changed[2 * frame + 20] ^= 1;
         fs::write(&segment, &changed).unwrap();
-        let (mut log, records, damage) = Log::open(directory.path()).unwrap();
-        assert_eq!(records.len(), 2);
-        assert!(damage.is_some());
+        // Until something was written after the break, it stays unanswered, and what lies
+        // beyond it is there to be read.
+        for attempt in 0..3 {
+            let opened = Log::open(directory.path()).unwrap();
+            assert_eq!(opened.records.len(), 2);
+            let beyond: Vec<u64> = opened.salvaged.iter().map(|r| r.seq).collect();
+            assert_eq!(beyond, [3, 4], "whole, but not part of the log");
+            let expected = attempt == 0;
+            assert_eq!(
+                matches!(opened.damage, Some(Damage::Broken { .. })),
+                expected
+            );
+            assert_eq!(opened.damage == Some(Damage::Unanswered), !expected);
+        }
+        let Opened {
+            mut log, records, ..
+        } = Log::open(directory.path()).unwrap();
         assert_eq!(
             fs::read(segment.with_extension("broken")).unwrap(),
             changed,
@@ -409,15 +504,17 @@ mod tests {
         );
         let last = hash(&records[1].encode());
         log.write(&append(&chain(2, last, 1))).unwrap();
-        let found = read_log(directory.path()).unwrap();
-        assert_eq!((found.records.len(), found.damage), (3, None));
+        drop(log);
+        let opened = Log::open(directory.path()).unwrap();
+        assert_eq!((opened.records.len(), opened.damage), (3, None));
+        assert!(opened.salvaged.is_empty());
     }
 
     #[test]
     fn a_missing_segment_is_a_break() {
         let directory = tempfile::tempdir().unwrap();
         let records = chain(0, Bytes([0; 32]), 6);
-        let (mut log, ..) = Log::open(directory.path()).unwrap();
+        let mut log = Log::open(directory.path()).unwrap().log;
         for pair in 0..3 {
             log.write(&[LogWrite::Segment(pair * 2)]).unwrap();
             let at = pair as usize * 2;

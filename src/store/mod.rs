@@ -13,7 +13,7 @@ pub use log::{Damage, Log, read_log};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use crate::files::{self, FileError};
+use crate::files::{self, Doing, FileError};
 use record::Record;
 
 /// What to write before anything is acted upon.
@@ -66,6 +66,7 @@ pub struct Store {
     directory: PathBuf,
     log: Log,
     cache: Cache,
+    failed: bool,
     _lock: File,
 }
 
@@ -81,6 +82,8 @@ pub struct Opened {
     pub statements: Vec<Vec<u8>>,
     /// What was found damaged in the log.
     pub damage: Option<Damage>,
+    /// Whole records from beyond a break.
+    pub salvaged: Vec<Record>,
     /// What else people should know, as sentences.
     pub notes: Vec<String>,
 }
@@ -93,32 +96,48 @@ impl Store {
     pub fn open(directory: &Path) -> Result<Opened, FileError> {
         let identity = Identity::load(directory)?;
         let lock = files::lock(&directory.join("lock"))?;
-        let (log, records, damage) = Log::open(&directory.join("log"))?;
+        let log::Opened {
+            log,
+            records,
+            damage,
+            salvaged,
+        } = Log::open(&directory.join("log"))?;
         let found = Cache::open(&directory.join("cache"))?;
         Ok(Opened {
             store: Self {
                 directory: directory.to_owned(),
                 log,
                 cache: found.cache,
+                failed: false,
                 _lock: lock,
             },
             identity,
             records,
             statements: found.statements,
             damage,
+            salvaged,
             notes: found.notes,
         })
     }
 
-    /// Makes a batch durable. The cache comes first: a statement that the log knows and the
-    /// cache lacks would have to be asked for again.
+    /// Makes a batch durable. The cache comes before the log: a statement that the log knows
+    /// and the cache lacks would have to be asked for again. New issuers come after it: the
+    /// log must know that numbers begin anew before anything is signed by the new keys.
     ///
     /// # Errors
-    /// If any part could not be made durable; then nothing of it may be acted upon.
+    /// If any part could not be made durable; then nothing of it may be acted upon, and every
+    /// later batch is refused too, since it would build on this one.
     pub fn commit(&mut self, batch: &Batch) -> Result<(), FileError> {
-        if let Some(issuers) = &batch.issuers {
-            Identity::replace_issuers(&self.directory, issuers)?;
+        if self.failed {
+            let error = std::io::Error::other("an earlier write failed; restart doorward");
+            return Err(error).doing("write to", &self.directory);
         }
+        let result = self.try_commit(batch);
+        self.failed = result.is_err();
+        result
+    }
+
+    fn try_commit(&mut self, batch: &Batch) -> Result<(), FileError> {
         if let Some(registration) = &batch.registration {
             Identity::replace_registration(&self.directory, registration)?;
         }
@@ -127,6 +146,9 @@ impl Store {
         }
         if !batch.log.is_empty() {
             self.log.write(&batch.log)?;
+        }
+        if let Some(issuers) = &batch.issuers {
+            Identity::replace_issuers(&self.directory, issuers)?;
         }
         Ok(())
     }

@@ -71,7 +71,7 @@ pub struct Applied {
     /// Its sequence number or version.
     #[n(2)]
     pub seq: u64,
-    /// SHA-256 of its envelope.
+    /// SHA-256 of its claims.
     #[n(3)]
     pub hash: Hash,
     /// Its time, if it raises the floor.
@@ -86,6 +86,9 @@ pub struct Applied {
     /// Roles whose keys it changed.
     #[n(7)]
     pub roles: Vec<Role>,
+    /// When it was made.
+    #[n(8)]
+    pub made: Timestamp,
 }
 
 /// Who asked for what.

@@ -161,28 +161,32 @@ impl Issuers {
         self.body.roles.get(&role)
     }
 
-    /// Whether enough different keys of `role` have signed what `envelopes` hold. The
-    /// payloads must be the same bytes.
+    /// Those of `envelopes` that bear a good signature of a key of `role`, one for each key, if
+    /// they are enough. The payloads must be the same bytes.
     ///
     /// # Errors
     /// [`WireError::BadSignature`].
-    pub fn verify(&self, role: Role, envelopes: &[Envelope<'_>]) -> Result<(), WireError> {
+    pub fn verify<'e>(
+        &self,
+        role: Role,
+        envelopes: &[Envelope<'e>],
+    ) -> Result<Vec<Envelope<'e>>, WireError> {
         let Some(RoleKeys { threshold, keys }) = self.role(role) else {
             return Err(WireError::BadSignature);
         };
         let Some(first) = envelopes.first() else {
             return Err(WireError::BadSignature);
         };
-        let mut signed = 0;
+        let mut signed = Vec::new();
         for key in keys {
             let signs = |e: &&Envelope<'_>| e.signer == *key && e.payload() == first.payload();
             if let Some(envelope) = envelopes.iter().find(signs) {
                 envelope.verify(&PublicKey::new(key)?)?;
-                signed += 1;
+                signed.push(*envelope);
             }
         }
-        if signed >= usize::from(*threshold) {
-            Ok(())
+        if signed.len() >= usize::from(*threshold) {
+            Ok(signed)
         } else {
             Err(WireError::BadSignature)
         }

@@ -79,6 +79,13 @@ impl Revocations {
         self.body.shares.get(&share.cti).is_some()
             || made_before(self.body.holders.get(&share.cnf.0))
             || made_before(self.body.subjects.get(&share.sub))
+            || made_before(
+                share
+                    .body
+                    .group
+                    .as_ref()
+                    .and_then(|g| self.body.subjects.get(g)),
+            )
             || made_before(Some(&self.body.before))
     }
 }

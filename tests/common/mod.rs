@@ -129,6 +129,9 @@ pub struct Disk {
     pub cache: std::collections::BTreeMap<String, Vec<u8>>,
     pub registration: Option<Vec<u8>>,
     pub issuers: Option<Vec<u8>>,
+    /// What the next start finds wrong with the log, and beyond it.
+    pub damage: Option<doorward::store::Damage>,
+    pub salvaged: Vec<Record>,
 }
 
 impl Disk {
@@ -264,7 +267,8 @@ impl Bench {
             },
             records: disk.log.clone(),
             statements: disk.cache.values().cloned().collect(),
-            damage: None,
+            damage: disk.damage.clone(),
+            salvaged: disk.salvaged.clone(),
         };
         let (core, effects) = Core::start(found, settings, fresh, &reading);
         let mut bench = Self {
