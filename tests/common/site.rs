@@ -127,6 +127,26 @@ pub struct Site {
 impl Site {
     /// `reboot` is the shell script that stands for rebooting.
     pub fn new(reboot: &str) -> Self {
+        let site = Self::provisioned(reboot);
+        site.person("ole");
+        let url = site.cloud.url();
+        site.doorkey(&[
+            "register",
+            "ups-7",
+            "--device-key",
+            &site.device_key,
+            "--owner",
+            "ole",
+            "--owner-key",
+            "ole.pub",
+            "--broker",
+            &url,
+        ]);
+        site
+    }
+
+    /// A device that runs and has no owner yet.
+    pub fn provisioned(reboot: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
         let cloud = Mosquitto::start(path, "cloud");
@@ -150,22 +170,7 @@ impl Site {
         ]);
         let claim: serde_json::Value = serde_json::from_slice(&provisioned.stdout).unwrap();
         site.device_key = claim["key"].as_str().unwrap().to_owned();
-        site.person("ole");
         site.start();
-        let url = site.cloud.url();
-        let key = site.device_key.clone();
-        site.doorkey(&[
-            "register",
-            "ups-7",
-            "--device-key",
-            &key,
-            "--owner",
-            "ole",
-            "--owner-key",
-            "ole.pub",
-            "--broker",
-            &url,
-        ]);
         site
     }
 
