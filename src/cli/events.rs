@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use super::{Failure, status};
-use crate::store::read_log;
 use crate::store::record::{Asked, Event, Record, Verdict};
+use crate::store::{read_log, trim_log};
 
 #[derive(Debug, Args)]
 pub(super) struct Events {
@@ -30,39 +30,56 @@ pub(super) struct Events {
 enum What {
     /// Print every record, oldest first.
     List,
+    /// Make room: remove all but the newest part of the log. Stop the daemon and keep a copy of
+    /// the events first (`doorward events list --json`).
+    Trim,
     /// Check that no record is missing or changed, and name the first that is.
     Verify,
 }
 
 pub(super) fn run(events: &Events) -> Result<ExitCode, Failure> {
-    let found = read_log(&events.state.join("log"))?;
     match events.what {
-        What::List => {
-            for record in &found.records {
-                print(record, events.json);
-            }
-            Ok(ExitCode::SUCCESS)
-        }
-        What::Verify => {
-            if let Some(damage) = &found.damage {
-                return Err(Failure::new(status::DATA, damage)
-                    .with_remedy("Keep a copy of the state directory as evidence."));
-            }
-            let head = found.records.last().map_or_else(
-                || "none".to_owned(),
-                |record| crate::wire::hash(&record.encode()).hex(),
-            );
+        What::List => list(events)?,
+        What::Verify => verify(events)?,
+        What::Trim => {
+            let gone = trim_log(&events.state)?;
             if events.json {
-                println!(
-                    "{}",
-                    serde_json::json!({"ok": true, "records": found.records.len(), "head": head})
-                );
+                println!("{}", serde_json::json!({ "removed": gone }));
             } else {
-                println!("{} records, unbroken; head {head}", found.records.len());
+                println!("{gone} records removed");
             }
-            Ok(ExitCode::SUCCESS)
         }
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(events: &Events) -> Result<(), Failure> {
+    for record in &read_log(&events.state.join("log"))?.records {
+        print(record, events.json);
+    }
+    Ok(())
+}
+
+fn verify(events: &Events) -> Result<(), Failure> {
+    let found = read_log(&events.state.join("log"))?;
+    if let Some(damage) = &found.damage {
+        return Err(Failure::new(status::DATA, damage)
+            .with_remedy("Keep a copy of the state directory as evidence."));
+    }
+    let count = found.records.len();
+    let head = found.records.last().map_or_else(
+        || "none".to_owned(),
+        |record| crate::wire::hash(&record.encode()).hex(),
+    );
+    if events.json {
+        println!(
+            "{}",
+            serde_json::json!({"ok": true, "records": count, "head": head})
+        );
+    } else {
+        println!("{count} records, unbroken; head {head}");
+    }
+    Ok(())
 }
 
 fn print(record: &Record, json: bool) {

@@ -211,7 +211,7 @@ codes! {
         "Choose a newer release.";
     LogFull "log_full" known idle Later
         "The event log is full, and what cannot be written down is not done."
-        "Let the owner collect the events, then send it again.";
+        "Let somebody at the device keep the events and make room (`doorward events trim`), then send it again.";
     Store "store" known idle Later
         "The device cannot write to its storage, and what cannot be written down is not done."
         "Check the device's disk and its log, then restart it.";

@@ -283,6 +283,34 @@ pub fn read_log(directory: &Path) -> Result<Found, FileError> {
     Ok(found)
 }
 
+/// Removes every segment but the newest, which begins with all that must not be forgotten.
+/// Returns how many records went. The caller must hold the lock of the state directory.
+///
+/// # Errors
+/// If the log is damaged, or a file cannot be removed.
+pub fn trim(directory: &Path) -> Result<u64, FileError> {
+    let found = read_log(directory)?;
+    if let Some(damage) = found.damage {
+        return Err(files::invalid(damage.to_string())).doing("trim", directory);
+    }
+    let mut paths = segments(directory).doing("list", directory)?;
+    let Some(newest) = paths.pop() else {
+        return Ok(0);
+    };
+    let first = files::read(&newest, MAX_SEGMENT)?;
+    let kept = split_frame(&first)
+        .and_then(|(payload, _)| Record::decode(payload).ok())
+        .map_or(0, |record| record.seq);
+    let oldest = found.records.first().map_or(0, |record| record.seq);
+    // Oldest first, so that what is left after a power cut is still one chain.
+    for path in &paths {
+        fs::remove_file(path)
+            .and_then(|()| files::sync_parent(path))
+            .doing("remove", path)?;
+    }
+    Ok(kept.saturating_sub(oldest))
+}
+
 fn next_record<'a>(
     bytes: &'a [u8],
     before: Option<&Record>,
@@ -508,6 +536,27 @@ mod tests {
         let opened = Log::open(directory.path()).unwrap();
         assert_eq!((opened.records.len(), opened.damage), (3, None));
         assert!(opened.salvaged.is_empty());
+    }
+
+    #[test]
+    fn trimming_leaves_the_newest_segment_and_one_chain() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut log = Log::open(directory.path()).unwrap().log;
+        let mut records = chain(0, Bytes([0; 32]), 4);
+        let snapshot = Record {
+            event: Event::Snapshot(Default::default()),
+            ..record(4, hash(&records[3]))
+        };
+        records.push(snapshot.encode());
+        log.write(&[LogWrite::Segment(0)]).unwrap();
+        log.write(&append(&records[..4])).unwrap();
+        log.write(&[LogWrite::Segment(4)]).unwrap();
+        log.write(&append(&records[4..])).unwrap();
+        assert_eq!(trim(directory.path()).unwrap(), 4);
+        let found = read_log(directory.path()).unwrap();
+        assert_eq!((found.records.len(), found.records[0].seq), (1, 4));
+        assert_eq!(found.damage, None);
+        assert_eq!(trim(directory.path()).unwrap(), 0);
     }
 
     #[test]

@@ -10,6 +10,16 @@ pub use cache::Cache;
 pub use identity::Identity;
 pub use log::{Damage, Log, read_log};
 
+/// Makes room in the log of a device whose daemon is stopped: every segment but the newest
+/// goes. Returns how many records went.
+///
+/// # Errors
+/// If the daemon runs, the log is damaged, or a file cannot be removed.
+pub fn trim_log(state: &Path) -> Result<u64, FileError> {
+    let _lock = files::lock(&state.join("lock"))?;
+    log::trim(&state.join("log"))
+}
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 

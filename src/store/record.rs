@@ -181,7 +181,7 @@ pub struct Verdict {
 }
 
 /// All that must not be forgotten.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Snapshot {
     /// The epoch.
