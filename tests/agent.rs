@@ -265,7 +265,7 @@ fn when_the_disk_fails_everything_is_denied_and_nothing_runs() {
 }
 
 #[test]
-fn a_full_log_stops_what_changes_something_first() {
+fn a_full_log_stops_everything_that_holders_ask_for() {
     let mut settings = settings();
     settings.log_limit = 12_000;
     let mut bench = Bench::with(&[share("anna", &ALL)]);

@@ -627,7 +627,7 @@ fn approval(command: &[u8], person: &str, until: u64) -> Vec<u8> {
     let approval = Approval {
         aud: device(),
         exp: Timestamp(until),
-        iat: Timestamp(NOON),
+        iat: Timestamp(NOON - 60),
         body: ApprovalBody {
             format: 1,
             command: hash(command),

@@ -142,5 +142,9 @@ mod tests {
         ))
         .await;
         assert_eq!(ended.outcome, Outcome::Done);
+        let Some(Value::Text(output)) = ended.result.get("output") else {
+            panic!("{:?}", ended.result);
+        };
+        assert_eq!(output.len(), 1024);
     }
 }

@@ -266,7 +266,7 @@ pub fn read_log(directory: &Path) -> Result<Found, FileError> {
         found.last_good = Some((path.clone(), record));
         let Some(why) = fault else { continue };
         let last = at + 1 == paths.len();
-        found.damage = Some(if last && !holds_a_record(rest) {
+        found.damage = Some(if last && is_cut_short(rest) && !holds_a_record(rest) {
             Damage::Torn {
                 segment: path.clone(),
                 lost: rest.len() as u64,
@@ -288,7 +288,7 @@ pub fn read_log(directory: &Path) -> Result<Found, FileError> {
 ///
 /// # Errors
 /// If the log is damaged, or a file cannot be removed.
-pub fn trim(directory: &Path) -> Result<u64, FileError> {
+pub(super) fn trim(directory: &Path) -> Result<u64, FileError> {
     let found = read_log(directory)?;
     if let Some(damage) = found.damage {
         return Err(files::invalid(damage.to_string())).doing("trim", directory);
@@ -340,6 +340,17 @@ fn split_frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (payload, rest) = rest.split_at(length);
     let (check, after) = rest.split_at(CHECK);
     (hash(payload).0[..CHECK] == *check).then_some((payload, after))
+}
+
+/// Whether a last write that never became durable explains these bytes: a frame that ends
+/// too early, or room that was made and not filled. A frame of full length that is wrong may
+/// have been acted upon.
+fn is_cut_short(bytes: &[u8]) -> bool {
+    let Some((length, rest)) = bytes.split_first_chunk::<LENGTH>() else {
+        return true;
+    };
+    let length = u32::from_be_bytes(*length) as usize;
+    rest.len() < length.saturating_add(CHECK) || bytes.iter().all(|byte| *byte == 0)
 }
 
 /// Whether any whole record follows the damage, at whatever offset: then it is not the torn
@@ -498,6 +509,29 @@ mod tests {
                 found.damage
             );
         }
+    }
+
+    #[test]
+    fn a_change_in_the_last_record_is_a_break_too_and_empty_room_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let segment = five(directory.path());
+        let whole = fs::read(&segment).unwrap();
+        let frame = whole.len() / 5;
+        for at in 4 * frame + LENGTH..whole.len() {
+            let mut changed = whole.clone();
+            changed[at] ^= 0x10;
+            fs::write(&segment, &changed).unwrap();
+            let found = read_log(directory.path()).unwrap();
+            let broken = matches!(found.damage, Some(Damage::Broken { record: 4, .. }));
+            assert!(broken, "changed at {at}: {:?}", found.damage);
+        }
+        let room = [&whole[..], &[0; 4096]].concat();
+        fs::write(&segment, room).unwrap();
+        let found = read_log(directory.path()).unwrap();
+        assert!(matches!(
+            found.damage,
+            Some(Damage::Torn { lost: 4096, .. })
+        ));
     }
 
     #[test]
