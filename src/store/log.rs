@@ -7,60 +7,15 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::LogWrite;
-use super::record::{Event, MAX_RECORD, Record};
+use super::record::{MAX_RECORD, Record};
+use super::scan::{
+    CHECK, Damage, Found, MAX_SEGMENT, MIN_RECORD, read_log, salvage, segments, split_frame,
+};
 use crate::files::{self, Doing, FileError};
-use crate::wire::{Bytes, Hash, hash};
+use crate::wire::hash;
 
 /// The file that marks a break whose answer is not durable yet.
 const UNANSWERED: &str = "unanswered";
-
-const LENGTH: usize = 4;
-const CHECK: usize = 8;
-/// No record is shorter.
-const MIN_RECORD: usize = 40;
-/// A segment with its last record can be this long, and no longer.
-const MAX_SEGMENT: u64 = (1 << 20) + 2 * MAX_RECORD as u64;
-
-/// What was wrong with a log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Damage {
-    /// The last write was cut short, as a power cut does; nothing had been acted upon.
-    Torn {
-        /// The segment.
-        segment: PathBuf,
-        /// Bytes that were cut off.
-        lost: u64,
-    },
-    /// A record that had been written is missing or changed.
-    Broken {
-        /// The segment.
-        segment: PathBuf,
-        /// Sequence number of the first bad record.
-        record: u64,
-        /// What is wrong with it.
-        why: &'static str,
-    },
-    /// An earlier break was mended, and then nothing could be written any more.
-    Unanswered,
-}
-
-impl std::fmt::Display for Damage {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Torn { segment, lost } => write!(
-                f,
-                "the last write to {} was cut short; {lost} bytes that nothing had acted upon are dropped",
-                segment.display()
-            ),
-            Self::Broken {
-                segment,
-                record,
-                why,
-            } => write!(f, "record {record} in {} is bad: {why}", segment.display()),
-            Self::Unanswered => f.write_str("an earlier break of the log is still unanswered"),
-        }
-    }
-}
 
 /// The log, open for appending.
 pub struct Log {
@@ -219,70 +174,6 @@ fn frame(record: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-/// A log as it was found on disk.
-#[derive(Debug)]
-pub struct Found {
-    /// The good records, oldest first, up to the first damage.
-    pub records: Vec<Record>,
-    /// What comes after them.
-    pub damage: Option<Damage>,
-    last_good: Option<(PathBuf, u64)>,
-    good_length: u64,
-}
-
-/// Reads a log without changing it.
-///
-/// # Errors
-/// If it cannot be read; damage is no error but part of what was found.
-pub fn read_log(directory: &Path) -> Result<Found, FileError> {
-    let mut found = Found {
-        records: Vec::new(),
-        damage: None,
-        last_good: None,
-        good_length: 0,
-    };
-    let paths = segments(directory).doing("list", directory)?;
-    let mut previous: Option<Hash> = None;
-    for (at, path) in paths.iter().enumerate() {
-        let bytes = files::read(path, MAX_SEGMENT)?;
-        let mut rest = bytes.as_slice();
-        let mut fault = None;
-        while !rest.is_empty() {
-            match next_record(rest, found.records.last(), previous) {
-                Ok((record, this, after)) => {
-                    previous = Some(this);
-                    found.records.push(record);
-                    rest = after;
-                }
-                Err(why) => {
-                    fault = Some(why);
-                    break;
-                }
-            }
-        }
-        found.good_length = (bytes.len() - rest.len()) as u64;
-        let record = found.records.last().map_or(0, |r| r.seq + 1);
-        // A segment may be empty if power went before its first record was durable.
-        found.last_good = Some((path.clone(), record));
-        let Some(why) = fault else { continue };
-        let last = at + 1 == paths.len();
-        found.damage = Some(if last && is_cut_short(rest) && !holds_a_record(rest) {
-            Damage::Torn {
-                segment: path.clone(),
-                lost: rest.len() as u64,
-            }
-        } else {
-            Damage::Broken {
-                segment: path.clone(),
-                record,
-                why,
-            }
-        });
-        break;
-    }
-    Ok(found)
-}
-
 /// Removes every segment but the newest, which begins with all that must not be forgotten.
 /// Returns how many records went. The caller must hold the lock of the state directory.
 ///
@@ -311,93 +202,6 @@ pub(super) fn trim(directory: &Path) -> Result<u64, FileError> {
     Ok(kept.saturating_sub(oldest))
 }
 
-fn next_record<'a>(
-    bytes: &'a [u8],
-    before: Option<&Record>,
-    previous: Option<Hash>,
-) -> Result<(Record, Hash, &'a [u8]), &'static str> {
-    let (payload, after) = split_frame(bytes).ok_or("its length or check does not fit")?;
-    let record = Record::decode(payload).map_err(|_| "it is not a record")?;
-    let follows = match (before, previous) {
-        (Some(before), Some(previous)) => {
-            record.seq == before.seq + 1 && record.previous == previous
-        }
-        // The oldest segment that is still here begins with a snapshot, or is the first.
-        _ => record.seq == 0 || matches!(record.event, Event::Snapshot(_)),
-    };
-    if !follows || (record.seq == 0 && record.previous != Bytes([0; 32])) {
-        return Err("it does not follow the record before it");
-    }
-    Ok((record, hash(payload), after))
-}
-
-fn split_frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (length, rest) = bytes.split_first_chunk::<LENGTH>()?;
-    let length = u32::from_be_bytes(*length) as usize;
-    if !(MIN_RECORD..=MAX_RECORD).contains(&length) || rest.len() < length + CHECK {
-        return None;
-    }
-    let (payload, rest) = rest.split_at(length);
-    let (check, after) = rest.split_at(CHECK);
-    (hash(payload).0[..CHECK] == *check).then_some((payload, after))
-}
-
-/// Whether a last write that never became durable explains these bytes: a frame that ends
-/// too early, or room that was made and not filled. A frame of full length that is wrong may
-/// have been acted upon.
-fn is_cut_short(bytes: &[u8]) -> bool {
-    let Some((length, rest)) = bytes.split_first_chunk::<LENGTH>() else {
-        return true;
-    };
-    let length = u32::from_be_bytes(*length) as usize;
-    rest.len() < length.saturating_add(CHECK) || bytes.iter().all(|byte| *byte == 0)
-}
-
-/// Whether any whole record follows the damage, at whatever offset: then it is not the torn
-/// end of the last write, but a break.
-fn holds_a_record(bytes: &[u8]) -> bool {
-    (1..bytes.len()).any(|at| bytes.get(at..).and_then(split_frame).is_some())
-}
-
-fn segments(directory: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|e| e == "log") {
-            paths.push(path);
-        }
-    }
-    paths.sort();
-    Ok(paths)
-}
-
-/// The whole records that were set aside beyond the end of the log.
-fn salvage(directory: &Path, last: Option<&Record>) -> io::Result<Vec<Record>> {
-    let next = last.map_or(0, |record| record.seq + 1);
-    let mut records = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
-        if path.extension().is_none_or(|e| e != "broken")
-            || fs::metadata(&path)?.len() > MAX_SEGMENT
-        {
-            continue;
-        }
-        let bytes = fs::read(&path)?;
-        let mut rest = bytes.as_slice();
-        while !rest.is_empty() {
-            rest = match split_frame(rest) {
-                Some((payload, after)) => {
-                    records.extend(Record::decode(payload).ok().filter(|r| r.seq >= next));
-                    after
-                }
-                None => rest.get(1..).unwrap_or_default(),
-            };
-        }
-    }
-    records.sort_by_key(|record| record.seq);
-    Ok(records)
-}
-
 fn mend(directory: &Path, damage: &Damage, found: &Found) -> Result<(), FileError> {
     let (Damage::Torn { segment, .. } | Damage::Broken { segment, .. }) = damage else {
         return Ok(());
@@ -421,7 +225,8 @@ fn mend(directory: &Path, damage: &Damage, found: &Found) -> Result<(), FileErro
 mod tests {
     use super::*;
     use crate::store::record::Event;
-    use crate::wire::{Text, Timestamp};
+    use crate::store::scan::LENGTH;
+    use crate::wire::{Bytes, Hash, Text, Timestamp};
 
     fn record(seq: u64, previous: Hash) -> Record {
         Record {

@@ -5,10 +5,12 @@ mod cache;
 mod identity;
 mod log;
 pub mod record;
+mod scan;
 
 pub use cache::Cache;
 pub use identity::Identity;
-pub use log::{Damage, Log, read_log};
+pub use log::Log;
+pub use scan::{Damage, Found, read_log};
 
 /// Makes room in the log of a device whose daemon is stopped: every segment but the newest
 /// goes. Returns how many records went.
