@@ -1117,6 +1117,36 @@ fn a_holder_who_fills_the_log_leaves_the_owner_room_to_end_the_share() {
 }
 
 #[test]
+fn a_share_that_has_ended_cannot_be_extended() {
+    let anna = share("anna", &[STATUS]);
+    let mut bench = Bench::with(std::slice::from_ref(&anna));
+    bench.pass(30 * DAY);
+    let mut longer = anna.clone();
+    longer.body.version = 2;
+    longer.exp = anna.exp.plus(7 * DAY);
+    bench.deliver(&signed(&longer));
+    assert_eq!(bench.counted(Code::BadGrant), 1);
+    assert_eq!(bench.ask("anna", STATUS), "expired");
+}
+
+#[test]
+fn an_older_registration_takes_nothing_back() {
+    let mut upgraded = registration();
+    upgraded.body.seq = 3;
+    let mut older = registration();
+    older.body.seq = 2;
+    older.body.plan.name = id("basic");
+    let mut bench = Bench::with(&[share("anna", &[REBOOT])]);
+    bench.deliver(&signed(&upgraded));
+    for _ in 0..2 {
+        bench.deliver(&signed(&older));
+        assert_eq!(bench.state().registration, 3);
+        assert_eq!(bench.ask("anna", REBOOT), "done");
+        bench.restart();
+    }
+}
+
+#[test]
 fn what_changed_on_the_device_is_in_the_log_with_who_did_it() {
     let anna = share("anna", &[STATUS]);
     let mut bench = Bench::with(std::slice::from_ref(&anna));
