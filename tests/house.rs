@@ -119,23 +119,28 @@ fn no_file_has_grown_past_400_lines_of_code() {
     }
 }
 
-#[test]
-fn a_device_build_holds_no_issuer_no_demo_and_no_test_crates() {
-    let tree = Command::new(env!("CARGO"))
-        .args([
-            "tree",
-            "--locked",
-            "--offline",
-            "--edges",
-            "normal",
-            "--prefix",
-            "none",
-        ])
-        .args(["--no-default-features", "--features", "device"])
+/// What `cargo tree` says of the crates in the lock file.
+fn tree(args: &[&str]) -> String {
+    let out = Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--offline"])
+        .args(args)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .unwrap();
-    let text = String::from_utf8(tree.stdout).unwrap();
+    String::from_utf8(out.stdout).unwrap()
+}
+
+#[test]
+fn a_device_build_holds_no_issuer_no_demo_and_no_test_crates() {
+    let text = tree(&[
+        "--edges",
+        "normal",
+        "--prefix",
+        "none",
+        "--no-default-features",
+        "--features",
+        "device",
+    ]);
     assert!(text.contains("sled v0.34.7"), "{text}");
     for unwanted in ["mqtt5", "tempfile", "hyper", "axum", "sqlx", "proptest"] {
         let found = text.lines().find(|line| line.starts_with(unwanted));
@@ -145,19 +150,7 @@ fn a_device_build_holds_no_issuer_no_demo_and_no_test_crates() {
 
 #[test]
 fn no_crate_turns_on_legacy_signatures() {
-    let tree = Command::new(env!("CARGO"))
-        .args([
-            "tree",
-            "--locked",
-            "--offline",
-            "--edges",
-            "features",
-            "--all-features",
-        ])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .unwrap();
-    let text = String::from_utf8(tree.stdout).unwrap();
+    let text = tree(&["--edges", "features", "--all-features"]);
     assert!(text.contains("ed25519-dalek"), "{text}");
     assert!(
         !text.contains("legacy_compatibility"),

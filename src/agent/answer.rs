@@ -30,13 +30,12 @@ fn is_recorded(code: Code) -> bool {
 impl Core {
     /// Answers a command that came before with the receipt that it got then.
     pub(super) fn repeat(&mut self, command: Hash, out: &mut Effects) -> bool {
-        let Some((holder, receipt)) = self.journal.receipt(&command) else {
-            return false;
-        };
-        let publish = Action::Publish(Topic::Receipts(*holder), sign(receipt, &self.key));
-        self.count(Code::Replay);
-        self.after_log(Waiting::Act(publish), out);
-        true
+        let known = self.journal.receipt(&command).is_some();
+        if known {
+            self.count(Code::Replay);
+            self.publish_receipt(command, out);
+        }
+        known
     }
 
     pub(super) fn deny(&mut self, code: Code, caller: &Caller, now: &Now, out: &mut Effects) {
@@ -58,9 +57,7 @@ impl Core {
                 let windows = &mut self.journal.memory.windows;
                 windows.remember(caller.key, caller.instance, caller.counter);
             }
-            let receipt = verdict.receipt(self.known.device(), now.estimate, self.journal.head());
-            let publish = Action::Publish(Topic::Receipts(caller.key), sign(&receipt, &self.key));
-            self.after_log(Waiting::Act(publish), out);
+            self.publish_unrecorded(&verdict, now, out);
         }
     }
 
@@ -99,11 +96,18 @@ impl Core {
             )),
             ..self.answer(caller, *code, now)
         };
+        self.publish_unrecorded(&verdict, now, out);
+    }
+
+    /// A receipt that no record of the log stands for.
+    fn publish_unrecorded(&mut self, verdict: &Verdict, now: &Now, out: &mut Effects) {
         let receipt = verdict.receipt(self.known.device(), now.estimate, self.journal.head());
-        let publish = Action::Publish(Topic::Receipts(caller.key), sign(&receipt, &self.key));
+        let bytes = sign(&receipt, &self.key);
+        let publish = Action::Publish(Topic::Receipts(verdict.holder), bytes);
         self.after_log(Waiting::Act(publish), out);
     }
 
+    /// The receipt of a command that has ended, always the same.
     pub(super) fn publish_receipt(&mut self, command: Hash, out: &mut Effects) {
         if let Some((holder, receipt)) = self.journal.receipt(&command) {
             let bytes = sign(receipt, &self.key);

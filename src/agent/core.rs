@@ -134,7 +134,7 @@ impl Core {
         out: &mut Effects,
     ) -> bool {
         let memory = &self.journal.memory;
-        let installed = match self.known.install(envelopes, memory, now.estimate) {
+        let mut installed = match self.known.install(envelopes, memory, now.estimate) {
             Ok(Some(installed)) => installed,
             Ok(None) => return false,
             Err(code) => {
@@ -145,7 +145,7 @@ impl Core {
         if let Some(iat) = installed.signed_time {
             self.keeper.signed(iat, reading);
         }
-        let bytes = installed.bytes.clone();
+        let bytes = std::mem::take(&mut installed.bytes);
         match installed.kind {
             Kind::Registration => {
                 out.batch.registration = Some(bytes);
@@ -153,7 +153,10 @@ impl Core {
                 self.after_log(Waiting::Act(site), out);
             }
             Kind::Issuers => out.batch.issuers = Some(bytes),
-            _ => out.batch.put.push((installed.name.clone(), bytes)),
+            _ => out
+                .batch
+                .put
+                .push((std::mem::take(&mut installed.name), bytes)),
         }
         // What came too early was refused; now it counts.
         let awaited = match installed.kind {
@@ -163,7 +166,7 @@ impl Core {
         if awaited {
             self.after_log(Waiting::Act(Action::Refresh), out);
         }
-        out.batch.remove.extend(installed.dropped.iter().cloned());
+        out.batch.remove.append(&mut installed.dropped);
         if let Some(event) = statement_event(&installed) {
             self.journal.append(event, now, &mut out.batch);
         }

@@ -96,9 +96,8 @@ impl Journal {
         self.append(Event::Snapshot(self.snapshot()), now, batch);
     }
 
-    /// Writes an event down. Returns the size of the log that must be durable before anyone
-    /// may act on it.
-    pub(super) fn append(&mut self, event: Event, now: &Now, batch: &mut Batch) -> u64 {
+    /// Writes an event down. Nobody may act on it before the log is durable up to its head.
+    pub(super) fn append(&mut self, event: Event, now: &Now, batch: &mut Batch) {
         if self.head.size == 0 {
             batch.log.push(LogWrite::Segment(0));
         } else if self.segment_bytes > SEGMENT + self.snapshot_bytes {
@@ -108,7 +107,6 @@ impl Journal {
             self.write(Event::Snapshot(self.snapshot()), now, batch);
         }
         self.write(event, now, batch);
-        self.head.size
     }
 
     fn write(&mut self, event: Event, now: &Now, batch: &mut Batch) {

@@ -188,7 +188,7 @@ impl Known {
         }
         let key = (new.body.model.clone(), new.body.version);
         match self.releases.get(&key) {
-            Some((old, _)) if *old == new => return Ok(None),
+            Some(old) if *old == new => return Ok(None),
             // One number, one image.
             Some(_) => return Err(Code::BadImage),
             None => {}
@@ -212,7 +212,7 @@ impl Known {
             dropped,
             ..installed(&verified, about, u64::from(key.1), new.iat, "")
         };
-        self.releases.insert(key, (new, name(envelopes)?));
+        self.releases.insert(key, new);
         Ok(Some(installed))
     }
 
@@ -222,12 +222,13 @@ impl Known {
             let group = envelopes.first().map(|envelope| envelope.signer);
             return kind != Kind::Roster || group.is_some_and(|g| self.holders.contains_key(&g));
         };
-        let trusted = envelopes.iter().any(|e| self.is_trusted(role, &e.signer));
-        let known = name(envelopes).is_ok_and(|hash| {
+        if envelopes.iter().any(|e| self.is_trusted(role, &e.signer)) {
+            return true;
+        }
+        name(envelopes).is_ok_and(|hash| {
             let mut marks = memory.revocations.values().chain(&memory.registration);
             marks.any(|mark| mark.hash == hash)
-        });
-        trusted || known
+        })
     }
 
     pub(super) fn addressed(&self, audience: &Audience, iss: &Id) -> std::result::Result<(), Code> {

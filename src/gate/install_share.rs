@@ -120,7 +120,7 @@ impl Known {
             let member = self.members.entry(key.bytes());
             member.or_insert(Member { key, groups }).groups.push(group);
         }
-        self.rosters.insert(group, (new, hash));
+        self.rosters.insert(group, new);
         Ok(Some(installed))
     }
 

@@ -59,9 +59,9 @@ pub struct Known {
     /// Shares by age, for who holds the slots and for what has ended.
     pub(super) by_age: BTreeSet<(Timestamp, Bytes<16>)>,
     pub(super) revocations: HashMap<Audience, Revocations>,
-    pub(super) rosters: HashMap<KeyBytes, (Roster, Hash)>,
+    pub(super) rosters: HashMap<KeyBytes, Roster>,
     pub(super) members: HashMap<KeyBytes, Member>,
-    pub(super) releases: HashMap<(Text, u32), (Release, Hash)>,
+    pub(super) releases: HashMap<(Text, u32), Release>,
 }
 
 impl Known {
@@ -159,7 +159,7 @@ impl Known {
         let groups = member.into_iter().flat_map(|member| &member.groups);
         let key = *key;
         let by_group = groups.flat_map(move |group| {
-            let roster = self.rosters.get(group).map(|(roster, _)| roster);
+            let roster = self.rosters.get(group);
             let listed = roster.and_then(|roster| Some((roster, roster.body.members.get(&key)?)));
             listed.into_iter().flat_map(move |(roster, person)| {
                 let shares = self.shares_naming(group);
@@ -186,7 +186,7 @@ impl Known {
             .filter(|share| self.is_mine(&share.aud))
     }
 
-    /// The shares that a key can use, with the person that it stands for.
+    /// The shares that a key can use.
     pub fn shares_of(&self, key: &KeyBytes) -> impl Iterator<Item = &Share> {
         self.grants_of(key).map(|grant| grant.share)
     }
@@ -241,6 +241,6 @@ impl Known {
     #[must_use]
     pub fn release(&self, model: &Text, version: u32) -> Option<&Release> {
         let key = (model.clone(), version);
-        self.releases.get(&key).map(|(release, _)| release)
+        self.releases.get(&key)
     }
 }

@@ -2,7 +2,7 @@
 //! (4 bytes, big-endian), the record, and the first 8 bytes of its SHA-256.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -20,10 +20,9 @@ const UNANSWERED: &str = "unanswered";
 /// The log, open for appending.
 pub struct Log {
     directory: PathBuf,
-    segment: Option<(PathBuf, File)>,
+    segment: Option<File>,
     /// Length of the segment up to its last durable record.
     length: u64,
-    broken: bool,
     /// There from before a break is mended until its answer, a new epoch, is durable.
     unanswered: Option<PathBuf>,
 }
@@ -65,15 +64,11 @@ impl Log {
                 found.damage = Some(Damage::Unanswered);
             }
         }
-        let segment = match found.last_good {
-            Some((path, _)) => Some((path.clone(), open_segment(&path)?)),
-            None => None,
-        };
+        let segment = found.newest.as_deref().map(open_segment).transpose()?;
         let log = Self {
             directory: directory.to_owned(),
             segment,
             length: found.good_length,
-            broken: false,
             unanswered,
         };
         Ok(Opened {
@@ -87,16 +82,10 @@ impl Log {
     /// Appends, in order, and makes all of it durable with one `fdatasync`.
     ///
     /// # Errors
-    /// If it could not be made durable. After that every further write fails too, because
-    /// what is on the disk is no longer certain.
+    /// If it could not be made durable. After that what is on the disk is no longer certain,
+    /// and the store writes no more.
     pub fn write(&mut self, writes: &[LogWrite]) -> Result<(), FileError> {
-        if self.broken {
-            let error = io::Error::other("an earlier write failed; restart doorward");
-            return Err(error).doing("write to", &self.directory);
-        }
-        let result = self.try_write(writes).doing("write to", &self.directory);
-        self.broken = result.is_err();
-        result
+        self.try_write(writes).doing("write to", &self.directory)
     }
 
     fn try_write(&mut self, writes: &[LogWrite]) -> io::Result<()> {
@@ -123,7 +112,7 @@ impl Log {
         if frames.is_empty() {
             return Ok(());
         }
-        let Some((_, file)) = &mut self.segment else {
+        let Some(file) = &self.segment else {
             return Err(io::Error::other("no segment has been begun"));
         };
         let written = file
@@ -141,16 +130,15 @@ impl Log {
 
     fn begin(&mut self, first: u64) -> io::Result<()> {
         let path = self.directory.join(format!("{first:016x}.log"));
-        let mut file = OpenOptions::new()
+        let file = OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(true)
             .mode(0o600)
             .open(&path)?;
-        file.flush()?;
         file.sync_all()?;
         files::sync_parent(&path)?;
-        self.segment = Some((path, file));
+        self.segment = Some(file);
         self.length = 0;
         Ok(())
     }

@@ -63,7 +63,8 @@ pub struct Found {
     pub records: Vec<Record>,
     /// What comes after them.
     pub damage: Option<Damage>,
-    pub(super) last_good: Option<(PathBuf, u64)>,
+    /// The segment that the last good record is in, or would be.
+    pub(super) newest: Option<PathBuf>,
     pub(super) good_length: u64,
 }
 
@@ -75,7 +76,7 @@ pub fn read_log(directory: &Path) -> Result<Found, FileError> {
     let mut found = Found {
         records: Vec::new(),
         damage: None,
-        last_good: None,
+        newest: None,
         good_length: 0,
     };
     let paths = segments(directory).doing("list", directory)?;
@@ -100,7 +101,7 @@ pub fn read_log(directory: &Path) -> Result<Found, FileError> {
         found.good_length = (bytes.len() - rest.len()) as u64;
         let record = found.records.last().map_or(0, |r| r.seq + 1);
         // A segment may be empty if power went before its first record was durable.
-        found.last_good = Some((path.clone(), record));
+        found.newest = Some(path.clone());
         let Some(why) = fault else { continue };
         let last = at + 1 == paths.len();
         found.damage = Some(if last && is_cut_short(rest) && !holds_a_record(rest) {
