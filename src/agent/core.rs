@@ -3,13 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::journal::{Journal, intent};
+use super::journal::{Journal, TELLS_TIME, intent};
 use super::local;
 use super::start::Settings;
 use super::step::{Action, Effects, Ended, Facts, Input};
 use crate::gate::{
-    Arrival, Code, Decision, Known, Now, Offers, Origin, Permit, Reading, Reason, Situation,
-    Timekeeper, decide,
+    Arrival, Code, Decision, Installed, Known, Now, Offers, Origin, Permit, Reading, Reason,
+    Situation, Timekeeper, decide,
 };
 use crate::store::record::{Applied, Change, Event, Verdict};
 use crate::wire::{Bundle, Class, Envelope, Hash, Id, Kind, SecretKey};
@@ -142,9 +142,6 @@ impl Core {
                 return false;
             }
         };
-        if let Some(iat) = installed.signed_time {
-            self.keeper.signed(iat, reading);
-        }
         let bytes = std::mem::take(&mut installed.bytes);
         match installed.kind {
             Kind::Registration => {
@@ -170,7 +167,16 @@ impl Core {
         if let Some(event) = statement_event(&installed) {
             self.journal.append(event, now, &mut out.batch);
         }
+        self.tell_time(&installed, reading);
         true
+    }
+
+    /// Lets the clock know of a statement that the journal has taken, if it tells the time.
+    pub(super) fn tell_time(&mut self, installed: &Installed, reading: &Reading) {
+        if TELLS_TIME.contains(&installed.kind) {
+            let floor = self.journal.memory.floor();
+            self.keeper.signed(installed.made, floor, reading);
+        }
     }
 
     fn command(&mut self, arrival: &Arrival<'_>, now: &Now, out: &mut Effects) {
@@ -326,16 +332,16 @@ impl Core {
 
 /// The log keeps statements whose sequence must never go back, and those that people want to
 /// find there.
-pub(super) fn statement_event(installed: &crate::gate::Installed) -> Option<Event> {
+pub(super) fn statement_event(installed: &Installed) -> Option<Event> {
     Some(Event::Statement(Applied {
         kind: Id::new(installed.kind.name()).ok()?,
         about: installed.about.clone(),
         audience: installed.audience.clone(),
         group: installed.group,
         roles: installed.roles.clone(),
+        replaced: installed.replaced.clone(),
         made: installed.made,
         seq: installed.seq,
         hash: installed.hash,
-        signed_time: installed.signed_time,
     }))
 }

@@ -8,13 +8,16 @@ use crate::store::record::{
     Applied, Asked, Change, ClientWindow, Event, Intent, Open, Recent, Record, Snapshot,
 };
 use crate::store::{Batch, LogWrite};
-use crate::wire::{Bytes, Hash, Id, KeyBytes, Kind, LogHead, Map, Receipt, Timestamp};
+use crate::wire::{Bytes, Hash, Id, KeyBytes, Kind, LogHead, Map, Receipt, Role, Timestamp};
 
 /// A segment that has grown by this since its snapshot is followed by a new one.
 const SEGMENT: u64 = 1 << 20;
 
 /// How many receipts are kept at hand for commands that come twice.
 const RECEIPTS: usize = 256;
+
+/// Statements whose time it cannot be before.
+pub(super) const TELLS_TIME: [Kind; 3] = [Kind::Issuers, Kind::Registration, Kind::Revocations];
 
 /// The end of the log and everything that it says.
 pub(super) struct Journal {
@@ -103,7 +106,7 @@ impl Journal {
         } else if self.segment_bytes > SEGMENT + self.snapshot_bytes {
             batch.log.push(LogWrite::Segment(self.head.size));
             self.segment_bytes = 0;
-            self.memory.prune(now.estimate);
+            self.memory.prune();
             self.write(Event::Snapshot(self.snapshot()), now, batch);
         }
         self.write(event, now, batch);
@@ -197,7 +200,13 @@ impl Journal {
         for role in &applied.roles {
             memory.reset(*role);
         }
-        memory.floor = memory.floor.max(applied.signed_time.unwrap_or_default());
+        for role in &applied.replaced {
+            memory.take_back(*role, applied.made);
+        }
+        let kind = TELLS_TIME.into_iter().find(|k| applied.kind == *k.name());
+        if let Some(role) = kind.and_then(Role::of) {
+            memory.witness(role, applied.made);
+        }
     }
 
     fn remember(&mut self, asked: &Asked) {
@@ -219,7 +228,7 @@ impl Journal {
             .iter()
             .map(|(audience, mark)| (audience.clone(), *mark))
             .collect();
-        memory.floor = snapshot.floor;
+        memory.proven = snapshot.proven.iter().map(|(k, p)| (*k, *p)).collect();
         memory.rosters = snapshot.rosters.iter().map(|(k, m)| (*k, *m)).collect();
         memory.ended = snapshot.ended.iter().map(|(k, t)| (*k, *t)).collect();
         memory.frozen = snapshot.frozen;
@@ -251,7 +260,7 @@ impl Journal {
                 .collect(),
             registration: memory.registration,
             revocations: Map::new(memory.revocations.clone()),
-            floor: memory.floor,
+            proven: Map::new(memory.proven.clone()),
             open: self.open.values().cloned().collect(),
             rosters: Map::new(memory.rosters.clone()),
             ended: Map::new(memory.ended.clone()),

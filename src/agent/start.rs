@@ -3,10 +3,10 @@
 use super::core::{Core, statement_event};
 use super::journal::Journal;
 use super::step::Effects;
-use crate::gate::{Code, Known, Offers, Reading, Timekeeper};
+use crate::gate::{Code, Known, Offers, Proven, Reading, Timekeeper};
 use crate::store::record::{Event, Open, Record, Verdict};
 use crate::store::{Damage, Identity};
-use crate::wire::{Bundle, Bytes, Envelope, Id, Kind, Map, Outcome, Text, Timestamp};
+use crate::wire::{Bundle, Bytes, Envelope, Id, Kind, Map, Outcome, Role, Text, Timestamp};
 
 /// Receipts of so many seconds before a start are sent again.
 const ON_ITS_WAY: u64 = 300;
@@ -59,7 +59,12 @@ impl Core {
         for record in &found.records {
             journal.replay(record);
         }
-        let keeper = Timekeeper::new(journal.memory.floor, settings.built, reading);
+        let proven = &mut journal.memory.proven;
+        proven.entry(Role::Root).or_insert(Proven {
+            signed: issuers.iat,
+            since: 0,
+        });
+        let keeper = Timekeeper::new(journal.memory.floor(), settings.built, reading);
         let known = Known::new(device, key.public(), issuers);
         let mut core = Self::assemble(key, known, journal, keeper, &settings);
         let mut out = Effects::default();
@@ -105,9 +110,6 @@ impl Core {
             let Ok(Some(installed)) = self.known.install(&envelopes, memory, now.estimate) else {
                 continue;
             };
-            if let Some(iat) = installed.signed_time {
-                self.keeper.signed(iat, reading);
-            }
             let mark = match installed.kind {
                 Kind::Registration => memory.registration,
                 Kind::Revocations => installed
@@ -124,6 +126,7 @@ impl Core {
             {
                 self.journal.append(event, &now, &mut out.batch);
             }
+            self.tell_time(&installed, reading);
         }
     }
 

@@ -29,10 +29,10 @@ pub struct Installed {
     pub bytes: Vec<u8>,
     /// When it was made.
     pub made: Timestamp,
-    /// Its time, if statements of this kind raise the time floor.
-    pub signed_time: Option<Timestamp>,
     /// Roles whose keys it changed.
     pub roles: Vec<Role>,
+    /// Those of them of which no key is left.
+    pub replaced: Vec<Role>,
     /// The name under which the cache keeps it.
     pub name: String,
     /// Names that the cache can drop.
@@ -85,7 +85,7 @@ impl Known {
         if new.body.version <= self.issuers.body.version {
             return Ok(None);
         }
-        if new.body.version != self.issuers.body.version + 1 || new.iat < self.issuers.iat {
+        if new.body.version != self.issuers.body.version + 1 {
             return Err(Code::UnknownIssuer);
         }
         let mut verified = self.issuers.verify(Role::Root, envelopes)?;
@@ -98,6 +98,9 @@ impl Known {
         let roles: Vec<Role> = roles
             .filter(|role| new.role(*role) != self.issuers.role(*role))
             .collect();
+        let stays = |role: &Role| new.role(*role).into_iter().flat_map(|now| &now.keys);
+        let lost = |role: &Role| !stays(role).any(|key| self.is_trusted(*role, key));
+        let replaced = roles.iter().copied().filter(lost).collect();
         let about = new.iss.clone();
         let (seq, iat) = (u64::from(new.body.version), new.iat);
         self.issuers = new;
@@ -120,8 +123,8 @@ impl Known {
             self.releases.clear();
         }
         Ok(Some(Installed {
-            signed_time: Some(iat),
             roles,
+            replaced,
             dropped,
             ..installed(&verified, about, seq, iat, "")
         }))
@@ -142,12 +145,12 @@ impl Known {
         if let Some((old, _)) = &self.owner {
             // Another owner comes by a handover, which ends all that was shared before it.
             let same = old.cnf == new.cnf && old.sub == new.sub;
-            if new.body.since < old.body.since || (!same && new.body.since <= old.iat) {
+            let made = mark.map_or(old.iat, |mark| mark.made);
+            if new.body.since < old.body.since || (!same && new.body.since <= made) {
                 return Err(Code::BadGrant);
             }
         }
         let installed = Installed {
-            signed_time: Some(new.iat),
             audience: Some(new.aud.clone()),
             ..installed(&verified, self.device.clone(), new.body.seq, new.iat, "")
         };
@@ -167,7 +170,6 @@ impl Known {
         let verified = self.signed_or_known(Role::Revocations, envelopes, mark)?;
         let part = new.aud.to_string();
         let installed = Installed {
-            signed_time: Some(new.iat),
             audience: Some(new.aud.clone()),
             ..installed(&verified, self.device.clone(), new.body.seq, new.iat, &part)
         };
@@ -326,8 +328,8 @@ pub(super) fn installed(
         hash: hash(first.map_or(&[], Envelope::payload)),
         bytes: verified.iter().flat_map(Envelope::bytes).copied().collect(),
         made,
-        signed_time: None,
         roles: Vec::new(),
+        replaced: Vec::new(),
         name: cache_name(kind, part),
         dropped: Vec::new(),
     }

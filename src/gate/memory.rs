@@ -22,6 +22,25 @@ pub struct Mark {
     pub made: Timestamp,
 }
 
+/// What the statements of one role prove of the time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Proven {
+    /// When the latest of them was signed.
+    #[n(0)]
+    pub signed: Timestamp,
+    /// Seconds that the device has counted since it took that one.
+    #[n(1)]
+    pub since: u64,
+}
+
+impl Proven {
+    /// The time that is proven.
+    #[must_use]
+    pub fn time(self) -> Timestamp {
+        self.signed.plus(self.since)
+    }
+}
+
 /// Most times that are kept for one rate; a rate counts to 100 at most.
 const MAX_RECENT: usize = 100;
 
@@ -64,8 +83,8 @@ pub struct Memory {
     pub uses: BTreeMap<Bytes<16>, u32>,
     /// When each rate-limited share last allowed an operation, oldest first.
     pub recent: BTreeMap<(Bytes<16>, Operation), Vec<Timestamp>>,
-    /// The time before which it cannot be.
-    pub floor: Timestamp,
+    /// What each role's statements prove of the time.
+    pub proven: BTreeMap<Role, Proven>,
 }
 
 impl Memory {
@@ -82,7 +101,7 @@ impl Memory {
             frozen: None,
             uses: BTreeMap::new(),
             recent: BTreeMap::new(),
-            floor: Timestamp(0),
+            proven: BTreeMap::new(),
         }
     }
 
@@ -110,30 +129,130 @@ impl Memory {
         }
     }
 
-    /// Lets go of times that no rate can ask for any more.
-    pub fn prune(&mut self, now: Timestamp) {
+    /// The time before which it cannot be, as far as this memory knows.
+    #[must_use]
+    pub fn floor(&self) -> Timestamp {
+        let times = self.proven.values().map(|proven| proven.time());
+        times.max().unwrap_or_default()
+    }
+
+    /// Takes the time of an accepted statement. New issuers may also set back what the roots
+    /// have said before them: each version is signed by the one before.
+    pub fn witness(&mut self, role: Role, signed: Timestamp) {
+        let proven = self.proven.entry(role).or_default();
+        if signed >= proven.time() {
+            *proven = Proven { signed, since: 0 };
+        } else if role == Role::Root {
+            proven.signed = proven.signed.min(signed);
+        }
+    }
+
+    /// Takes the time up to which the device has counted from the latest proof.
+    pub fn counted(&mut self, time: Timestamp) {
+        let latest = self.proven.values_mut().max_by_key(|proven| proven.time());
+        if let Some(proven) = latest
+            && time > proven.time()
+        {
+            proven.since = time.since(proven.signed);
+        }
+    }
+
+    /// Lets go of what can no longer matter: times that no rate can ask for any more, and
+    /// local endings of shares that have expired. Only proven time counts, since a wrong
+    /// clock must not make the device forget.
+    pub fn prune(&mut self) {
         const LONGEST_RATE: u64 = 31 * 86400;
+        let now = self.floor();
         self.recent.retain(|_, times| {
             times.retain(|time| now.since(*time) < LONGEST_RATE);
             !times.is_empty()
         });
+        self.ended.retain(|_, end| *end > now);
     }
 
     /// After the keys of a role have changed, its statements count from 1 again. What was
     /// accepted stays known by its hash.
     pub fn reset(&mut self, role: Role) {
+        self.restart(role, |mark| mark.seq = 0);
+    }
+
+    /// After new issuers, signed at `time`, have left a role none of its keys, nothing that
+    /// those keys have signed can be from later than that.
+    pub fn take_back(&mut self, role: Role, time: Timestamp) {
+        self.restart(role, |mark| mark.made = mark.made.min(time));
+        if let Some(proven) = self.proven.get_mut(&role) {
+            proven.signed = proven.signed.min(time);
+        }
+    }
+
+    fn restart(&mut self, role: Role, change: impl FnMut(&mut Mark)) {
         match role {
-            Role::Registry => {
-                if let Some(mark) = &mut self.registration {
-                    mark.seq = 0;
-                }
-            }
-            Role::Revocations => {
-                for mark in self.revocations.values_mut() {
-                    mark.seq = 0;
-                }
-            }
+            Role::Registry => self.registration.iter_mut().for_each(change),
+            Role::Revocations => self.revocations.values_mut().for_each(change),
             Role::Root | Role::Shares | Role::Firmware => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory(role: Role, signed: u64, since: u64) -> Memory {
+        let mut memory = Memory::new(Bytes([0; 16]));
+        let signed = Timestamp(signed);
+        memory.proven.insert(role, Proven { signed, since });
+        memory
+    }
+
+    #[test]
+    fn time_that_was_counted_is_not_taken_back() {
+        let mut memory = memory(Role::Revocations, 5000, 70);
+        memory.take_back(Role::Revocations, Timestamp(4000));
+        assert_eq!(memory.floor(), Timestamp(4070));
+        memory.take_back(Role::Revocations, Timestamp(4500));
+        assert_eq!(memory.floor(), Timestamp(4070), "never forward");
+    }
+
+    #[test]
+    fn what_is_counted_adds_to_the_latest_proof_until_a_later_one_comes() {
+        let mut memory = memory(Role::Registry, 100, 0);
+        memory.witness(Role::Revocations, Timestamp(300));
+        memory.counted(Timestamp(390));
+        memory.counted(Timestamp(350));
+        assert_eq!(memory.floor(), Timestamp(390));
+        memory.witness(Role::Revocations, Timestamp(380));
+        assert_eq!(memory.floor(), Timestamp(390), "older than what has passed");
+        memory.witness(Role::Revocations, Timestamp(390));
+        assert_eq!(memory.proven[&Role::Revocations].since, 0);
+        assert_eq!(memory.proven[&Role::Registry].time(), Timestamp(100));
+    }
+
+    #[test]
+    fn only_root_may_correct_itself_downwards() {
+        for (role, floor) in [(Role::Root, 250), (Role::Registry, 350)] {
+            let mut memory = memory(role, 300, 50);
+            memory.witness(role, Timestamp(200));
+            assert_eq!(memory.floor(), Timestamp(floor), "{role:?}");
+        }
+    }
+
+    #[test]
+    fn pruning_forgets_what_proven_time_has_ended_and_no_more() {
+        let mut memory = memory(Role::Root, 100 * 86400, 0);
+        let (old, young) = (Timestamp(69 * 86400), Timestamp(69 * 86400 + 1));
+        let reboot = Operation::new("device.reboot").unwrap();
+        memory.charge(Charge::Timed, Bytes([1; 16]), &reboot, old);
+        memory.charge(Charge::Timed, Bytes([2; 16]), &reboot, young);
+        memory.ended.insert(Bytes([1; 16]), memory.floor());
+        memory.ended.insert(Bytes([2; 16]), memory.floor().plus(1));
+        memory.prune();
+        let left: Vec<_> = memory.recent.keys().map(|(share, _)| *share).collect();
+        assert_eq!(left, [Bytes([2; 16])]);
+        assert_eq!(
+            memory.ended.keys().copied().collect::<Vec<_>>(),
+            [Bytes([2; 16])]
+        );
+        assert_eq!(memory.uses.len(), 2, "uses are never forgotten");
     }
 }

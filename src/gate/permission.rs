@@ -114,7 +114,9 @@ fn is_fresh(case: &Case<'_>, share: &Share) -> bool {
     if case.memory.revocations.keys().any(lost) {
         return false;
     }
-    let proof = held.map_or(share.iat, |list| list.iat.max(share.iat));
+    // A list from after now was signed with a key that was taken back since.
+    let listed = held.map(|list| list.iat).filter(|iat| *iat <= case.now());
+    let proof = listed.map_or(share.iat, |iat| iat.max(share.iat));
     let leases = &case.registration.body.leases;
     let set = leases.get(&case.class()).copied().unwrap_or(0);
     let lease = share.body.lease.map_or(set, |own| own.min(set));

@@ -37,6 +37,9 @@ pub struct Now {
 #[derive(Debug, Clone)]
 pub struct Timekeeper {
     floor: Timestamp,
+    built: Timestamp,
+    /// The uptime at which the floor was last raised.
+    floor_at: u64,
     /// The highest estimate so far, and the uptime at which it was made.
     anchor: (Timestamp, u64),
     confirmed: bool,
@@ -49,6 +52,8 @@ impl Timekeeper {
         let floor = stored.max(built);
         Self {
             floor,
+            built,
+            floor_at: reading.uptime,
             anchor: (floor, reading.uptime),
             confirmed: false,
         }
@@ -58,7 +63,7 @@ impl Timekeeper {
     /// until the next boot.
     pub fn now(&mut self, reading: &Reading) -> Now {
         let believed = self.believes(reading.system);
-        let mut estimate = self.elapsed(reading).max(self.floor);
+        let mut estimate = self.elapsed(reading).max(self.certain(reading));
         if believed {
             estimate = estimate.max(reading.system);
         }
@@ -75,15 +80,29 @@ impl Timekeeper {
         }
     }
 
-    /// Takes the time of a statement whose signature held. Returns whether the floor rose.
-    pub fn signed(&mut self, iat: Timestamp, reading: &Reading) -> bool {
+    /// Takes the time of a statement whose signature held, and the floor as it is with it. A
+    /// floor lower than before comes only with new issuers, who take back the word of a lost
+    /// key; what had been built on it goes as well.
+    pub fn signed(&mut self, iat: Timestamp, floor: Timestamp, reading: &Reading) {
         let before = self.now(reading).estimate;
         if before.since(iat) <= CONFIRMS {
             self.confirmed = true;
         }
-        let rises = iat > self.floor;
-        self.floor = self.floor.max(iat);
-        rises
+        let floor = floor.max(self.built);
+        if floor < self.floor {
+            self.anchor = (floor, reading.uptime);
+        }
+        if floor != self.floor {
+            self.floor = floor;
+            self.floor_at = reading.uptime;
+        }
+    }
+
+    /// The time that is certain: the floor, and what has passed since it was raised.
+    #[must_use]
+    pub fn certain(&self, reading: &Reading) -> Timestamp {
+        let passed = reading.uptime.saturating_sub(self.floor_at);
+        self.floor.plus(passed)
     }
 
     /// The time before which it cannot be.
@@ -142,15 +161,41 @@ mod tests {
         let mut keeper = Timekeeper::new(BUILT, BUILT, &reading(1_800_000_000, 0));
         keeper.now(&reading(1_800_000_000, 0));
         assert_eq!(keeper.floor(), BUILT);
-        assert!(keeper.signed(Timestamp(1_799_999_990), &reading(1_800_000_000, 1)));
-        assert_eq!(keeper.floor(), Timestamp(1_799_999_990));
+        let signed = Timestamp(1_799_999_990);
+        keeper.signed(signed, signed, &reading(1_800_000_000, 1));
+        assert_eq!(keeper.floor(), signed);
         assert_eq!(keeper.now(&reading(1_800_000_001, 1)).quality, 3);
     }
 
     #[test]
     fn an_old_signed_time_confirms_nothing() {
         let mut keeper = Timekeeper::new(BUILT, BUILT, &reading(1_800_000_000, 0));
-        keeper.signed(Timestamp(1_790_000_000), &reading(1_800_000_000, 1));
+        let old = Timestamp(1_790_000_000);
+        keeper.signed(old, old, &reading(1_800_000_000, 1));
         assert_eq!(keeper.now(&reading(1_800_000_001, 1)).quality, 2);
+    }
+
+    #[test]
+    fn what_is_certain_grows_with_the_uptime_and_not_with_the_clock() {
+        let mut keeper = Timekeeper::new(BUILT, Timestamp(0), &reading(0, 50));
+        keeper.now(&reading(1_800_000_000, 60));
+        assert_eq!(keeper.certain(&reading(0, 150)), BUILT.plus(100));
+        keeper.signed(BUILT.plus(500), BUILT.plus(500), &reading(0, 200));
+        assert_eq!(keeper.certain(&reading(0, 201)), BUILT.plus(501));
+    }
+
+    #[test]
+    fn a_floor_taken_back_takes_the_estimate_with_it_but_never_below_the_build() {
+        let (mut keeper, clock) = (
+            Timekeeper::new(BUILT, BUILT, &reading(0, 0)),
+            BUILT.plus(90),
+        );
+        let far = Timestamp(4_000_000_000);
+        keeper.signed(far, far, &reading(0, 10));
+        assert_eq!(keeper.now(&reading(0, 20)).estimate, far.plus(10));
+        keeper.signed(BUILT.plus(50), BUILT.plus(50), &reading(0, 30));
+        assert_eq!(keeper.now(&reading(clock.0, 40)).estimate, clock);
+        keeper.signed(Timestamp(5), Timestamp(5), &reading(0, 50));
+        assert_eq!(keeper.floor(), BUILT);
     }
 }

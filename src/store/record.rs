@@ -2,7 +2,7 @@
 
 use minicbor::{Decode, Encode};
 
-use crate::gate::{Charge, Mark, Window};
+use crate::gate::{Charge, Mark, Proven, Window};
 use crate::wire::{
     Audience, Bytes, Class, Hash, Id, KeyBytes, LogHead, Map, Operation, Outcome, Receipt,
     ReceiptBody, Role, Standing, Text, Timestamp, Value, WireError, decode_exact, hash, to_bytes,
@@ -74,21 +74,21 @@ pub struct Applied {
     /// SHA-256 of its claims.
     #[n(3)]
     pub hash: Hash,
-    /// Its time, if it raises the floor.
-    #[n(4)]
-    pub signed_time: Option<Timestamp>,
     /// Whom it is for, if it has an audience.
-    #[n(5)]
+    #[n(4)]
     pub audience: Option<Audience>,
     /// The group's key, if it is a roster.
-    #[n(6)]
+    #[n(5)]
     pub group: Option<KeyBytes>,
     /// Roles whose keys it changed.
-    #[n(7)]
+    #[n(6)]
     pub roles: Vec<Role>,
     /// When it was made.
-    #[n(8)]
+    #[n(7)]
     pub made: Timestamp,
+    /// Roles of which it has left no key.
+    #[n(8)]
+    pub replaced: Vec<Role>,
 }
 
 /// Who asked for what.
@@ -196,9 +196,9 @@ pub struct Snapshot {
     /// The newest revocation lists.
     #[n(3)]
     pub revocations: Map<Audience, Mark>,
-    /// The time floor.
+    /// What each role's statements prove of the time.
     #[n(4)]
-    pub floor: Timestamp,
+    pub proven: Map<Role, Proven>,
     /// Commands that have not ended; those that have begun say in which boot.
     #[n(5)]
     pub open: Vec<Open>,

@@ -122,6 +122,23 @@ pub fn signed<T: Object>(claims: &T) -> Vec<u8> {
     sign(claims, &key(role.name()))
 }
 
+/// A release for the model of this device.
+pub fn release(version: u32, minimum: u32) -> Release {
+    Release {
+        iss: id("acme"),
+        iat: Timestamp(NOON),
+        body: ReleaseBody {
+            format: 1,
+            vendor: id("acme-power"),
+            model: Text::new("Smart-UPS 1500").unwrap(),
+            version,
+            size: 1000,
+            sha256: hash(b"image"),
+            minimum,
+        },
+    }
+}
+
 /// What a disk would hold: the log and the cache.
 #[derive(Default, Clone)]
 pub struct Disk {
