@@ -14,7 +14,8 @@ fn root() -> &'static Path {
 /// Names of all tests that begin with the number of a rule.
 fn tests() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    for entry in std::fs::read_dir(root().join("tests")).unwrap() {
+    let rooms = ["tests", "tests/device"].map(|room| std::fs::read_dir(root().join(room)).unwrap());
+    for entry in rooms.into_iter().flatten() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|e| e == "rs") {
             let text = std::fs::read_to_string(&path).unwrap();

@@ -16,6 +16,9 @@ use doorward::wire::*;
 pub const NOON: u64 = 1_795_348_800;
 pub const DAY: u64 = 86400;
 
+pub const REBOOT: &str = "device.reboot";
+pub const STATUS: &str = "status.read";
+
 pub fn id(text: &str) -> Id {
     Id::new(text).unwrap()
 }
@@ -120,6 +123,36 @@ pub fn revocations(seq: u64, shares: &[&Share]) -> Revocations {
 pub fn signed<T: Object>(claims: &T) -> Vec<u8> {
     let role = Role::of(T::KIND).unwrap();
     sign(claims, &key(role.name()))
+}
+
+/// A share with limits.
+pub fn limited(person: &str, operations: &[&str], limits: Limits) -> Share {
+    let mut share = share(person, operations);
+    share.body.limits = Some(limits);
+    share
+}
+
+/// A share with the group TZBV, whose key is "tzbv".
+pub fn group_share(operations: &[&str]) -> Share {
+    let mut share = share("tzbv", operations);
+    share.sub = id("partner");
+    share.body.group = Some(id("TZBV"));
+    share
+}
+
+/// The roster of TZBV.
+pub fn roster(seq: u64, members: &[&str]) -> Vec<u8> {
+    let roster = Roster {
+        sub: id("TZBV"),
+        exp: Timestamp(NOON + 10 * DAY),
+        iat: Timestamp(NOON - 60),
+        body: RosterBody {
+            format: 1,
+            seq,
+            members: Map::new(members.iter().map(|name| (key(name).public(), id(name)))),
+        },
+    };
+    sign(&roster, &key("tzbv"))
 }
 
 /// A release for the model of this device.

@@ -1,13 +1,6 @@
 //! The rules of `features.md` as the device keeps them, by number.
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "this is a test"
-)]
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use doorward::gate::{Code, Origin};
 use doorward::store::record::Event;
 use doorward::wire::*;

@@ -1,16 +1,7 @@
 //! Keys of the issuer side come and go: thresholds, chains of versions, lost keys.
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "this is a test"
-)]
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use doorward::wire::*;
-
-const STATUS: &str = "status.read";
 
 /// The next version of the issuers, in which `role` has other keys.
 fn rotated(before: &Issuers, role: Role, names: &[&str], threshold: u8) -> Issuers {

@@ -1,13 +1,6 @@
 //! What the agent promises over crashes: at most once, and an outcome for all that was allowed.
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "this is a test"
-)]
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use doorward::agent::{Action, Ended, Input, Topic};
 use doorward::gate::{Code, Origin};
 use doorward::store::LogWrite;

@@ -1,10 +1,7 @@
 //! The decision against an independent model: plain data, plain rules, written from
 //! `docs/protocol.md` section 4 and knowing nothing of the gate.
-#![allow(clippy::unwrap_used, reason = "this is a test")]
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use doorward::gate::Origin;
 use doorward::wire::*;
 use proptest::prelude::*;

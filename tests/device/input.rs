@@ -1,13 +1,6 @@
 //! Bad input: each gets its code or is counted, and the next good command works.
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "this is a test"
-)]
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use doorward::gate::{Code, Origin};
 use doorward::wire::*;
 

@@ -1,0 +1,18 @@
+//! The device's core under every rule: real statements, a disk in memory, injected time.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "this is a test"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod agent;
+mod decision;
+mod groups;
+mod input;
+mod limits;
+mod model;
+mod rotation;
+mod shares;
