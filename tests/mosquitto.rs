@@ -14,7 +14,11 @@ use std::time::Duration;
 use doorward::cli::send::{Request, code_of, send};
 use doorward::issuer::{Holder, Wish};
 use doorward::link::caller::Caller;
-use doorward::wire::{Bytes, Id, Map, Operation, Outcome, PublicKey};
+use doorward::link::topics;
+use doorward::wire::{
+    Bundle, Bytes, Envelope, Id, Map, Operation, Outcome, PublicKey, Receipt, ReceiptBody,
+    SecretKey, State, sign,
+};
 use site::{DOORKEY, Site, wait_until};
 
 const COUNT: &str = "echo x >> reboots";
@@ -168,6 +172,76 @@ fn killed_at_any_moment_it_runs_nothing_twice_and_owes_no_outcome() {
     assert!(seen.contains_key("done"), "never left alone: {seen:?}");
     let verified = site.doorward(&["events", "verify", "--state", "state"]);
     assert!(verified.status.success());
+}
+
+#[test]
+fn a_forged_receipt_is_passed_over_and_a_forged_state_is_named() {
+    let mut site = Site::new(&script(COUNT));
+    site.ready();
+    site.share("anna", "status.read");
+    assert_eq!(site.send("anna", "status.read", 10)["outcome"], "done");
+    let holder = Holder::open(&site.path().join("anna.key")).unwrap();
+    let device = Id::new("ups-7").unwrap();
+    let answers = topics::receipts(&device, &holder.public());
+    let broker = site.cloud.broker();
+    // The device is gone; what answers in its place knows the very command, but not the key.
+    site.kill();
+    let forger = SecretKey::from_seed(b"TEST KEY of somebody on the way.");
+    let sent = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| site.try_send("anna", "status.read", 2));
+        block_on(async {
+            let mut caller = Caller::connect(&broker).await.unwrap();
+            caller
+                .subscribe(vec![topics::command(&device), topics::state(&device)])
+                .await
+                .unwrap();
+            let (mut command, mut state) = (None, None);
+            while command.is_none() || state.is_none() {
+                let (topic, payload) = caller.next(Duration::from_secs(10)).await.unwrap().unwrap();
+                if topic == topics::state(&device) {
+                    let envelope = Envelope::parse(&payload).unwrap();
+                    state = Some(envelope.claims::<State>().unwrap());
+                } else {
+                    let bundle = Bundle::parse(&payload).unwrap();
+                    command = bundle.command.map(|envelope| envelope.hash());
+                }
+            }
+            let (command, state) = (command.unwrap(), state.unwrap());
+            let receipt = Receipt {
+                iss: device.clone(),
+                iat: state.iat,
+                body: ReceiptBody {
+                    format: 1,
+                    command,
+                    outcome: Outcome::Done,
+                    code: None,
+                    detail: None,
+                    result: Map::default(),
+                    standing: state.body.standing.clone(),
+                    log: state.body.log,
+                },
+            };
+            caller
+                .publish(answers, sign(&receipt, &forger), false)
+                .await
+                .unwrap();
+            let state = sign(&state, &forger);
+            caller
+                .publish(topics::state(&device), state, true)
+                .await
+                .unwrap();
+        });
+        asking.join().unwrap()
+    });
+    assert_eq!(
+        sent.status.code(),
+        Some(69),
+        "the forged receipt is nothing"
+    );
+    let sent = site.try_send("anna", "status.read", 2);
+    assert_eq!(sent.status.code(), Some(65));
+    let text = String::from_utf8(sent.stderr).unwrap();
+    assert!(text.contains("not signed by its key"), "{text}");
 }
 
 #[test]

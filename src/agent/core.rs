@@ -156,11 +156,7 @@ impl Core {
                 .push((std::mem::take(&mut installed.name), bytes)),
         }
         // What came too early was refused; now it counts.
-        let awaited = match installed.kind {
-            Kind::Share => self.known.lacks_a_roster(),
-            kind => kind == Kind::Issuers,
-        };
-        if awaited {
+        if installed.awaits_roster || installed.kind == Kind::Issuers {
             self.after_log(Waiting::Act(Action::Refresh), out);
         }
         out.batch.remove.append(&mut installed.dropped);

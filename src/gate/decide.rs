@@ -49,7 +49,7 @@ pub struct Situation<'a> {
 }
 
 /// Most commands accepted and not yet ended.
-const MAX_PENDING: usize = 64;
+pub const MAX_PENDING: usize = 64;
 
 /// How full the log may be, in percent: for what holders read, for what else they do, and for
 /// the owner, whom nobody may crowd out. What is left above is for outcomes and statements.

@@ -19,8 +19,10 @@ pub struct Installed {
     pub about: Id,
     /// Its audience, if it has one.
     pub audience: Option<Audience>,
-    /// The group's key of a roster.
+    /// The group's key of a roster, or of a share with a group.
     pub group: Option<KeyBytes>,
+    /// Whether it is a share with a group whose roster the device lacks.
+    pub awaits_roster: bool,
     /// Its sequence number or version.
     pub seq: u64,
     /// SHA-256 of its claims: the same for every set of signatures.
@@ -324,6 +326,7 @@ pub(super) fn installed(
         about,
         audience: None,
         group: None,
+        awaits_roster: false,
         seq,
         hash: hash(first.map_or(&[], Envelope::payload)),
         bytes: verified.iter().flat_map(Envelope::bytes).copied().collect(),

@@ -3,7 +3,9 @@
 use super::install::{Installed, Result, cache_name, first, installed, name, outdated};
 use super::known::{Held, Holder, Known, Member};
 use super::{Code, Memory};
-use crate::wire::{Bytes, Envelope, Kind, PublicKey, Role, Roster, Share, Timestamp, hash};
+use crate::wire::{
+    Bytes, Envelope, KeyBytes, Kind, PublicKey, Role, Roster, Share, Timestamp, hash,
+};
 
 /// Most shares that are kept.
 pub const MAX_SHARES: usize = 10_000;
@@ -29,10 +31,16 @@ impl Known {
             }
             Some(_) | None => {}
         }
-        let dropped = self.make_room(now)?;
+        let dropped = match old {
+            Some(_) => Vec::new(),
+            None => self.make_room(now)?,
+        };
         let about = new.sub.clone();
+        let group = new.body.group.as_ref().map(|_| new.cnf.0);
         let installed = Installed {
             dropped,
+            awaits_roster: group.is_some_and(|group| !self.rosters.contains_key(&group)),
+            group,
             audience: Some(new.aud.clone()),
             ..installed(
                 &verified,
@@ -87,12 +95,14 @@ impl Known {
             return Ok(None);
         }
         envelope.verify(&holder.key)?;
-        if !held && self.rosters.len() >= MAX_ROSTERS {
-            let holders = &self.holders;
-            self.rosters.retain(|group, _| holders.contains_key(group));
-            if self.rosters.len() >= MAX_ROSTERS {
-                return Err(Code::SlotsFull);
-            }
+        let full = !held && self.rosters.len() >= MAX_ROSTERS;
+        let idle = if full {
+            self.idle_groups(now)
+        } else {
+            Vec::new()
+        };
+        if full && idle.is_empty() {
+            return Err(Code::SlotsFull);
         }
         let keys: std::result::Result<Vec<_>, _> = new
             .body
@@ -103,6 +113,10 @@ impl Known {
         let keys = keys?;
         let installed = Installed {
             group: Some(group),
+            dropped: idle
+                .iter()
+                .map(|group| cache_name(Kind::Roster, &group.hex()))
+                .collect(),
             ..installed(
                 &[*envelope],
                 new.sub.clone(),
@@ -111,8 +125,12 @@ impl Known {
                 &group.hex(),
             )
         };
+        for group in idle.iter().chain([&group]) {
+            self.rosters.remove(group);
+        }
+        let rosters = &self.rosters;
         self.members.retain(|_, member| {
-            member.groups.retain(|other| *other != group);
+            member.groups.retain(|group| rosters.contains_key(group));
             !member.groups.is_empty()
         });
         for key in keys {
@@ -122,6 +140,17 @@ impl Known {
         }
         self.rosters.insert(group, new);
         Ok(Some(installed))
+    }
+
+    /// Groups with a roster and no share that has not expired.
+    fn idle_groups(&self, now: Timestamp) -> Vec<KeyBytes> {
+        let lives = |id: &Bytes<16>| self.share(id).is_some_and(|share| share.exp > now);
+        let busy = |group: &KeyBytes| {
+            let holder = self.holders.get(group);
+            holder.is_some_and(|holder| holder.shares.iter().any(lives))
+        };
+        let groups = self.rosters.keys().filter(|group| !busy(group));
+        groups.copied().collect()
     }
 
     /// Drops expired shares when the table is full.

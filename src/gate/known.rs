@@ -191,13 +191,6 @@ impl Known {
         self.grants_of(key).map(|grant| grant.share)
     }
 
-    /// Whether a group holds a share here whose roster is not known.
-    #[must_use]
-    pub fn lacks_a_roster(&self) -> bool {
-        self.shares_by_age()
-            .any(|share| share.body.group.is_some() && !self.rosters.contains_key(&share.cnf.0))
-    }
-
     /// A share by its id.
     #[must_use]
     pub fn share(&self, id: &Bytes<16>) -> Option<&Share> {

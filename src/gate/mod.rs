@@ -12,7 +12,7 @@ mod replay;
 mod time;
 
 pub use code::{Code, Retry};
-pub use decide::{Arrival, Situation, decide};
+pub use decide::{Arrival, MAX_PENDING, Situation, decide};
 pub use decision::{Caller, Decision, Origin, Permit, Reason, Rehearsal};
 pub use install::{Installed, MAX_RELEASES};
 pub use install_share::{MAX_ROSTERS, MAX_SHARES};

@@ -116,6 +116,13 @@ impl Cache {
 
 fn open_sled(path: &Path) -> Result<(sled::Db, File), FileError> {
     let open = || -> io::Result<(sled::Db, File)> {
+        // A thread of sled's may hold the lock of a cache that was just closed for a moment
+        // longer. Nobody else can: the state directory has a lock of its own.
+        match File::open(path.join("db")) {
+            Ok(file) => file.lock()?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
         let db = sled::Config::new()
             .path(path)
             .cache_capacity(2 << 20)

@@ -77,7 +77,7 @@ pub struct Applied {
     /// Whom it is for, if it has an audience.
     #[n(4)]
     pub audience: Option<Audience>,
-    /// The group's key, if it is a roster.
+    /// The group's key, if it is a roster or a share with a group.
     #[n(5)]
     pub group: Option<KeyBytes>,
     /// Roles whose keys it changed.

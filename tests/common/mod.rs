@@ -468,8 +468,7 @@ impl Bench {
         let running = self.started.len();
         self.deliver(bytes);
         if self.started.len() > running {
-            let command = self.started[running].caller().command;
-            self.input(Input::Finished(command, Ended::done(Map::default())));
+            self.finish(self.started[running].caller().command);
         }
         let receipts: Vec<Receipt> = self.published[before..]
             .iter()
@@ -484,6 +483,11 @@ impl Bench {
                 .as_ref()
                 .map_or_else(|| receipt.body.outcome.name().into(), ToString::to_string),
         }
+    }
+
+    /// Lets an operation end well.
+    pub fn finish(&mut self, command: Hash) {
+        self.input(Input::Finished(command, Ended::done(Map::default())));
     }
 
     /// How often a code was counted since the start.

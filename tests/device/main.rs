@@ -9,6 +9,7 @@
 mod common;
 
 mod agent;
+mod caps;
 mod decision;
 mod groups;
 mod input;
