@@ -28,9 +28,10 @@ fn is_recorded(code: Code) -> bool {
 }
 
 impl Core {
-    /// Answers a command that came before with the receipt that it got then.
+    /// Answers a command that came before with the receipt that it got then. After a failed
+    /// write that receipt may not be on the disk, and a start might find another end.
     pub(super) fn repeat(&mut self, command: Hash, out: &mut Effects) -> bool {
-        let known = self.journal.receipt(&command).is_some();
+        let known = self.store_works && self.journal.receipt(&command).is_some();
         if known {
             self.count(Code::Replay);
             self.publish_receipt(command, out);
@@ -131,20 +132,25 @@ impl Core {
         self.after_log(Waiting::Act(publish), out);
     }
 
+    /// After a failed write nobody knows which lists will still be there after a start, so
+    /// none is claimed.
     pub(super) fn standing(&self, now: &Now) -> Standing {
         let memory = &self.journal.memory;
+        let (registration, revocations) = if self.store_works {
+            let lists = memory.revocations.iter();
+            let seqs = lists.map(|(audience, mark)| (audience.clone(), mark.seq));
+            let registration = memory.registration.map_or(0, |mark| mark.seq);
+            (registration, Map::new(seqs))
+        } else {
+            (0, Map::default())
+        };
         Standing {
             epoch: memory.epoch,
             boot: now.boot,
             uptime: now.uptime,
             quality: now.quality,
-            registration: memory.registration.map_or(0, |mark| mark.seq),
-            revocations: Map::new(
-                memory
-                    .revocations
-                    .iter()
-                    .map(|(audience, mark)| (audience.clone(), mark.seq)),
-            ),
+            registration,
+            revocations,
         }
     }
 }

@@ -9,7 +9,7 @@ use super::start::Settings;
 use super::step::{Action, Effects, Ended, Facts, Input};
 use crate::gate::{
     Arrival, Code, Decision, Installed, Known, Now, Offers, Origin, Permit, Reading, Reason,
-    Situation, Timekeeper, decide,
+    Situation, Timekeeper, decide, still_allowed,
 };
 use crate::store::record::{Applied, Change, Event, Verdict};
 use crate::wire::{Bundle, Class, Envelope, Hash, Id, Kind, SecretKey};
@@ -71,8 +71,9 @@ impl Core {
                 delivery,
                 payload,
             } => {
-                self.arrived(origin, retained, &payload, reading, &now, &mut out);
-                self.after_log(Waiting::Act(Action::Ack(delivery)), &mut out);
+                if self.arrived(origin, retained, &payload, reading, &now, &mut out) {
+                    self.after_log(Waiting::Act(Action::Ack(delivery)), &mut out);
+                }
             }
             Input::Durable(size) => self.durable(size, &now, &mut out),
             Input::StoreFailed => {
@@ -81,12 +82,16 @@ impl Core {
                 self.waiting.clear();
             }
             Input::Finished(command, ended) => self.end(command, ended, None, &now, &mut out),
-            Input::LinkUp => self.publish_state(&now, &mut out),
+            // What was not durable must not be claimed either.
+            Input::LinkUp if self.store_works => self.publish_state(&now, &mut out),
+            Input::LinkUp => {}
             Input::Interlocks(interlocks) => self.interlocks = interlocks,
         }
         out
     }
 
+    /// Returns whether the message can be acknowledged. Statements that cannot be kept must
+    /// come again.
     fn arrived(
         &mut self,
         origin: Origin,
@@ -95,11 +100,18 @@ impl Core {
         reading: &Reading,
         now: &Now,
         out: &mut Effects,
-    ) {
-        let bundle = match Bundle::parse(payload) {
+    ) -> bool {
+        let mut bundle = match Bundle::parse(payload) {
             Ok(bundle) => bundle,
-            Err(error) => return self.count(error.into()),
+            Err(error) => {
+                self.count(error.into());
+                return true;
+            }
         };
+        let kept = self.store_works || bundle.statements.is_empty();
+        if !kept {
+            bundle.statements.clear();
+        }
         let mut changed = false;
         let mut sound = Vec::new();
         for statement in bundle.statements {
@@ -124,6 +136,7 @@ impl Core {
             };
             self.command(&arrival, now, out);
         }
+        kept
     }
 
     fn statement(
@@ -233,6 +246,7 @@ impl Core {
                 return;
             };
             match waiting {
+                Waiting::Act(Action::Run(permit)) => self.run(permit, now, out),
                 Waiting::Act(action) => out.actions.push(action),
                 Waiting::Begin(command) => self.begin(command, now, out),
             }
@@ -246,14 +260,28 @@ impl Core {
             return;
         };
         let memory = &self.journal.memory;
-        if let Some((ended, change)) = local::carry_out(&permit, &self.known, memory, now) {
+        if still_allowed(&permit, &self.known, memory, now).is_err() {
+            self.run(permit, now, out);
+        } else if let Some((ended, change)) = local::carry_out(&permit, &self.known, memory, now) {
             self.end(command, ended, change, now, out);
         } else if permit.class() == Class::Read {
-            out.actions.push(Action::Run(permit));
+            self.run(permit, now, out);
         } else {
             let event = Event::Executing(command, now.boot);
             self.journal.append(event, now, &mut out.batch);
             self.after_log(Waiting::Act(Action::Run(permit)), out);
+        }
+    }
+
+    /// The last moment before it starts: while the log was written, a list may have come that
+    /// ends the share.
+    fn run(&mut self, permit: Box<Permit>, now: &Now, out: &mut Effects) {
+        match still_allowed(&permit, &self.known, &self.journal.memory, now) {
+            Ok(()) => out.actions.push(Action::Run(permit)),
+            Err(code) => {
+                let ended = Ended::denied(code, "the permission ended before it began");
+                self.end(permit.caller().command, ended, None, now, out);
+            }
         }
     }
 

@@ -70,6 +70,16 @@ impl Ended {
         }
     }
 
+    /// It was not begun after all.
+    pub(super) fn denied(code: Code, detail: &str) -> Self {
+        Self {
+            outcome: Outcome::Denied,
+            code: Some(code),
+            detail: short(detail),
+            result: Map::default(),
+        }
+    }
+
     /// It ended badly.
     #[must_use]
     pub fn failed(code: Code, detail: &str) -> Self {

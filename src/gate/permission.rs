@@ -1,14 +1,14 @@
 //! Which share, if any, lets this person do this, here and now.
 
-use super::Code;
 use super::decide::Case;
-use super::decision::{Caller, Origin};
+use super::decision::{Caller, Origin, Permit};
 use super::install_share::MAX_SHARES;
 use super::known::{Grant, Via};
 use super::memory::{Charge, MAX_RATES};
+use super::{Code, Known, Memory, Now};
 use crate::wire::{
-    Approval, Audience, Bytes, Envelope, HOLDERS_OWN, Id, KeyBytes, Limits, Share, Way,
-    is_owner_only,
+    Approval, Audience, Bytes, Class, Envelope, HOLDERS_OWN, Id, KeyBytes, Limits, Registration,
+    Share, Way, is_owner_only,
 };
 
 /// What allowed a command.
@@ -30,9 +30,10 @@ pub(super) fn permission(case: &Case<'_>, caller: &Caller) -> Result<Granted, Co
             charged: Charge::No,
         });
     }
+    let ground = Ground::of(case);
     let mut reason = Code::NoGrant;
     for grant in case.known.grants_of(&caller.key) {
-        let judged = live(case, &grant)
+        let judged = live(&ground, &grant)
             .and_then(|()| includes(case, grant.share))
             .and_then(|()| within_limits(case, grant.share, caller));
         match judged {
@@ -54,34 +55,97 @@ pub(super) fn permission(case: &Case<'_>, caller: &Caller) -> Result<Granted, Co
     Err(reason)
 }
 
+/// What decides whether a share counts.
+struct Ground<'a> {
+    known: &'a Known,
+    memory: &'a Memory,
+    registration: &'a Registration,
+    now: &'a Now,
+    class: Class,
+}
+
+impl<'a> Ground<'a> {
+    fn of(case: &Case<'a>) -> Self {
+        Self {
+            known: case.known,
+            memory: case.memory,
+            registration: case.registration,
+            now: &case.situation.now,
+            class: case.class(),
+        }
+    }
+}
+
+/// Whether what allowed a command some moments ago still does. Its uses were counted then.
+///
+/// # Errors
+/// The code that says why it does not.
+pub fn still_allowed(
+    permit: &Permit,
+    known: &Known,
+    memory: &Memory,
+    now: &Now,
+) -> Result<(), Code> {
+    let key = &permit.caller().key;
+    let registration = known.registration().ok_or(Code::NotProvisioned)?;
+    let Some(share) = permit.share() else {
+        return match known.is_owner(key) {
+            true => Ok(()),
+            false => Err(Code::NoGrant),
+        };
+    };
+    let ground = Ground {
+        known,
+        memory,
+        registration,
+        now,
+        class: permit.class(),
+    };
+    let mut reason = Code::NoGrant;
+    for grant in known
+        .grants_of(key)
+        .filter(|grant| grant.share.cti == share)
+    {
+        match live(&ground, &grant) {
+            Ok(()) => return Ok(()),
+            Err(code) => reason = reason.max(code),
+        }
+    }
+    Err(reason)
+}
+
 /// Does this share count, here and now, for operations of this class?
-fn live(case: &Case<'_>, grant: &Grant<'_>) -> Result<(), Code> {
-    let (share, body) = (grant.share, &case.registration.body);
-    if case.situation.now.quality >= 2 && share.nbf > case.now() {
+fn live(ground: &Ground<'_>, grant: &Grant<'_>) -> Result<(), Code> {
+    let (share, body) = (grant.share, &ground.registration.body);
+    if ground.now.quality >= 2 && share.nbf > ground.now.estimate {
         return Err(Code::NotYet);
     }
-    if share.exp <= case.now() {
+    if share.exp <= ground.now.estimate {
         return Err(Code::Expired);
     }
-    if is_ended(case, share) {
+    if is_ended(ground, share) {
         return Err(Code::Revoked);
     }
     match grant.via {
         Via::GroupKey => return Err(Code::NotMember),
         Via::Member(roster)
-            if case
+            if ground
                 .known
                 .is_member_revoked(&grant.key, grant.person, roster) =>
         {
             return Err(Code::Revoked);
         }
-        Via::Member(roster) if roster.exp <= case.now() => return Err(Code::Stale),
+        Via::Member(roster) if roster.exp <= ground.now.estimate => return Err(Code::Stale),
         Via::Member(_) | Via::Direct => {}
     }
-    if !is_fresh(case, share) {
+    if !is_fresh(ground, share) {
         return Err(Code::Stale);
     }
-    if case.memory.frozen.is_some_and(|until| case.now() < until) {
+    if ground
+        .memory
+        .frozen
+        .is_some_and(|until| ground.now.estimate < until)
+    {
         return Err(Code::Frozen);
     }
     if share.body.region != body.region {
@@ -90,47 +154,49 @@ fn live(case: &Case<'_>, grant: &Grant<'_>) -> Result<(), Code> {
     if body.demo {
         return Err(Code::Demo);
     }
-    if !has_slot(case, share) {
+    if !has_slot(ground, share) {
         return Err(Code::SlotsFull);
     }
     Ok(())
 }
 
 /// Cancelled by the issuer, on the device, or by a handover to another owner.
-fn is_ended(case: &Case<'_>, share: &Share) -> bool {
-    case.known.is_revoked(share)
-        || case.memory.ended.contains_key(&share.cti)
-        || share.iat < case.registration.body.since
+fn is_ended(ground: &Ground<'_>, share: &Share) -> bool {
+    ground.known.is_revoked(share)
+        || ground.memory.ended.contains_key(&share.cti)
+        || share.iat < ground.registration.body.since
 }
 
 /// Whether there is recent enough proof that the share was not revoked: the share itself or
 /// the newest list for its audience, whichever is younger. A list for this device or its site
 /// that the log knows to exist, and that the device does not hold, makes all shares stale.
-fn is_fresh(case: &Case<'_>, share: &Share) -> bool {
-    let held = case.known.revocations(&share.aud);
+fn is_fresh(ground: &Ground<'_>, share: &Share) -> bool {
+    let held = ground.known.revocations(&share.aud);
     let lost = |audience: &Audience| {
-        case.known.is_mine(audience) && case.known.revocations(audience).is_none()
+        ground.known.is_mine(audience) && ground.known.revocations(audience).is_none()
     };
-    if case.memory.revocations.keys().any(lost) {
+    if ground.memory.revocations.keys().any(lost) {
         return false;
     }
     // A list from after now was signed with a key that was taken back since.
-    let listed = held.map(|list| list.iat).filter(|iat| *iat <= case.now());
+    let listed = held
+        .map(|list| list.iat)
+        .filter(|iat| *iat <= ground.now.estimate);
     let proof = listed.map_or(share.iat, |iat| iat.max(share.iat));
-    let leases = &case.registration.body.leases;
-    let set = leases.get(&case.class()).copied().unwrap_or(0);
+    let leases = &ground.registration.body.leases;
+    let set = leases.get(&ground.class).copied().unwrap_or(0);
     let lease = share.body.lease.map_or(set, |own| own.min(set));
-    case.now().since(proof) <= lease
+    ground.now.estimate.since(proof) <= lease
 }
 
 /// Whether the share's holder is among the first `slots` people or groups with live shares.
 /// Counted by age, so that the order of arrival decides nothing.
-fn has_slot(case: &Case<'_>, share: &Share) -> bool {
-    let slots = case.registration.body.slots as usize;
+fn has_slot(ground: &Ground<'_>, share: &Share) -> bool {
+    let slots = ground.registration.body.slots as usize;
     let mut people: Vec<KeyBytes> = Vec::new();
-    for other in case.known.shares_by_age() {
+    for other in ground.known.shares_by_age() {
         let key = other.cnf.0;
-        if other.exp <= case.now() || is_ended(case, other) || people.contains(&key) {
+        if other.exp <= ground.now.estimate || is_ended(ground, other) || people.contains(&key) {
             continue;
         }
         if people.len() >= slots {
@@ -254,7 +320,7 @@ fn consent(case: &Case<'_>, caller: &Caller, envelope: &Envelope<'_>) -> Option<
     let person = case.known.person(&envelope.signer)?;
     let mut holds = case.known.is_owner(&envelope.signer);
     for grant in case.known.grants_of(&envelope.signer) {
-        holds |= live(case, &grant).is_ok() && includes(case, grant.share).is_ok();
+        holds |= live(&Ground::of(case), &grant).is_ok() && includes(case, grant.share).is_ok();
     }
     (holds && envelope.verify(key).is_ok()).then(|| person.clone())
 }
