@@ -56,6 +56,7 @@ fn device() -> (Core, Reading) {
         reboots: Vec::new(),
         built: Timestamp(0),
         log_limit: 1 << 20,
+        segment: 1 << 20,
         firmware: 1,
     };
     let (mut core, _) = Core::start(found, settings, Bytes([0xe0; 16]), &reading);

@@ -10,9 +10,6 @@ use crate::store::record::{
 use crate::store::{Batch, LogWrite};
 use crate::wire::{Bytes, Hash, Id, KeyBytes, Kind, LogHead, Map, Receipt, Role, Timestamp};
 
-/// A segment that has grown by this since its snapshot is followed by a new one.
-const SEGMENT: u64 = 1 << 20;
-
 /// How many receipts are kept at hand for commands that come twice.
 const RECEIPTS: usize = 256;
 
@@ -32,10 +29,12 @@ pub(super) struct Journal {
     snapshot_bytes: u64,
     total_bytes: u64,
     limit: u64,
+    /// A segment that has grown by this since its snapshot is followed by a new one.
+    segment: u64,
 }
 
 impl Journal {
-    pub(super) fn new(device: Id, epoch: Bytes<16>, limit: u64) -> Self {
+    pub(super) fn new(device: Id, epoch: Bytes<16>, limit: u64, segment: u64) -> Self {
         Self {
             device,
             memory: Memory::new(epoch),
@@ -50,6 +49,7 @@ impl Journal {
             snapshot_bytes: 0,
             total_bytes: 0,
             limit,
+            segment,
         }
     }
 
@@ -103,7 +103,7 @@ impl Journal {
     pub(super) fn append(&mut self, event: Event, now: &Now, batch: &mut Batch) {
         if self.head.size == 0 {
             batch.log.push(LogWrite::Segment(0));
-        } else if self.segment_bytes > SEGMENT + self.snapshot_bytes {
+        } else if self.segment_bytes > self.segment + self.snapshot_bytes {
             batch.log.push(LogWrite::Segment(self.head.size));
             self.segment_bytes = 0;
             self.memory.prune();

@@ -22,6 +22,9 @@ const INBOX: usize = 64;
 /// shares one `fdatasync`.
 const TOGETHER: usize = 64;
 
+/// A segment of the log grows by this, in bytes.
+const SEGMENT: u64 = 1 << 20;
+
 /// Why the daemon could not start.
 #[derive(Debug)]
 pub enum StartError {
@@ -100,6 +103,7 @@ fn open(config: &Config) -> Result<Running, StartError> {
         reboots: table.reboots(),
         built: built(),
         log_limit: config.log.limit_mib << 20,
+        segment: SEGMENT,
         firmware: 0,
     };
     let found = Found {

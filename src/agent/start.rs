@@ -36,6 +36,8 @@ pub struct Settings {
     pub built: Timestamp,
     /// How large the log may grow, in bytes.
     pub log_limit: u64,
+    /// How large a segment of it grows beyond its snapshot, in bytes.
+    pub segment: u64,
     /// The version of the firmware that runs; 0 if that is not known.
     pub firmware: u32,
 }
@@ -55,7 +57,7 @@ impl Core {
             issuers,
             registration,
         } = found.identity;
-        let mut journal = Journal::new(device.clone(), epoch, settings.log_limit);
+        let mut journal = Journal::new(device.clone(), epoch, settings.log_limit, settings.segment);
         for record in &found.records {
             journal.replay(record);
         }

@@ -272,6 +272,7 @@ pub fn settings() -> Settings {
         reboots: vec![operation("device.reboot")],
         built: Timestamp(NOON - 200 * DAY),
         log_limit: 16 << 20,
+        segment: 1 << 20,
         firmware: 7,
     }
 }

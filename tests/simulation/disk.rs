@@ -135,6 +135,10 @@ impl Disk {
             self.tear(batch, random);
         }
         self.log = None;
+        if random.percent(5) && self.damage().is_none() {
+            // Somebody makes room while the daemon is down.
+            doorward::store::trim_log(self.directory.path()).unwrap();
+        }
         match random.below(10) {
             0 => self.cache.clear(),
             1 => self.cache.clone_from(&self.old_cache),
@@ -194,6 +198,10 @@ impl Disk {
         let path = segments.pop()?;
         let length = std::fs::metadata(&path).unwrap().len();
         Some((path, length))
+    }
+
+    fn damage(&self) -> Option<Damage> {
+        doorward::store::read_log(&self.path()).unwrap().damage
     }
 
     /// The whole log as it is on disk.

@@ -88,6 +88,7 @@ pub(crate) struct World {
     counter: u64,
     sent: Vec<Vec<u8>>,
     freezes: Vec<Hash>,
+    thaws: Vec<Hash>,
     endings: BTreeMap<Hash, Bytes<16>>,
 }
 
@@ -115,6 +116,7 @@ impl World {
             counter: 0,
             sent: Vec::new(),
             freezes: Vec::new(),
+            thaws: Vec::new(),
             endings: BTreeMap::new(),
         };
         world.start();
@@ -169,6 +171,7 @@ impl World {
     fn settings() -> Settings {
         Settings {
             log_limit: 1 << 30,
+            segment: 8 << 10,
             ..settings()
         }
     }
@@ -253,10 +256,16 @@ impl World {
         self.counts.add(receipt.body.outcome.name());
         self.counts.add(code.map_or("no code", Code::name));
         let command = receipt.body.command;
+        if self.thaws.contains(&command) {
+            self.thaws.retain(|thaw| *thaw != command);
+            self.oracle.may_thaw();
+        }
         if receipt.body.outcome == Outcome::Done {
             if self.freezes.contains(&command) {
                 self.freezes.retain(|freeze| *freeze != command);
-                self.oracle.freeze();
+                if self.thaws.is_empty() {
+                    self.oracle.freeze();
+                }
             }
             if let Some(share) = self.endings.remove(&command) {
                 self.oracle.end(&share);
@@ -466,16 +475,17 @@ impl World {
 
     /// The owner at the rack: suspends all sharing, resumes it, ends a share.
     fn owner(&mut self) {
-        match self.random.below(3) {
+        match self.random.below(6) {
             0 => {
                 let command = self.signed_by("ole", "share.freeze", Map::default());
                 self.freezes.push(hash(&command));
                 self.send(command);
             }
-            1 => {
+            1..4 => {
                 let command = self.signed_by("ole", "share.unfreeze", Map::default());
-                // From here on, until the next freeze is done, either may be so.
+                // From here on, until its end is known, either may be so.
                 self.freezes.clear();
+                self.thaws.push(hash(&command));
                 self.oracle.may_thaw();
                 self.send(command);
             }
