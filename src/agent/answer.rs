@@ -5,7 +5,9 @@ use super::journal::asked;
 use super::step::{Action, Effects, Topic, short};
 use crate::gate::{Caller, Code, Now, Rehearsal};
 use crate::store::record::{Event, Verdict};
-use crate::wire::{Hash, Id, Map, Outcome, Standing, State, StateBody, sign};
+use crate::wire::{
+    Checkpoint, CheckpointBody, Hash, Id, Map, Outcome, Standing, State, StateBody, sign,
+};
 
 /// Denials are no longer written down when the log is this full, in percent, so that they
 /// cannot crowd out the rest.
@@ -49,7 +51,7 @@ impl Core {
             ..self.answer(caller, Some(code), now)
         };
         let room = self.store_works && self.journal.used() < DENIALS_UNTIL;
-        if is_recorded(code) && room {
+        if is_recorded(code) && room && self.denials.one_more(caller, now.uptime) {
             let event = Event::Denied(asked(caller), verdict);
             self.journal.append(event, now, &mut out.batch);
             self.publish_receipt(caller.command, out);
@@ -108,6 +110,21 @@ impl Core {
         self.after_log(Waiting::Act(publish), out);
     }
 
+    /// The device's word on how far its log has come, for whoever keeps it.
+    pub(super) fn publish_checkpoint(&mut self, now: &Now, out: &mut Effects) {
+        let checkpoint = Checkpoint {
+            iss: self.known.device().clone(),
+            iat: now.estimate,
+            body: CheckpointBody {
+                format: 1,
+                log: self.journal.head(),
+                epoch: self.journal.memory.epoch,
+            },
+        };
+        let publish = Action::Publish(Topic::Events, sign(&checkpoint, &self.key));
+        self.after_log(Waiting::Act(publish), out);
+    }
+
     /// The receipt of a command that has ended, always the same.
     pub(super) fn publish_receipt(&mut self, command: Hash, out: &mut Effects) {
         if let Some((holder, receipt)) = self.journal.receipt(&command) {
@@ -129,6 +146,7 @@ impl Core {
             },
         };
         let publish = Action::Publish(Topic::State, sign(&state, &self.key));
+        self.covered();
         self.after_log(Waiting::Act(publish), out);
     }
 

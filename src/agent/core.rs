@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::chores::Chores;
+use super::denials::Denials;
 use super::journal::{Journal, TELLS_TIME, intent};
 use super::local;
 use super::start::Settings;
@@ -33,6 +35,8 @@ pub struct Core {
     waiting: VecDeque<(u64, Waiting)>,
     pub(super) store_works: bool,
     refused: BTreeMap<Code, u64>,
+    pub(super) denials: Denials,
+    pub(super) chores: Chores,
 }
 
 impl Core {
@@ -57,6 +61,8 @@ impl Core {
             waiting: VecDeque::new(),
             store_works: true,
             refused: BTreeMap::new(),
+            denials: Denials::default(),
+            chores: Chores::default(),
         }
     }
 
@@ -84,9 +90,11 @@ impl Core {
             Input::Finished(command, ended) => self.end(command, ended, None, &now, &mut out),
             // What was not durable must not be claimed either.
             Input::LinkUp if self.store_works => self.publish_state(&now, &mut out),
-            Input::LinkUp => {}
+            Input::Tick if self.store_works => self.tick(&now, &mut out),
+            Input::LinkUp | Input::Tick => {}
             Input::Interlocks(interlocks) => self.interlocks = interlocks,
         }
+        self.watch_log(&now, &mut out);
         out
     }
 
@@ -177,6 +185,10 @@ impl Core {
             self.journal.append(event, now, &mut out.batch);
         }
         self.tell_time(&installed, reading);
+        match installed.share {
+            Some(share) => self.look_for_ends_of(&share, now),
+            None => self.look_for_ends(now),
+        }
         true
     }
 
@@ -259,16 +271,23 @@ impl Core {
         let Some(permit) = self.permits.remove(&command) else {
             return;
         };
-        let memory = &self.journal.memory;
+        let (memory, log_size) = (&self.journal.memory, self.journal.head().size);
         if still_allowed(&permit, &self.known, memory, now).is_err() {
             self.run(permit, now, out);
-        } else if let Some((ended, change)) = local::carry_out(&permit, &self.known, memory, now) {
+        } else if let Some((ended, change)) =
+            local::carry_out(&permit, &self.known, memory, log_size, now)
+        {
             self.end(command, ended, change, now, out);
         } else if permit.class() == Class::Read {
             self.run(permit, now, out);
         } else {
             let event = Event::Executing(command, now.boot);
             self.journal.append(event, now, &mut out.batch);
+            if permit.class() >= Class::Interrupt {
+                // It may be the last thing that this boot does.
+                self.journal.count_time(now, &mut out.batch);
+                self.checkpoint(now, out);
+            }
             self.after_log(Waiting::Act(Action::Run(permit)), out);
         }
     }

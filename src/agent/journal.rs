@@ -10,6 +10,10 @@ use crate::store::record::{
 use crate::store::{Batch, LogWrite};
 use crate::wire::{Bytes, Hash, Id, KeyBytes, Kind, LogHead, Map, Receipt, Role, Timestamp};
 
+/// How far the device may have counted before that is written down with the next record, in
+/// seconds.
+const COUNTED_EVERY: u64 = 900;
+
 /// How many receipts are kept at hand for commands that come twice.
 const RECEIPTS: usize = 256;
 
@@ -25,6 +29,8 @@ pub(super) struct Journal {
     receipts: HashMap<Hash, (KeyBytes, Receipt)>,
     receipt_order: VecDeque<Hash>,
     head: LogHead,
+    /// First record and bytes of each segment, oldest first.
+    segments: VecDeque<(u64, u64)>,
     segment_bytes: u64,
     snapshot_bytes: u64,
     total_bytes: u64,
@@ -45,6 +51,7 @@ impl Journal {
                 size: 0,
                 hash: Bytes([0; 32]),
             },
+            segments: VecDeque::new(),
             segment_bytes: 0,
             snapshot_bytes: 0,
             total_bytes: 0,
@@ -56,7 +63,8 @@ impl Journal {
     /// Takes a record that was found in the log.
     pub(super) fn replay(&mut self, record: &Record) {
         let bytes = record.encode();
-        if matches!(record.event, Event::Snapshot(_)) {
+        if self.segments.is_empty() || matches!(record.event, Event::Snapshot(_)) {
+            self.segments.push_back((record.seq, 0));
             self.segment_bytes = 0;
         }
         self.take(record, &bytes);
@@ -87,13 +95,15 @@ impl Journal {
                     }
                     Some(Change::Frozen(until)) => memory.frozen = memory.frozen.max(Some(until)),
                     // Whether it was frozen again after that is not known.
-                    Some(Change::Unfrozen) | None => {}
+                    Some(Change::Unfrozen | Change::Acknowledged(_)) | None => {}
                 },
                 Event::Statement(applied) => self.fold_statement(applied),
+                Event::Counted(time) => memory.counted(*time),
                 Event::Snapshot(_)
                 | Event::Epoch(..)
                 | Event::Executing(..)
-                | Event::Denied(..) => {}
+                | Event::Denied(..)
+                | Event::DeniedMore(..) => {}
             }
         }
         self.append(Event::Snapshot(self.snapshot()), now, batch);
@@ -103,13 +113,41 @@ impl Journal {
     pub(super) fn append(&mut self, event: Event, now: &Now, batch: &mut Batch) {
         if self.head.size == 0 {
             batch.log.push(LogWrite::Segment(0));
+            self.segments.push_back((0, 0));
         } else if self.segment_bytes > self.segment + self.snapshot_bytes {
             batch.log.push(LogWrite::Segment(self.head.size));
+            self.segments.push_back((self.head.size, 0));
             self.segment_bytes = 0;
             self.memory.prune();
             self.write(Event::Snapshot(self.snapshot()), now, batch);
         }
+        if now.certain.since(self.memory.floor()) >= COUNTED_EVERY {
+            self.write(Event::Counted(now.certain), now, batch);
+        }
         self.write(event, now, batch);
+        self.make_room(batch);
+    }
+
+    /// Writes down how far the device has counted, for a time without a clock.
+    pub(super) fn count_time(&mut self, now: &Now, batch: &mut Batch) {
+        if now.certain > self.memory.floor() {
+            self.append(Event::Counted(now.certain), now, batch);
+        }
+    }
+
+    /// Lets go of the oldest segments when the log is half full, as far as their events are
+    /// kept elsewhere.
+    fn make_room(&mut self, batch: &mut Batch) {
+        let mut dropped = None;
+        while self.used() >= 50
+            && let Some((next, _)) = self.segments.get(1)
+            && *next <= self.memory.acknowledged
+        {
+            dropped = Some(*next);
+            let gone = self.segments.pop_front();
+            self.total_bytes -= gone.map_or(0, |(_, bytes)| bytes);
+        }
+        batch.log.extend(dropped.map(LogWrite::Drop));
     }
 
     fn write(&mut self, event: Event, now: &Now, batch: &mut Batch) {
@@ -129,6 +167,9 @@ impl Journal {
         self.head = record.head(bytes);
         self.segment_bytes += bytes.len() as u64;
         self.total_bytes += bytes.len() as u64;
+        if let Some((_, size)) = self.segments.back_mut() {
+            *size += bytes.len() as u64;
+        }
         if matches!(record.event, Event::Snapshot(_)) {
             self.snapshot_bytes = bytes.len() as u64;
         }
@@ -172,10 +213,15 @@ impl Journal {
                     }
                     Some(Change::Frozen(until)) => memory.frozen = Some(until),
                     Some(Change::Unfrozen) => memory.frozen = None,
+                    Some(Change::Acknowledged(size)) => {
+                        memory.acknowledged = memory.acknowledged.max(size);
+                    }
                     None => {}
                 }
             }
             Event::Denied(asked, _) => self.remember(asked),
+            Event::Counted(time) => self.memory.counted(*time),
+            Event::DeniedMore(..) => {}
         }
     }
 
@@ -232,6 +278,7 @@ impl Journal {
         memory.rosters = snapshot.rosters.iter().map(|(k, m)| (*k, *m)).collect();
         memory.ended = snapshot.ended.iter().map(|(k, t)| (*k, *t)).collect();
         memory.frozen = snapshot.frozen;
+        memory.acknowledged = snapshot.acknowledged;
         memory.uses = snapshot.uses.iter().map(|(k, n)| (*k, *n)).collect();
         for recent in &snapshot.recent {
             let key = (recent.share, recent.operation.clone());
@@ -265,6 +312,7 @@ impl Journal {
             rosters: Map::new(memory.rosters.clone()),
             ended: Map::new(memory.ended.clone()),
             frozen: memory.frozen,
+            acknowledged: memory.acknowledged,
             uses: Map::new(memory.uses.clone()),
             recent: memory
                 .recent

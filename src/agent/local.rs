@@ -28,6 +28,7 @@ pub(super) fn offers() -> Offers {
         ("share.revoke", Class::Change, Some(("share", true))),
         ("share.freeze", Class::Change, Some(("until", false))),
         ("share.unfreeze", Class::Change, None),
+        ("history.acknowledge", Class::Change, Some(("size", true))),
     ]
     .into_iter()
     .filter_map(|(name, class, arg)| {
@@ -47,6 +48,7 @@ pub(super) fn carry_out(
     permit: &Permit,
     known: &Known,
     memory: &Memory,
+    log_size: u64,
     now: &Now,
 ) -> Option<(Ended, Option<Change>)> {
     let caller = permit.caller();
@@ -86,6 +88,19 @@ pub(super) fn carry_out(
             done(Some(Change::Frozen(until.min(FOREVER))))
         }
         "share.unfreeze" => done(Some(Change::Unfrozen)),
+        "history.acknowledge" => match permit.args().get("size") {
+            Some(Value::Int(size)) => match u64::try_from(*size) {
+                Ok(size) if size <= log_size => done(Some(Change::Acknowledged(size))),
+                _ => (
+                    Ended::failed(Code::Failed, "the log is not that long"),
+                    None,
+                ),
+            },
+            _ => (
+                Ended::failed(Code::Param, "size is a number of records"),
+                None,
+            ),
+        },
         _ => return None,
     })
 }

@@ -4,7 +4,9 @@
 //! durable and actions come out. The [`run`] beside it carries them out.
 
 mod answer;
+mod chores;
 mod core;
+mod denials;
 mod journal;
 mod local;
 mod runtime;

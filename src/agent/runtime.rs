@@ -290,6 +290,7 @@ impl Running {
         let (name, retain) = match topic {
             Topic::Receipts(holder) => (topics::receipts(&self.device, holder), false),
             Topic::State => (topics::state(&self.device), true),
+            Topic::Events => (topics::events(&self.device), false),
         };
         for (_, link) in &self.links {
             link.publish(name.clone(), payload.to_vec(), retain);

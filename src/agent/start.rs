@@ -79,6 +79,7 @@ impl Core {
             core.journal.salvage(&found.salvaged, &now, &mut out.batch);
         }
         core.reinstall(registration, &found.statements, reading, &mut out);
+        core.look_for_ends(&now);
         core.resolve(&settings.reboots, reading, &mut out);
         // A receipt may have been on its way when the device stopped. The same one again
         // does no harm, and its sender may still be waiting.

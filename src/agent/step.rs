@@ -41,6 +41,8 @@ pub enum Input {
     Finished(Hash, Ended),
     /// A link has connected and subscribed.
     LinkUp,
+    /// It is the time that [`Core::due`](super::Core::due) named, or later.
+    Tick,
     /// The conditions that now forbid operations, by name.
     Interlocks(BTreeSet<Id>),
 }
@@ -114,6 +116,8 @@ pub enum Topic {
     Receipts(KeyBytes),
     /// Retained, to whom it may concern.
     State,
+    /// To whoever keeps the event log: checkpoints.
+    Events,
 }
 
 /// What the runtime must do once the batch that came with it is durable.

@@ -120,6 +120,11 @@ fn describe(event: &Event) -> (&'static str, String) {
             ("executing", format!("command {command} in boot {boot}"))
         }
         Event::Outcome(verdict) => ("outcome", end(verdict)),
+        Event::Counted(time) => ("time", format!("{time} has passed for certain")),
+        Event::DeniedMore(sender, count) => (
+            "denied",
+            format!("{count} more of {} were refused", sender.person),
+        ),
         Event::Denied(asked, verdict) => ("denied", format!("{}: {}", wish(asked), end(verdict))),
     }
 }

@@ -21,6 +21,8 @@ pub struct Installed {
     pub audience: Option<Audience>,
     /// The group's key of a roster, or of a share with a group.
     pub group: Option<KeyBytes>,
+    /// The id of a share.
+    pub share: Option<Bytes<16>>,
     /// Whether it is a share with a group whose roster the device lacks.
     pub awaits_roster: bool,
     /// Its sequence number or version.
@@ -326,6 +328,7 @@ pub(super) fn installed(
         about,
         audience: None,
         group: None,
+        share: None,
         awaits_roster: false,
         seq,
         hash: hash(first.map_or(&[], Envelope::payload)),

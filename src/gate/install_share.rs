@@ -39,6 +39,7 @@ impl Known {
         let group = new.body.group.as_ref().map(|_| new.cnf.0);
         let installed = Installed {
             dropped,
+            share: Some(new.cti),
             awaits_roster: group.is_some_and(|group| !self.rosters.contains_key(&group)),
             group,
             audience: Some(new.aud.clone()),

@@ -230,6 +230,31 @@ impl Known {
         })
     }
 
+    /// The next time after `after` at which something that holds will hold no longer: a share,
+    /// a roster, the plan, or the lease of a class of operations.
+    #[must_use]
+    pub fn next_end(&self, after: Timestamp) -> Option<Timestamp> {
+        let lists = self.revocations.values().map(|list| list.iat);
+        let plan = self.registration().and_then(|r| r.body.plan.end);
+        let ends = self.shares_by_age().flat_map(|share| self.ends_of(share));
+        ends.chain(lists.flat_map(|proof| self.lapses(proof)))
+            .chain(self.rosters.values().map(|roster| roster.exp))
+            .chain(plan)
+            .filter(|end| *end > after)
+            .min()
+    }
+
+    /// When a share ends, and when its leases do if no list comes.
+    pub fn ends_of<'a>(&'a self, share: &'a Share) -> impl Iterator<Item = Timestamp> + 'a {
+        self.lapses(share.iat).chain([share.exp])
+    }
+
+    fn lapses(&self, proof: Timestamp) -> impl Iterator<Item = Timestamp> + '_ {
+        let leases = self.registration().map(|r| &r.body.leases);
+        let leases = leases.into_iter().flat_map(|leases| leases.iter());
+        leases.map(move |(_, seconds)| proof.plus(*seconds))
+    }
+
     /// A release for a model.
     #[must_use]
     pub fn release(&self, model: &Text, version: u32) -> Option<&Release> {

@@ -85,6 +85,8 @@ pub struct Memory {
     pub recent: BTreeMap<(Bytes<16>, Operation), Vec<Timestamp>>,
     /// What each role's statements prove of the time.
     pub proven: BTreeMap<Role, Proven>,
+    /// How many records of the event log are kept elsewhere.
+    pub acknowledged: u64,
 }
 
 impl Memory {
@@ -102,6 +104,7 @@ impl Memory {
             uses: BTreeMap::new(),
             recent: BTreeMap::new(),
             proven: BTreeMap::new(),
+            acknowledged: 0,
         }
     }
 

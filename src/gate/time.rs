@@ -24,6 +24,9 @@ pub struct Reading {
 pub struct Now {
     /// Best estimate; never below the floor, never going back within one boot.
     pub estimate: Timestamp,
+    /// What is certain without any clock but the kernel's counter: the floor, and what has
+    /// passed since it was raised.
+    pub certain: Timestamp,
     /// 0 none, 1 floor only, 2 unsigned clock, 3 a clock confirmed by signed time this boot.
     pub quality: u8,
     /// Seconds since boot.
@@ -70,6 +73,7 @@ impl Timekeeper {
         self.anchor = (estimate, reading.uptime);
         Now {
             estimate,
+            certain: self.certain(reading),
             quality: match (believed, self.confirmed) {
                 (true, true) => 3,
                 (true, false) => 2,
@@ -98,9 +102,7 @@ impl Timekeeper {
         }
     }
 
-    /// The time that is certain: the floor, and what has passed since it was raised.
-    #[must_use]
-    pub fn certain(&self, reading: &Reading) -> Timestamp {
+    fn certain(&self, reading: &Reading) -> Timestamp {
         let passed = reading.uptime.saturating_sub(self.floor_at);
         self.floor.plus(passed)
     }

@@ -22,6 +22,12 @@ pub fn state(device: &Id) -> String {
     format!("{ROOT}/{device}/state")
 }
 
+/// Where a device publishes checkpoints of its event log.
+#[must_use]
+pub fn events(device: &Id) -> String {
+    format!("{ROOT}/{device}/events")
+}
+
 /// Where a statement for `audience` is retained; `id` tells statements of one kind apart: a
 /// share's id, a group's key.
 #[must_use]

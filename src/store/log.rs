@@ -8,9 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::LogWrite;
 use super::record::{MAX_RECORD, Record};
-use super::scan::{
-    CHECK, Damage, Found, MAX_SEGMENT, MIN_RECORD, read_log, salvage, segments, split_frame,
-};
+use super::scan::{CHECK, Damage, Found, MIN_RECORD, read_log, salvage, segments};
 use crate::files::{self, Doing, FileError};
 use crate::wire::hash;
 
@@ -56,6 +54,11 @@ impl Log {
         if let Some(damage) = &found.damage {
             mend(directory, damage, &found)?;
         }
+        // A segment that was begun and never written to begins with no snapshot: the segment
+        // before it goes on instead.
+        if found.good_length == 0 && remove_empty(directory).doing("tidy", directory)? {
+            found = read_log(directory)?;
+        }
         let unanswered = marker.exists().then_some(marker);
         let mut salvaged = Vec::new();
         if unanswered.is_some() {
@@ -96,6 +99,10 @@ impl Log {
                 LogWrite::Segment(first) => {
                     self.flush(&mut frames)?;
                     self.begin(*first)?;
+                }
+                LogWrite::Drop(before) => {
+                    self.flush(&mut frames)?;
+                    drop_before(&self.directory, *before)?;
                 }
             }
         }
@@ -172,22 +179,45 @@ pub(super) fn trim(directory: &Path) -> Result<u64, FileError> {
     if let Some(damage) = found.damage {
         return Err(files::invalid(damage.to_string())).doing("trim", directory);
     }
-    let mut paths = segments(directory).doing("list", directory)?;
-    let Some(newest) = paths.pop() else {
-        return Ok(0);
-    };
-    let first = files::read(&newest, MAX_SEGMENT)?;
-    let kept = split_frame(&first)
-        .and_then(|(payload, _)| Record::decode(payload).ok())
-        .map_or(0, |record| record.seq);
+    remove_empty(directory).doing("tidy", directory)?;
+    let newest = segments(directory).doing("list", directory)?.pop();
+    let kept = newest.as_deref().and_then(first_of).unwrap_or(0);
     let oldest = found.records.first().map_or(0, |record| record.seq);
-    // Oldest first, so that what is left after a power cut is still one chain.
-    for path in &paths {
-        fs::remove_file(path)
-            .and_then(|()| files::sync_parent(path))
-            .doing("remove", path)?;
-    }
+    drop_before(directory, kept).doing("trim", directory)?;
     Ok(kept.saturating_sub(oldest))
+}
+
+/// The sequence number of the first record of a segment, which is its name.
+fn first_of(segment: &Path) -> Option<u64> {
+    u64::from_str_radix(segment.file_stem()?.to_str()?, 16).ok()
+}
+
+/// Removes the segments that end before a record, oldest first, so that what is left after a
+/// power cut is still one chain.
+fn drop_before(directory: &Path, record: u64) -> io::Result<()> {
+    let paths = segments(directory)?;
+    for pair in paths.windows(2) {
+        if first_of(&pair[1]).is_none_or(|next| next > record) {
+            break;
+        }
+        fs::remove_file(&pair[0])?;
+        files::sync_parent(&pair[0])?;
+    }
+    Ok(())
+}
+
+/// Removes the newest segment if it is empty and not the only one. Returns whether it was.
+fn remove_empty(directory: &Path) -> io::Result<bool> {
+    let paths = segments(directory)?;
+    let [_, .., newest] = paths.as_slice() else {
+        return Ok(false);
+    };
+    if fs::metadata(newest)?.len() > 0 {
+        return Ok(false);
+    }
+    fs::remove_file(newest)?;
+    files::sync_parent(newest)?;
+    Ok(true)
 }
 
 fn mend(directory: &Path, damage: &Damage, found: &Found) -> Result<(), FileError> {
@@ -384,6 +414,41 @@ mod tests {
         assert_eq!((found.records.len(), found.records[0].seq), (1, 4));
         assert_eq!(found.damage, None);
         assert_eq!(trim(directory.path()).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_segment_that_was_begun_and_not_written_to_is_no_end_to_trim_to() {
+        let directory = tempfile::tempdir().unwrap();
+        let records = chain(0, Bytes([0; 32]), 3);
+        let mut log = Log::open(directory.path()).unwrap().log;
+        log.write(&[LogWrite::Segment(0)]).unwrap();
+        log.write(&append(&records)).unwrap();
+        log.write(&[LogWrite::Segment(3)]).unwrap();
+        drop(log);
+        assert_eq!(trim(directory.path()).unwrap(), 0);
+        let mut opened = Log::open(directory.path()).unwrap();
+        assert_eq!((opened.records.len(), opened.damage), (3, None));
+        let last = hash(&records[2]);
+        opened.log.write(&append(&chain(3, last, 1))).unwrap();
+        assert_eq!(segments(directory.path()).unwrap().len(), 1);
+        assert_eq!(read_log(directory.path()).unwrap().records.len(), 4);
+    }
+
+    #[test]
+    fn only_segments_that_end_before_a_record_are_dropped() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut log = Log::open(directory.path()).unwrap().log;
+        for first in [0, 4, 9] {
+            log.write(&[LogWrite::Segment(first)]).unwrap();
+        }
+        let left = |log: &mut Log, before| {
+            log.write(&[LogWrite::Drop(before)]).unwrap();
+            segments(directory.path()).unwrap().len()
+        };
+        assert_eq!(left(&mut log, 3), 3);
+        assert_eq!(left(&mut log, 4), 2);
+        assert_eq!(left(&mut log, 8), 2);
+        assert_eq!(left(&mut log, 100), 1, "never the newest");
     }
 
     #[test]

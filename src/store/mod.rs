@@ -71,6 +71,8 @@ pub enum LogWrite {
     Segment(u64),
     /// Append one encoded record.
     Append(Vec<u8>),
+    /// Every segment whose records all come before this one may go.
+    Drop(u64),
 }
 
 /// The open state directory. One process at a time.

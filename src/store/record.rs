@@ -56,6 +56,24 @@ pub enum Event {
     /// A command of a known sender was refused.
     #[n(6)]
     Denied(#[n(0)] Asked, #[n(1)] Verdict),
+    /// So much time has passed for certain, as far as the device has counted.
+    #[n(7)]
+    Counted(#[n(0)] Timestamp),
+    /// So many more commands of one sender were refused, and not written down one by one.
+    #[n(8)]
+    DeniedMore(#[n(0)] Sender, #[n(1)] u64),
+}
+
+/// Whose commands were refused.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Sender {
+    /// The holder's key.
+    #[n(0)]
+    pub holder: KeyBytes,
+    /// The account behind it.
+    #[n(1)]
+    pub person: Id,
 }
 
 /// A statement that was accepted.
@@ -148,6 +166,9 @@ pub enum Change {
     /// Sharing goes on.
     #[n(2)]
     Unfrozen,
+    /// The records before this one are kept elsewhere and may go.
+    #[n(3)]
+    Acknowledged(#[n(0)] u64),
 }
 
 /// How a command ended, with all that its receipt says.
@@ -217,6 +238,9 @@ pub struct Snapshot {
     /// When rate-limited shares last allowed an operation.
     #[n(10)]
     pub recent: Vec<Recent>,
+    /// How many records are kept elsewhere.
+    #[n(11)]
+    pub acknowledged: u64,
 }
 
 /// When a rate-limited share last allowed an operation, oldest first.

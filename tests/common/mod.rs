@@ -201,8 +201,10 @@ pub struct Bench {
     pub core: Core,
     pub disk: Disk,
     pub reading: Reading,
-    /// What the device has published, oldest first.
+    /// Receipts and `state` that the device has published, oldest first.
     pub published: Vec<(Topic, Vec<u8>)>,
+    /// Checkpoints of the log, oldest first.
+    pub checkpoints: Vec<Vec<u8>>,
     /// Operations that have been started.
     pub started: Vec<doorward::gate::Permit>,
     pub acknowledged: usize,
@@ -327,6 +329,7 @@ impl Bench {
             disk,
             reading,
             published: Vec::new(),
+            checkpoints: Vec::new(),
             started: Vec::new(),
             acknowledged: 0,
             refreshed: 0,
@@ -378,6 +381,7 @@ impl Bench {
     fn act(&mut self, action: Action) {
         match action {
             Action::Run(permit) => self.started.push(*permit),
+            Action::Publish(Topic::Events, bytes) => self.checkpoints.push(bytes),
             Action::Publish(topic, bytes) => self.published.push((topic, bytes)),
             Action::Ack(_) => self.acknowledged += 1,
             Action::Site(_) => {}

@@ -65,7 +65,11 @@ fn nothing_runs_and_nothing_is_acknowledged_before_its_record_is_durable() {
     assert!(matches!(effects.actions[..], [Action::Ack(_)]));
     let size = bench.core.log_size();
     let effects = bench.handle(Input::Durable(size));
-    assert!(matches!(effects.actions[..], [Action::Run(_)]));
+    let [Action::Publish(Topic::Events, checkpoint), Action::Run(_)] = &effects.actions[..] else {
+        panic!("{:?}", effects.actions);
+    };
+    let checkpoint: Checkpoint = Envelope::parse(checkpoint).unwrap().claims().unwrap();
+    assert_eq!(checkpoint.body.log.size, size, "what may be the last word");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use doorward::agent::Found;
 use doorward::store::record::{Event, Record};
 use doorward::store::{Batch, Damage, Identity, Log, LogWrite};
-use doorward::wire::{Bundle, Class, Hash, hash};
+use doorward::wire::{Bundle, Checkpoint, Class, Envelope, Hash, hash};
 
 use super::random::Random;
 use crate::common::*;
@@ -23,6 +23,8 @@ pub(crate) struct Disk {
     issuers: Option<Vec<u8>>,
     /// Hash of every record that was reported durable.
     durable: Vec<Hash>,
+    /// Whether the last power cut left room that was made and not filled.
+    room: bool,
     /// Commands that the durable log says are allowed, and those that it says have begun.
     allowed: BTreeSet<Hash>,
     begun: BTreeSet<Hash>,
@@ -43,6 +45,7 @@ impl Disk {
             registration: None,
             issuers: None,
             durable: Vec::new(),
+            room: false,
             allowed: BTreeSet::new(),
             begun: BTreeSet::new(),
         }
@@ -65,6 +68,13 @@ impl Disk {
         );
         self.durable.truncate(first);
         self.durable.extend(found);
+        let broken = matches!(opened.damage, Some(Damage::Broken { .. }));
+        assert!(
+            !broken || self.room,
+            "broken by itself: {:?}",
+            opened.damage
+        );
+        self.room = false;
         let torn = matches!(opened.damage, Some(Damage::Torn { .. }));
         let issuers = match &self.issuers {
             None => issuers(),
@@ -119,6 +129,14 @@ impl Disk {
         assert!(self.allowed.contains(&command), "no record allows it");
         let begun = class == Class::Read || self.begun.contains(&command);
         assert!(begun, "no record says that it began");
+    }
+
+    /// A checkpoint is about records that are there.
+    pub(crate) fn assert_head(&self, bytes: &[u8]) {
+        let checkpoint: Checkpoint = Envelope::parse(bytes).unwrap().claims().unwrap();
+        let head = checkpoint.body.log;
+        let at = usize::try_from(head.size).unwrap() - 1;
+        assert_eq!(self.durable.get(at), Some(&head.hash), "an untrue head");
     }
 
     fn write_cache(&mut self, batch: &Batch) {
@@ -184,6 +202,7 @@ impl Disk {
             if random.percent(20) {
                 // Room that was made and not filled.
                 file.set_len(cut + random.below(4096)).unwrap();
+                self.room = true;
             }
         }
     }

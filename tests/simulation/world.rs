@@ -16,6 +16,9 @@ use crate::common::*;
 const PEOPLE: [&str; 4] = ["anna", "bob", "ole", "eve"];
 const OPERATIONS: [&str; 4] = ["status.read", "config.write", "diag.selftest", REBOOT];
 
+/// Bytes that the log may have.
+const LOG: u64 = 400 << 10;
+
 /// How often things have happened.
 #[derive(Debug, Default)]
 pub(crate) struct Counts(BTreeMap<&'static str, u64>);
@@ -148,9 +151,13 @@ impl World {
             _ => self.crash(),
         }
         let reading = self.reading();
-        if let Some(core) = &mut self.core {
-            let now = core.facts(&reading).now;
-            assert!(now.estimate >= self.oracle.floor(), "time went back");
+        let core = self.core.as_mut().unwrap();
+        let now = core.facts(&reading).now;
+        assert!(now.estimate >= self.oracle.floor(), "time went back");
+        if core.due(&now).is_some_and(|due| due <= now.uptime) {
+            self.input(Input::Tick);
+            let due = self.core.as_mut().unwrap().due(&now);
+            assert!(due.is_none_or(|due| due > now.uptime), "always due");
         }
     }
 
@@ -170,8 +177,8 @@ impl World {
 
     fn settings() -> Settings {
         Settings {
-            log_limit: 1 << 30,
-            segment: 8 << 10,
+            log_limit: LOG,
+            segment: 4 << 10,
             ..settings()
         }
     }
@@ -243,6 +250,7 @@ impl World {
                 }
             }
             Action::Publish(Topic::State, bytes) => self.oracle.states(&bytes),
+            Action::Publish(Topic::Events, bytes) => self.disk.assert_head(&bytes),
             Action::Publish(_, bytes) => self.answered(&bytes),
             Action::Refresh => self.broker.refreshed(),
             Action::Site(_) => {}
@@ -487,6 +495,14 @@ impl World {
                 self.freezes.clear();
                 self.thaws.push(hash(&command));
                 self.oracle.may_thaw();
+                self.send(command);
+            }
+            4 => {
+                let reading = self.reading();
+                let size = self.core.as_mut().unwrap().facts(&reading).log_size;
+                let size = Value::Int(self.random.below(size) as i64);
+                let args = Map::new([(Text::new("size").unwrap(), size)]);
+                let command = self.signed_by("ole", "history.acknowledge", args);
                 self.send(command);
             }
             _ => {

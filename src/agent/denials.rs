@@ -1,0 +1,64 @@
+//! Refused commands: the first few of a sender are written down one by one, the rest of a
+//! while as a number, so that nobody can fill the log with what they may not do.
+
+use std::collections::BTreeMap;
+
+use crate::gate::Caller;
+use crate::store::record::{Event, Sender};
+use crate::wire::{Id, KeyBytes};
+
+/// So many of one sender are written down one by one ...
+const EACH: u64 = 8;
+/// ... within so many seconds from the first.
+const WHILE: u64 = 600;
+/// Senders that are told apart at a time.
+const SENDERS: usize = 256;
+
+struct Run {
+    person: Id,
+    /// Uptime of the first.
+    since: u64,
+    count: u64,
+}
+
+#[derive(Default)]
+pub(super) struct Denials(BTreeMap<KeyBytes, Run>);
+
+impl Denials {
+    /// Counts a refused command. Returns whether it is written down by itself.
+    pub(super) fn one_more(&mut self, caller: &Caller, uptime: u64) -> bool {
+        if !self.0.contains_key(&caller.key) && self.0.len() >= SENDERS {
+            return false;
+        }
+        let run = self.0.entry(caller.key).or_insert_with(|| Run {
+            person: caller.person.clone(),
+            since: uptime,
+            count: 0,
+        });
+        run.count += 1;
+        run.count <= EACH
+    }
+
+    /// The numbers of those whose while is over.
+    pub(super) fn over(&mut self, uptime: u64) -> Vec<Event> {
+        let mut events = Vec::new();
+        self.0.retain(|holder, run| {
+            let over = uptime.saturating_sub(run.since) >= WHILE;
+            if over && run.count > EACH {
+                let sender = Sender {
+                    holder: *holder,
+                    person: run.person.clone(),
+                };
+                events.push(Event::DeniedMore(sender, run.count - EACH));
+            }
+            !over
+        });
+        events
+    }
+
+    /// The uptime at which the next while with something to write down is over.
+    pub(super) fn due(&self) -> Option<u64> {
+        let unwritten = self.0.values().filter(|run| run.count > EACH);
+        unwritten.map(|run| run.since + WHILE).min()
+    }
+}
