@@ -121,7 +121,8 @@ impl Journal {
             self.memory.prune();
             self.write(Event::Snapshot(self.snapshot()), now, batch);
         }
-        if now.certain.since(self.memory.floor()) >= COUNTED_EVERY {
+        let counts = matches!(event, Event::Counted(_));
+        if !counts && now.certain.since(self.memory.floor()) >= COUNTED_EVERY {
             self.write(Event::Counted(now.certain), now, batch);
         }
         self.write(event, now, batch);

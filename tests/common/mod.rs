@@ -210,6 +210,8 @@ pub struct Bench {
     pub acknowledged: usize,
     /// How often the brokers were asked for retained statements again.
     pub refreshed: usize,
+    /// The record before which the log may have been cut off.
+    pub dropped: u64,
     /// Which way messages come.
     pub origin: Origin,
     counter: u64,
@@ -333,6 +335,7 @@ impl Bench {
             started: Vec::new(),
             acknowledged: 0,
             refreshed: 0,
+            dropped: 0,
             origin: Origin::Cloud,
             counter: 0,
         };
@@ -372,8 +375,10 @@ impl Bench {
         self.disk.issuers = batch.issuers.or(self.disk.issuers.take());
         self.disk.registration = batch.registration.or(self.disk.registration.take());
         for write in batch.log {
-            if let LogWrite::Append(bytes) = write {
-                self.disk.log.push(Record::decode(&bytes).unwrap());
+            match write {
+                LogWrite::Append(bytes) => self.disk.log.push(Record::decode(&bytes).unwrap()),
+                LogWrite::Drop(before) => self.dropped = before,
+                LogWrite::Segment(_) => {}
             }
         }
     }

@@ -14,6 +14,7 @@ mod decision;
 mod groups;
 mod input;
 mod limits;
+mod log;
 mod model;
 mod rotation;
 mod shares;

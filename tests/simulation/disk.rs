@@ -153,7 +153,7 @@ impl Disk {
             self.tear(batch, random);
         }
         self.log = None;
-        if random.percent(5) && self.damage().is_none() {
+        if random.percent(30) && self.damage().is_none() {
             // Somebody makes room while the daemon is down.
             doorward::store::trim_log(self.directory.path()).unwrap();
         }

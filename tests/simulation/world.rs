@@ -373,11 +373,15 @@ impl World {
         self.broker.publish(origin, command);
     }
 
-    /// Somebody on the way plays an old command again.
+    /// Somebody on the way plays a command again, likely a recent one.
     fn replay(&mut self) {
-        if !self.sent.is_empty() {
+        let recent = match self.random.percent(70) {
+            true => self.sent.len().saturating_sub(8),
+            false => 0,
+        };
+        if let Some(sent) = self.sent.get(recent..).filter(|sent| !sent.is_empty()) {
             self.counts.add("replayed");
-            let command = self.random.pick(&self.sent).clone();
+            let command = self.random.pick(sent).clone();
             self.broker.publish(Origin::Cloud, command);
         }
     }
@@ -563,6 +567,9 @@ impl World {
         self.core = None;
         self.disk.lose_power(batch.as_ref(), &mut self.random);
         self.start();
+        for _ in 0..self.random.below(6) {
+            self.replay();
+        }
     }
 
     /// No more accidents: everything comes to an end, and the device still serves its owner.
