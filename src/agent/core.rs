@@ -14,7 +14,7 @@ use crate::gate::{
     Situation, Timekeeper, decide, still_allowed,
 };
 use crate::store::record::{Applied, Change, Event, Verdict};
-use crate::wire::{Bundle, Class, Envelope, Hash, Id, Kind, SecretKey};
+use crate::wire::{Audience, Bundle, Class, Envelope, Hash, Id, Kind, SecretKey};
 
 /// What waits for the log.
 pub(super) enum Waiting {
@@ -355,9 +355,24 @@ impl Core {
             standing: self.standing(&now),
             shares: self.known.shares_by_age().count(),
             log_size: self.journal.head().size,
+            acknowledged: self.journal.memory.acknowledged,
+            missing: self.missing(),
             log_used: self.journal.used(),
             refused: self.refused.clone(),
         }
+    }
+
+    fn missing(&self) -> Vec<Audience> {
+        let lists = self.journal.memory.revocations.keys();
+        let lost = |audience: &&Audience| {
+            self.known.is_mine(audience) && self.known.revocations(audience).is_none()
+        };
+        lists.filter(lost).cloned().collect()
+    }
+
+    /// The time now.
+    pub fn now(&mut self, reading: &Reading) -> Now {
+        self.keeper.now(reading)
     }
 
     /// The size of the log when everything written so far is durable.

@@ -10,10 +10,12 @@ mod denials;
 mod journal;
 mod local;
 mod runtime;
+mod socket;
 mod start;
 mod step;
 
 pub use self::core::Core;
 pub use runtime::{StartError, run};
+pub use socket::STATUS_SOCKET;
 pub use start::{Found, Settings};
 pub use step::{Action, Delivery, Effects, Ended, Facts, Input, LinkId, Topic};

@@ -1,10 +1,11 @@
 //! Carries out what the core decides: commits batches, starts operations, moves messages.
 
-use std::path::Path;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use super::core::Core;
+use super::socket::StatusSocket;
 use super::start::{Found, Settings};
 use super::step::{Action, Delivery, Effects, Ended, Input, LinkId, Topic};
 use crate::clock::Clock;
@@ -21,6 +22,9 @@ const INBOX: usize = 64;
 /// Inputs that are handled before the effects are carried out, so that what arrives together
 /// shares one `fdatasync`.
 const TOGETHER: usize = 64;
+/// Shortest and longest pause between two attempts to open a store that failed.
+const FIRST_RETRY: Duration = Duration::from_secs(5);
+const LONGEST_RETRY: Duration = Duration::from_secs(300);
 
 /// A segment of the log grows by this, in bytes.
 const SEGMENT: u64 = 1 << 20;
@@ -46,22 +50,34 @@ impl std::fmt::Display for StartError {
 impl std::error::Error for StartError {}
 
 enum Event {
+    Tick,
     Link(LinkId, LinkEvent),
     Durable(Result<u64, FileError>),
     Finished(Hash, Ended),
 }
 
 /// The daemon's parts.
-struct Running {
-    core: Core,
-    clock: Clock,
+pub(super) struct Running {
+    pub(super) core: Core,
+    pub(super) clock: Clock,
+    config: Config,
     table: Table,
     device: Id,
     links: Vec<(Origin, Link)>,
-    store: std::sync::mpsc::Sender<(Batch, u64)>,
+    /// Name of each link, and why it is not connected.
+    pub(super) connected: Vec<(&'static str, Option<String>)>,
+    store: Option<Queue>,
     events: mpsc::Receiver<Event>,
     sender: mpsc::Sender<Event>,
+    /// What people should know of how it began.
+    pub(super) notes: Vec<String>,
+    /// Why the store does not work, if it does not.
+    pub(super) failed: Option<String>,
+    /// The pause before the next attempt to open the store again.
+    retry: Duration,
 }
+
+type Queue = std::sync::mpsc::Sender<(Batch, u64)>;
 
 /// Opens the store, starts the links and serves until `stop` is ready.
 ///
@@ -69,8 +85,9 @@ struct Running {
 /// If the store cannot be opened; once it serves, it does not give up.
 pub async fn run(config: &Config, stop: impl Future<Output = ()>) -> Result<(), StartError> {
     let mut running = open(config)?;
+    let status = StatusSocket::bind(&config.state).map_err(StartError::Store)?;
     tracing::info!(device = %running.device, "ready");
-    running.serve(stop).await;
+    running.serve(status, stop).await;
     tracing::info!("stopping");
     for (_, link) in running.links {
         link.close().await;
@@ -80,6 +97,47 @@ pub async fn run(config: &Config, stop: impl Future<Output = ()>) -> Result<(), 
 
 fn open(config: &Config) -> Result<Running, StartError> {
     let clock = Clock::open().map_err(StartError::Machine)?;
+    let table = Table::new(&config.operations);
+    let (sender, events) = mpsc::channel(INBOX);
+    let Begun {
+        core,
+        effects,
+        store,
+        notes,
+    } = begin(config, &table, &clock)?;
+    let device = core.known().device().clone();
+    let links = links(config, &device, core.known().site(), &sender);
+    let mut running = Running {
+        store: Some(committer(store, sender.clone())),
+        config: config.clone(),
+        clock,
+        table,
+        device,
+        connected: links
+            .iter()
+            .map(|(origin, _)| (origin.name(), Some("not connected yet".to_owned())))
+            .collect(),
+        links,
+        events,
+        sender,
+        core,
+        notes,
+        failed: None,
+        retry: FIRST_RETRY,
+    };
+    running.carry_out(effects);
+    Ok(running)
+}
+
+/// A core as the disk has it, with everything durable that its start has written.
+struct Begun {
+    core: Core,
+    effects: Effects,
+    store: Store,
+    notes: Vec<String>,
+}
+
+fn begin(config: &Config, table: &Table, clock: &Clock) -> Result<Begun, StartError> {
     let mut epoch = Bytes([0; 16]);
     getrandom::fill(&mut epoch.0).map_err(|e| StartError::Machine(e.into()))?;
     let Opened {
@@ -89,15 +147,12 @@ fn open(config: &Config) -> Result<Running, StartError> {
         statements,
         damage,
         salvaged,
-        notes,
-    } = Store::open(Path::new(&config.state)).map_err(StartError::Store)?;
-    if let Some(damage) = &damage {
-        tracing::warn!(%damage, "event log mended");
-    }
-    for note in notes {
+        mut notes,
+    } = Store::open(&config.state).map_err(StartError::Store)?;
+    notes.extend(damage.as_ref().map(ToString::to_string));
+    for note in &notes {
         tracing::warn!("{note}");
     }
-    let table = Table::new(&config.operations);
     let settings = Settings {
         offers: table.offers(),
         reboots: table.reboots(),
@@ -115,28 +170,16 @@ fn open(config: &Config) -> Result<Running, StartError> {
     };
     let (mut core, mut effects) = Core::start(found, settings, epoch, &clock.read());
     store.commit(&effects.batch).map_err(StartError::Store)?;
-    let (sender, events) = mpsc::channel(INBOX);
-    let device = core.known().device().clone();
-    let links = links(config, &device, core.known().site(), &sender);
-    let mut running = Running {
-        store: committer(store, sender.clone()),
-        clock,
-        table,
-        device,
-        links,
-        events,
-        sender,
-        core: {
-            let durable = Input::Durable(core.log_size());
-            effects
-                .actions
-                .extend(core.handle(durable, &clock.read()).actions);
-            core
-        },
-    };
     effects.batch = Batch::default();
-    running.carry_out(effects);
-    Ok(running)
+    let durable = Input::Durable(core.log_size());
+    let more = core.handle(durable, &clock.read());
+    effects.actions.extend(more.actions);
+    Ok(Begun {
+        core,
+        effects,
+        store,
+        notes,
+    })
 }
 
 /// When this program was built; it cannot be earlier than that.
@@ -174,10 +217,7 @@ fn links(
 }
 
 /// The thread that writes. Batches that wait together become durable together.
-fn committer(
-    mut store: Store,
-    events: mpsc::Sender<Event>,
-) -> std::sync::mpsc::Sender<(Batch, u64)> {
+fn committer(mut store: Store, events: mpsc::Sender<Event>) -> Queue {
     let (sender, queue) = std::sync::mpsc::channel::<(Batch, u64)>();
     std::thread::spawn(move || {
         while let Ok((mut batch, mut size)) = queue.recv() {
@@ -194,13 +234,35 @@ fn committer(
     sender
 }
 
+/// Ready after a pause, or never.
+async fn after(pause: Option<Duration>) {
+    match pause {
+        Some(pause) => tokio::time::sleep(pause).await,
+        None => std::future::pending().await,
+    }
+}
+
 impl Running {
-    async fn serve(&mut self, stop: impl Future<Output = ()>) {
+    async fn serve(&mut self, status: StatusSocket, stop: impl Future<Output = ()>) {
         tokio::pin!(stop);
         loop {
+            let now = self.core.now(&self.clock.read());
+            let due = self
+                .core
+                .due(&now)
+                .map(|due| due.saturating_sub(now.uptime));
             let event = tokio::select! {
                 () = &mut stop => return,
                 event = self.events.recv() => event,
+                caller = status.accept() => {
+                    status.answer(caller, &self.status());
+                    continue;
+                }
+                () = after(due.map(Duration::from_secs)) => Some(Event::Tick),
+                () = after(self.failed.is_some().then_some(self.retry)) => {
+                    self.reopen();
+                    continue;
+                }
             };
             let Some(event) = event else { return };
             let mut effects = self.step(event);
@@ -216,14 +278,42 @@ impl Running {
         }
     }
 
+    /// After a failed write nobody knows what is on the disk, so everything begins again from
+    /// there, as after a start. Until that works, all is denied.
+    fn reopen(&mut self) {
+        match begin(&self.config, &self.table, &self.clock) {
+            Ok(begun) => {
+                tracing::info!("the store works again");
+                self.store = Some(committer(begun.store, self.sender.clone()));
+                (self.core, self.notes) = (begun.core, begun.notes);
+                (self.failed, self.retry) = (None, FIRST_RETRY);
+                let site = self.core.known().site().cloned();
+                for (_, link) in &self.links {
+                    link.set_site(site.clone());
+                    link.refresh();
+                }
+                self.carry_out(begun.effects);
+                let effects = self.core.handle(Input::LinkUp, &self.clock.read());
+                self.carry_out(effects);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the store still does not work");
+                self.failed = Some(error.to_string());
+                self.retry = (self.retry * 2).min(LONGEST_RETRY);
+            }
+        }
+    }
+
     fn step(&mut self, event: Event) -> Effects {
         let input = match event {
             Event::Link(link, LinkEvent::Up) => {
                 tracing::info!(link = self.name(link), "connected");
+                self.note_link(link, None);
                 Input::LinkUp
             }
             Event::Link(link, LinkEvent::Down(why)) => {
                 tracing::warn!(link = self.name(link), %why, "not connected");
+                self.note_link(link, Some(why));
                 return Effects::default();
             }
             Event::Link(
@@ -239,9 +329,15 @@ impl Running {
                 delivery: Delivery { link, number },
                 payload,
             },
+            Event::Tick => Input::Tick,
             Event::Durable(Ok(size)) => Input::Durable(size),
             Event::Durable(Err(error)) => {
-                tracing::error!(%error, "the store failed; everything is denied from now on");
+                if self.failed.is_none() {
+                    tracing::error!(%error, "the store failed; everything is denied for now");
+                    self.failed = Some(error.to_string());
+                }
+                // Closes it, so that it can be opened again.
+                self.store = None;
                 Input::StoreFailed
             }
             Event::Finished(command, ended) => Input::Finished(command, ended),
@@ -252,7 +348,9 @@ impl Running {
     fn carry_out(&mut self, effects: Effects) {
         if !effects.batch.is_empty() {
             // If the thread is gone, nothing becomes durable and so nothing is acted upon.
-            let _ = self.store.send((effects.batch, self.core.log_size()));
+            if let Some(store) = &self.store {
+                let _ = store.send((effects.batch, self.core.log_size()));
+            }
         }
         for action in effects.actions {
             match action {
@@ -294,6 +392,12 @@ impl Running {
         };
         for (_, link) in &self.links {
             link.publish(name.clone(), payload.to_vec(), retain);
+        }
+    }
+
+    fn note_link(&mut self, link: LinkId, why: Option<String>) {
+        if let Some((_, down)) = self.connected.get_mut(link.0) {
+            *down = why;
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::gate::{Code, Now, Origin, Permit};
 use crate::store::Batch;
-use crate::wire::{Hash, Id, KeyBytes, Map, Outcome, Standing, Text, Value};
+use crate::wire::{Audience, Hash, Id, KeyBytes, Map, Outcome, Standing, Text, Value};
 
 /// A link by its number, for acknowledgements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -155,6 +155,10 @@ pub struct Facts {
     pub shares: usize,
     /// Records in the log.
     pub log_size: u64,
+    /// Records that are kept elsewhere.
+    pub acknowledged: u64,
+    /// Audiences whose revocation list the log knows and the device lacks.
+    pub missing: Vec<Audience>,
     /// How full the log is, in percent.
     pub log_used: u64,
     /// What was refused since the start, by code.

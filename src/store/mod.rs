@@ -116,7 +116,19 @@ impl Store {
             damage,
             salvaged,
         } = Log::open(&directory.join("log"))?;
-        let found = Cache::open(&directory.join("cache"))?;
+        let cache = directory.join("cache");
+        let lost = !cache.exists() && !records.is_empty();
+        let mut found = Cache::open(&cache)?;
+        if lost {
+            found.notes.push(
+                "the cache of statements was gone; what the log knows is asked for again".into(),
+            );
+        }
+        if records.is_empty() && identity.registration.is_some() {
+            found.notes.push(
+                "the event log was gone; a new epoch ends every command signed before".into(),
+            );
+        }
         Ok(Opened {
             store: Self {
                 directory: directory.to_owned(),
