@@ -6,12 +6,19 @@ use super::step::{Action, Effects, Topic, short};
 use crate::gate::{Caller, Code, Now, Rehearsal};
 use crate::store::record::{Event, Verdict};
 use crate::wire::{
-    Checkpoint, CheckpointBody, Hash, Id, Map, Outcome, Standing, State, StateBody, sign,
+    Bytes, Checkpoint, CheckpointBody, Hash, Id, LogHead, Map, Outcome, Standing, State, StateBody,
+    sign,
 };
 
 /// Denials are no longer written down when the log is this full, in percent, so that they
 /// cannot crowd out the rest.
 const DENIALS_UNTIL: u64 = 50;
+
+/// What is claimed of the log when nobody knows what is on the disk.
+const NO_HEAD: LogHead = LogHead {
+    size: 0,
+    hash: Bytes([0; 32]),
+};
 
 /// Whether a refused command is written down and so uses up its counter. What is late, or
 /// from another epoch, or seen before, will be refused for ever by itself; anybody on the way
@@ -104,10 +111,18 @@ impl Core {
 
     /// A receipt that no record of the log stands for.
     fn publish_unrecorded(&mut self, verdict: &Verdict, now: &Now, out: &mut Effects) {
-        let receipt = verdict.receipt(self.known.device(), now.estimate, self.journal.head());
+        let head = match self.store_works {
+            true => self.journal.head(),
+            false => NO_HEAD,
+        };
+        let receipt = verdict.receipt(self.known.device(), now.estimate, head);
         let bytes = sign(&receipt, &self.key);
         let publish = Action::Publish(Topic::Receipts(verdict.holder), bytes);
-        self.after_log(Waiting::Act(publish), out);
+        if self.store_works {
+            self.after_log(Waiting::Act(publish), out);
+        } else {
+            out.actions.push(publish);
+        }
     }
 
     /// The device's word on how far its log has come, for whoever keeps it.

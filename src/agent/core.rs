@@ -33,6 +33,8 @@ pub struct Core {
     firmware: u32,
     pub(super) permits: BTreeMap<Hash, Box<Permit>>,
     waiting: VecDeque<(u64, Waiting)>,
+    /// Records that are known to be durable.
+    durable: u64,
     pub(super) store_works: bool,
     refused: BTreeMap<Code, u64>,
     pub(super) denials: Denials,
@@ -52,6 +54,7 @@ impl Core {
         Self {
             interlocks: BTreeSet::new(),
             firmware: settings.firmware,
+            durable: journal.head().size,
             key,
             known,
             journal,
@@ -249,6 +252,7 @@ impl Core {
     }
 
     fn durable(&mut self, size: u64, now: &Now, out: &mut Effects) {
+        self.durable = size;
         while self
             .waiting
             .front()
@@ -336,7 +340,8 @@ impl Core {
     /// Does something once all that was written so far is durable: at once, if nothing of it
     /// is still on its way.
     pub(super) fn after_log(&mut self, waiting: Waiting, out: &mut Effects) {
-        let nothing_new = out.batch.is_empty() && self.waiting.is_empty();
+        let written = self.durable >= self.journal.head().size;
+        let nothing_new = written && out.batch.is_empty() && self.waiting.is_empty();
         match waiting {
             Waiting::Act(action) if nothing_new => out.actions.push(action),
             waiting => self.waiting.push_back((self.journal.head().size, waiting)),

@@ -4,6 +4,7 @@
 //! durable and actions come out. The [`run`] beside it carries them out.
 
 mod answer;
+mod begin;
 mod chores;
 mod core;
 mod denials;
@@ -15,7 +16,8 @@ mod start;
 mod step;
 
 pub use self::core::Core;
-pub use runtime::{StartError, run};
+pub use begin::StartError;
+pub use runtime::run;
 pub use socket::STATUS_SOCKET;
 pub use start::{Found, Settings};
 pub use step::{Action, Delivery, Effects, Ended, Facts, Input, LinkId, Topic};

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::begin::{Begun, StartError, begin};
 use super::core::Core;
 use super::socket::StatusSocket;
-use super::start::{Found, Settings};
 use super::step::{Action, Delivery, Effects, Ended, Input, LinkId, Topic};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -14,8 +14,8 @@ use crate::files::FileError;
 use crate::gate::Origin;
 use crate::link::{Link, LinkConfig, LinkEvent, connect, topics};
 use crate::operation::Table;
-use crate::store::{Batch, Opened, Store};
-use crate::wire::{Bytes, Hash, Id, Timestamp};
+use crate::store::{Batch, Store};
+use crate::wire::{Hash, Id};
 
 /// Messages of one link that wait for the core.
 const INBOX: usize = 64;
@@ -25,29 +25,6 @@ const TOGETHER: usize = 64;
 /// Shortest and longest pause between two attempts to open a store that failed.
 const FIRST_RETRY: Duration = Duration::from_secs(5);
 const LONGEST_RETRY: Duration = Duration::from_secs(300);
-
-/// A segment of the log grows by this, in bytes.
-const SEGMENT: u64 = 1 << 20;
-
-/// Why the daemon could not start.
-#[derive(Debug)]
-pub enum StartError {
-    /// The state directory.
-    Store(FileError),
-    /// The kernel's clocks or randomness.
-    Machine(std::io::Error),
-}
-
-impl std::fmt::Display for StartError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Store(error) => error.fmt(f),
-            Self::Machine(error) => write!(f, "the kernel does not answer: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for StartError {}
 
 enum Event {
     Tick,
@@ -127,64 +104,6 @@ fn open(config: &Config) -> Result<Running, StartError> {
     };
     running.carry_out(effects);
     Ok(running)
-}
-
-/// A core as the disk has it, with everything durable that its start has written.
-struct Begun {
-    core: Core,
-    effects: Effects,
-    store: Store,
-    notes: Vec<String>,
-}
-
-fn begin(config: &Config, table: &Table, clock: &Clock) -> Result<Begun, StartError> {
-    let mut epoch = Bytes([0; 16]);
-    getrandom::fill(&mut epoch.0).map_err(|e| StartError::Machine(e.into()))?;
-    let Opened {
-        mut store,
-        identity,
-        records,
-        statements,
-        damage,
-        salvaged,
-        mut notes,
-    } = Store::open(&config.state).map_err(StartError::Store)?;
-    notes.extend(damage.as_ref().map(ToString::to_string));
-    for note in &notes {
-        tracing::warn!("{note}");
-    }
-    let settings = Settings {
-        offers: table.offers(),
-        reboots: table.reboots(),
-        built: built(),
-        log_limit: config.log.limit_mib << 20,
-        segment: SEGMENT,
-        firmware: 0,
-    };
-    let found = Found {
-        identity,
-        records,
-        statements,
-        damage,
-        salvaged,
-    };
-    let (mut core, mut effects) = Core::start(found, settings, epoch, &clock.read());
-    store.commit(&effects.batch).map_err(StartError::Store)?;
-    effects.batch = Batch::default();
-    let durable = Input::Durable(core.log_size());
-    let more = core.handle(durable, &clock.read());
-    effects.actions.extend(more.actions);
-    Ok(Begun {
-        core,
-        effects,
-        store,
-        notes,
-    })
-}
-
-/// When this program was built; it cannot be earlier than that.
-fn built() -> Timestamp {
-    Timestamp(env!("DOORWARD_BUILT").parse().unwrap_or(0))
 }
 
 fn links(

@@ -6,7 +6,7 @@ use super::step::Effects;
 use crate::gate::{Code, Known, Offers, Proven, Reading, Timekeeper};
 use crate::store::record::{Event, Open, Record, Verdict};
 use crate::store::{Damage, Identity};
-use crate::wire::{Bundle, Bytes, Envelope, Id, Kind, Map, Outcome, Role, Text, Timestamp};
+use crate::wire::{Bundle, Bytes, Class, Envelope, Id, Kind, Map, Outcome, Role, Text, Timestamp};
 
 /// Receipts of so many seconds before a start are sent again.
 const ON_ITS_WAY: u64 = 300;
@@ -152,6 +152,12 @@ impl Core {
                     Outcome::Unknown,
                     Some(Code::Unknown),
                     "the device stopped while it ran",
+                ),
+                // What only reads may have begun without a record of it, and did no harm.
+                None if intent.class == Class::Read => (
+                    Outcome::Failed,
+                    Some(Code::Failed),
+                    "the device stopped before it had answered",
                 ),
                 None => (
                     Outcome::Failed,

@@ -7,6 +7,8 @@
 
 #[cfg(feature = "demo")]
 mod demo;
+#[cfg(feature = "device")]
+mod device_status;
 #[cfg(feature = "issuer")]
 pub mod doorkey;
 #[cfg(feature = "device")]

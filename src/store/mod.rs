@@ -102,6 +102,31 @@ pub struct Opened {
     pub notes: Vec<String>,
 }
 
+/// The layout that this version reads and writes. Version 0 had no file of this name.
+const SCHEMA: u32 = 1;
+
+/// Refuses a store of a later version, and brings one of an earlier version up to this one.
+fn check_schema(directory: &Path) -> Result<(), FileError> {
+    let path = directory.join("schema");
+    let found = match files::read(&path, 16) {
+        Ok(bytes) => std::str::from_utf8(&bytes)
+            .ok()
+            .and_then(|text| text.trim().parse().ok()),
+        Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Some(0),
+        Err(error) => return Err(error),
+    };
+    match found {
+        Some(SCHEMA) => Ok(()),
+        // Between 0 and 1 nothing else has changed that is not read again from the brokers.
+        // A file that was emptied or overwritten says nothing; the rest looks after itself.
+        Some(0) | None => files::replace(&path, SCHEMA.to_string().as_bytes(), 0o600),
+        Some(later) => Err(files::invalid(format!(
+            "it is of version {later}, made by a later doorward; this one reads up to {SCHEMA}"
+        )))
+        .doing("open", directory),
+    }
+}
+
 impl Store {
     /// Opens the state directory of a provisioned device, mending what can be mended.
     ///
@@ -110,6 +135,7 @@ impl Store {
     pub fn open(directory: &Path) -> Result<Opened, FileError> {
         let identity = Identity::load(directory)?;
         let lock = files::lock(&directory.join("lock"))?;
+        check_schema(directory)?;
         let log::Opened {
             log,
             records,

@@ -18,7 +18,9 @@ struct Truth {
 #[derive(Default)]
 pub(crate) struct Oracle {
     shares: BTreeMap<Bytes<16>, Truth>,
-    ran: BTreeSet<Hash>,
+    ran: BTreeMap<Hash, Class>,
+    /// How operations really ended, as far as they did.
+    came_to: BTreeMap<Hash, Outcome>,
     ended: BTreeMap<Hash, Vec<u8>>,
     frozen: bool,
     /// The latest signed time that the device has acknowledged.
@@ -70,7 +72,8 @@ impl Oracle {
     /// An operation starts.
     pub(crate) fn runs(&mut self, permit: &Permit) {
         let caller = permit.caller();
-        assert!(self.ran.insert(caller.command), "it ran twice: {permit:?}");
+        let before = self.ran.insert(caller.command, permit.class());
+        assert!(before.is_none(), "it ran twice: {permit:?}");
         assert!(
             !self.ended.contains_key(&caller.command),
             "it ran after its end: {permit:?}"
@@ -94,6 +97,11 @@ impl Oracle {
         );
     }
 
+    /// An operation ends, whether the device hears of it or not.
+    pub(crate) fn comes_to(&mut self, command: Hash, outcome: Outcome) {
+        self.came_to.insert(command, outcome);
+    }
+
     /// A receipt is on its way to its holder.
     pub(crate) fn answers(&mut self, bytes: &[u8]) -> Receipt {
         let receipt = receipt(bytes);
@@ -103,6 +111,16 @@ impl Oracle {
             Outcome::Done | Outcome::Failed | Outcome::Unknown
         );
         if over {
+            let truth = self.came_to.get(&command).copied();
+            let honest = match receipt.body.outcome {
+                Outcome::Unknown => true,
+                said => match self.ran.get(&command) {
+                    Some(Class::Read) => said == Outcome::Failed || truth == Some(said),
+                    Some(_) => truth == Some(said),
+                    None => true,
+                },
+            };
+            assert!(honest, "it came to {truth:?}: {receipt:?}");
             let first = self.ended.entry(command).or_insert_with(|| bytes.to_vec());
             assert!(
                 first == bytes,

@@ -142,8 +142,8 @@ impl World {
             890..920 => self.pass(),
             920..945 => self.share(),
             945..955 => self.extend(),
-            955..970 => self.cancel(),
-            970..973 => self.register(),
+            955..972 => self.cancel(),
+            972..973 => self.register(),
             973..980 => self.owner(),
             980..983 => self.jump(),
             983..988 => self.reconnect(),
@@ -397,8 +397,10 @@ impl World {
             true => Ended::done(Map::default()),
             false => Ended::failed(Code::Failed, "it failed"),
         };
+        self.oracle.comes_to(command, ended.outcome);
         if operation.as_str() == REBOOT && self.random.percent(70) {
             // It takes effect, and the outcome is for the next boot to find.
+            self.oracle.comes_to(command, Outcome::Done);
             self.power_off();
             return;
         }
@@ -552,6 +554,11 @@ impl World {
 
     /// The machine goes and comes back: a new boot, and a clock that may be anywhere.
     fn power_off(&mut self) {
+        for (command, operation) in &self.handlers {
+            if operation.as_str() == REBOOT {
+                self.oracle.comes_to(*command, Outcome::Done);
+            }
+        }
         self.boot = Bytes(self.random.bytes());
         self.uptime = self.random.below(30);
         self.time += self.random.below(120);
@@ -584,6 +591,7 @@ impl World {
             self.deliver();
             self.write();
             if let Some((command, _)) = self.handlers.pop() {
+                self.oracle.comes_to(command, Outcome::Done);
                 self.input(Input::Finished(command, Ended::done(Map::default())));
             }
         }

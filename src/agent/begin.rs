@@ -1,0 +1,92 @@
+//! From the state directory to a core that can serve: at a start, and after a failed write.
+
+use super::core::Core;
+use super::start::{Found, Settings};
+use super::step::{Effects, Input};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::files::FileError;
+use crate::operation::Table;
+use crate::store::{Batch, Opened, Store};
+use crate::wire::{Bytes, Timestamp};
+
+/// A segment of the log grows by this, in bytes.
+const SEGMENT: u64 = 1 << 20;
+
+/// Why the daemon could not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The state directory.
+    Store(FileError),
+    /// The kernel's clocks or randomness.
+    Machine(std::io::Error),
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Store(error) => error.fmt(f),
+            Self::Machine(error) => write!(f, "the kernel does not answer: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// A core as the disk has it, with everything durable that its start has written.
+pub(super) struct Begun {
+    pub(super) core: Core,
+    pub(super) effects: Effects,
+    pub(super) store: Store,
+    pub(super) notes: Vec<String>,
+}
+
+pub(super) fn begin(config: &Config, table: &Table, clock: &Clock) -> Result<Begun, StartError> {
+    let mut epoch = Bytes([0; 16]);
+    getrandom::fill(&mut epoch.0).map_err(|e| StartError::Machine(e.into()))?;
+    let Opened {
+        mut store,
+        identity,
+        records,
+        statements,
+        damage,
+        salvaged,
+        mut notes,
+    } = Store::open(&config.state).map_err(StartError::Store)?;
+    notes.extend(damage.as_ref().map(ToString::to_string));
+    for note in &notes {
+        tracing::warn!("{note}");
+    }
+    let settings = Settings {
+        offers: table.offers(),
+        reboots: table.reboots(),
+        built: built(),
+        log_limit: config.log.limit_mib << 20,
+        segment: SEGMENT,
+        firmware: 0,
+    };
+    let found = Found {
+        identity,
+        records,
+        statements,
+        damage,
+        salvaged,
+    };
+    let (mut core, mut effects) = Core::start(found, settings, epoch, &clock.read());
+    store.commit(&effects.batch).map_err(StartError::Store)?;
+    effects.batch = Batch::default();
+    let durable = Input::Durable(core.log_size());
+    let more = core.handle(durable, &clock.read());
+    effects.actions.extend(more.actions);
+    Ok(Begun {
+        core,
+        effects,
+        store,
+        notes,
+    })
+}
+
+/// When this program was built; it cannot be earlier than that.
+fn built() -> Timestamp {
+    Timestamp(env!("DOORWARD_BUILT").parse().unwrap_or(0))
+}
