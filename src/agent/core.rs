@@ -36,7 +36,7 @@ pub struct Core {
     /// Records that are known to be durable.
     durable: u64,
     pub(super) store_works: bool,
-    refused: BTreeMap<Code, u64>,
+    pub(super) refused: BTreeMap<Code, u64>,
     pub(super) denials: Denials,
     pub(super) chores: Chores,
 }
@@ -350,29 +350,6 @@ impl Core {
 
     pub(super) fn count(&mut self, code: Code) {
         *self.refused.entry(code).or_insert(0) += 1;
-    }
-
-    /// Numbers for `status.read` and for people.
-    pub fn facts(&mut self, reading: &Reading) -> Facts {
-        let now = self.keeper.now(reading);
-        Facts {
-            now,
-            standing: self.standing(&now),
-            shares: self.known.shares_by_age().count(),
-            log_size: self.journal.head().size,
-            acknowledged: self.journal.memory.acknowledged,
-            missing: self.missing(),
-            log_used: self.journal.used(),
-            refused: self.refused.clone(),
-        }
-    }
-
-    fn missing(&self) -> Vec<Audience> {
-        let lists = self.journal.memory.revocations.keys();
-        let lost = |audience: &&Audience| {
-            self.known.is_mine(audience) && self.known.revocations(audience).is_none()
-        };
-        lists.filter(lost).cloned().collect()
     }
 
     /// The time now.

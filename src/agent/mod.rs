@@ -8,6 +8,7 @@ mod begin;
 mod chores;
 mod core;
 mod denials;
+mod facts;
 mod journal;
 mod local;
 mod runtime;
@@ -17,7 +18,8 @@ mod step;
 
 pub use self::core::Core;
 pub use begin::StartError;
+pub use facts::Facts;
 pub use runtime::run;
 pub use socket::STATUS_SOCKET;
 pub use start::{Found, Settings};
-pub use step::{Action, Delivery, Effects, Ended, Facts, Input, LinkId, Topic};
+pub use step::{Action, Delivery, Effects, Ended, Input, LinkId, Topic};

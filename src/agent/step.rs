@@ -143,24 +143,3 @@ pub struct Effects {
     /// To be done now.
     pub actions: Vec<Action>,
 }
-
-/// Numbers for `status.read` and for people.
-#[derive(Debug, Clone)]
-pub struct Facts {
-    /// The time.
-    pub now: Now,
-    /// Sequence numbers and boot.
-    pub standing: Standing,
-    /// Shares that the device holds.
-    pub shares: usize,
-    /// Records in the log.
-    pub log_size: u64,
-    /// Records that are kept elsewhere.
-    pub acknowledged: u64,
-    /// Audiences whose revocation list the log knows and the device lacks.
-    pub missing: Vec<Audience>,
-    /// How full the log is, in percent.
-    pub log_used: u64,
-    /// What was refused since the start, by code.
-    pub refused: BTreeMap<Code, u64>,
-}

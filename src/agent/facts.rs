@@ -1,0 +1,53 @@
+//! How the device is, in numbers.
+
+use std::collections::BTreeMap;
+
+use super::core::Core;
+use crate::gate::{Code, Now, Reading};
+use crate::wire::{Audience, Standing};
+
+/// Numbers for `status.read` and for people.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// The time.
+    pub now: Now,
+    /// Sequence numbers and boot.
+    pub standing: Standing,
+    /// Shares that the device holds.
+    pub shares: usize,
+    /// Records in the log.
+    pub log_size: u64,
+    /// Records that are kept elsewhere.
+    pub acknowledged: u64,
+    /// Audiences whose revocation list the log knows and the device lacks.
+    pub missing: Vec<Audience>,
+    /// How full the log is, in percent.
+    pub log_used: u64,
+    /// What was refused since the start, by code.
+    pub refused: BTreeMap<Code, u64>,
+}
+
+impl Core {
+    /// Numbers for `status.read` and for people.
+    pub fn facts(&mut self, reading: &Reading) -> Facts {
+        let now = self.keeper.now(reading);
+        Facts {
+            now,
+            standing: self.standing(&now),
+            shares: self.known.shares_by_age().count(),
+            log_size: self.journal.head().size,
+            acknowledged: self.journal.memory.acknowledged,
+            missing: self.missing(),
+            log_used: self.journal.used(),
+            refused: self.refused.clone(),
+        }
+    }
+
+    fn missing(&self) -> Vec<Audience> {
+        let lists = self.journal.memory.revocations.keys();
+        let lost = |audience: &&Audience| {
+            self.known.is_mine(audience) && self.known.revocations(audience).is_none()
+        };
+        lists.filter(lost).cloned().collect()
+    }
+}
