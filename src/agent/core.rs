@@ -8,13 +8,13 @@ use super::denials::Denials;
 use super::journal::{Journal, TELLS_TIME, intent};
 use super::local;
 use super::start::Settings;
-use super::step::{Action, Effects, Ended, Facts, Input};
+use super::step::{Action, Effects, Ended, Input};
 use crate::gate::{
     Arrival, Code, Decision, Installed, Known, Now, Offers, Origin, Permit, Reading, Reason,
     Situation, Timekeeper, decide, still_allowed,
 };
 use crate::store::record::{Applied, Change, Event, Verdict};
-use crate::wire::{Audience, Bundle, Class, Envelope, Hash, Id, Kind, SecretKey};
+use crate::wire::{Bundle, Class, Envelope, Hash, Id, Kind, SecretKey};
 
 /// What waits for the log.
 pub(super) enum Waiting {

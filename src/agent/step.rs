@@ -1,10 +1,10 @@
 //! What goes into the core and what comes out of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use crate::gate::{Code, Now, Origin, Permit};
+use crate::gate::{Code, Origin, Permit};
 use crate::store::Batch;
-use crate::wire::{Audience, Hash, Id, KeyBytes, Map, Outcome, Standing, Text, Value};
+use crate::wire::{Hash, Id, KeyBytes, Map, Outcome, Text, Value};
 
 /// A link by its number, for acknowledgements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
