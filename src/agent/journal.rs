@@ -99,8 +99,8 @@ impl Journal {
                 },
                 Event::Statement(applied) => self.fold_statement(applied),
                 Event::Counted(time) => memory.counted(*time),
-                Event::Snapshot(_)
-                | Event::Epoch(..)
+                Event::Snapshot(snapshot) => recover(memory, snapshot),
+                Event::Epoch(..)
                 | Event::Executing(..)
                 | Event::Denied(..)
                 | Event::DeniedMore(..) => {}
@@ -362,6 +362,40 @@ impl Journal {
         (self.total_bytes * 100)
             .checked_div(self.limit)
             .unwrap_or(100)
+    }
+}
+
+/// Takes from a snapshot beyond a break what ends, freezes and uses up.
+fn recover(memory: &mut Memory, snapshot: &Snapshot) {
+    for (share, count) in snapshot.uses.iter() {
+        let uses = memory.uses.entry(*share).or_default();
+        *uses = (*uses).max(*count);
+    }
+    for (share, end) in snapshot.ended.iter() {
+        memory.ended.insert(*share, *end);
+    }
+    memory.frozen = memory.frozen.max(snapshot.frozen);
+    for (audience, mark) in snapshot.revocations.iter() {
+        let newer = |held: &Mark| held.seq < mark.seq;
+        if memory.revocations.get(audience).is_none_or(newer) {
+            memory.revocations.insert(audience.clone(), *mark);
+        }
+    }
+    for (group, mark) in snapshot.rosters.iter() {
+        if memory
+            .rosters
+            .get(group)
+            .is_none_or(|held| held.seq < mark.seq)
+        {
+            memory.rosters.insert(*group, *mark);
+        }
+    }
+    let older = |held: &Mark| Some(held.seq) < snapshot.registration.map(|mark| mark.seq);
+    if memory.registration.as_ref().is_none_or(older) {
+        memory.registration = snapshot.registration;
+    }
+    for (role, proven) in snapshot.proven.iter() {
+        memory.witness(*role, proven.time());
     }
 }
 

@@ -80,7 +80,11 @@ impl Core {
         }
         core.reinstall(registration, &found.statements, reading, &mut out);
         core.look_for_ends(&now);
-        core.resolve(&settings.reboots, reading, &mut out);
+        let broken = matches!(
+            found.damage,
+            Some(Damage::Broken { .. } | Damage::Unanswered)
+        );
+        core.resolve(&settings.reboots, broken, reading, &mut out);
         // A receipt may have been on its way when the device stopped. The same one again
         // does no harm, and its sender may still be waiting.
         let recent = Timestamp(now.estimate.0.saturating_sub(ON_ITS_WAY));
@@ -133,10 +137,12 @@ impl Core {
         }
     }
 
-    /// Ends every command that a stop interrupted. None of them is ever run again.
+    /// Ends every command that a stop interrupted. None of them is ever run again. Beyond a
+    /// break of the log any of them may have begun, or ended.
     fn resolve(
         &mut self,
         reboots: &[crate::wire::Operation],
+        broken: bool,
         reading: &Reading,
         out: &mut Effects,
     ) {
@@ -145,6 +151,11 @@ impl Core {
         for Open { intent, began } in open {
             let reboots = reboots.contains(&intent.asked.operation);
             let (outcome, code, detail) = match began {
+                _ if broken => (
+                    Outcome::Unknown,
+                    Some(Code::Unknown),
+                    "the event log broke before it had ended",
+                ),
                 Some(boot) if reboots && boot != now.boot => {
                     (Outcome::Done, None, "the machine has booted since")
                 }

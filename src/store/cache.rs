@@ -3,11 +3,13 @@
 //!
 //! sled's own `flush` does not survive a power cut (it calls `sync_file_range`), a left-over
 //! `snap.*.generating` keeps it from opening, and damage can make it panic while it opens.
-//! The cures are here; nothing else knows sled.
+//! Dropping it panics if the disk fails at that moment, and until it is dropped it keeps its
+//! lock. The cures are here; nothing else knows sled.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::files::{self, Doing, FileError};
 
@@ -26,9 +28,22 @@ pub struct Found {
 
 /// The open cache.
 pub struct Cache {
-    db: sled::Db,
+    /// There until this is dropped.
+    db: Option<sled::Db>,
     file: File,
     path: PathBuf,
+    failed: bool,
+}
+
+impl Drop for Cache {
+    /// A database on a disk that fails is left alone for as long as the process lives.
+    fn drop(&mut self) {
+        let db = self.db.take();
+        let flushed = db.as_ref().is_none_or(|db| db.flush().is_ok());
+        if self.failed || !flushed || self.file.sync_all().is_err() {
+            std::mem::forget(db);
+        }
+    }
 }
 
 impl Cache {
@@ -74,6 +89,9 @@ impl Cache {
                 .and_then(|()| files::sync_parent(path))
                 .doing("name", path)?;
         }
+        if !is_free(path).doing("look at", path)? {
+            replace_by_copy(path).doing("copy", path)?;
+        }
         let (db, file) = open_sled(path)?;
         let mut statements = Vec::new();
         for entry in db.iter() {
@@ -83,9 +101,10 @@ impl Cache {
             }
         }
         let cache = Self {
-            db,
+            db: Some(db),
             file,
             path: path.to_owned(),
+            failed: false,
         };
         Ok((cache, statements))
     }
@@ -103,26 +122,77 @@ impl Cache {
             for (name, bytes) in put {
                 batch.insert(name.as_bytes(), bytes.as_slice());
             }
-            self.db.apply_batch(batch)?;
-            self.db.flush()?;
+            if let Some(db) = &self.db {
+                db.apply_batch(batch)?;
+                db.flush()?;
+            }
             // Pages of over a quarter of a segment are files of their own, which sled never
             // makes durable.
             sync_blobs(&self.path.join("blobs"))?;
             self.file.sync_data()
         };
-        write().doing("write to", &self.path)
+        let written = write().doing("write to", &self.path);
+        self.failed |= written.is_err();
+        written
     }
+
+    /// The disk has failed elsewhere: this is not touched any more, not even to close it.
+    pub fn abandon(&mut self) {
+        self.failed = true;
+    }
+}
+
+/// Whether nobody holds the cache's lock. Nobody else can, since the state directory has a
+/// lock of its own; but a thread of sled's may hold it for a moment longer than its database,
+/// and a database that was abandoned holds it for good.
+fn is_free(path: &Path) -> io::Result<bool> {
+    const ATTEMPTS: u32 = 100;
+    let file = match File::open(path.join("db")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        opened => opened?,
+    };
+    for _ in 0..ATTEMPTS {
+        match file.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(fs::TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(5)),
+            Err(fs::TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    Ok(false)
+}
+
+/// Leaves the files to whoever holds their lock, and goes on with others of the same content.
+fn replace_by_copy(path: &Path) -> io::Result<()> {
+    let (copy, held) = (path.with_extension("copy"), path.with_extension("held"));
+    for left in [&copy, &held] {
+        if left.exists() {
+            fs::remove_dir_all(left)?;
+        }
+    }
+    copy_directory(path, &copy)?;
+    fs::rename(path, &held)?;
+    fs::rename(&copy, path)?;
+    files::sync_parent(path)?;
+    fs::remove_dir_all(held)
+}
+
+fn copy_directory(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let place = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_directory(&entry.path(), &place)?;
+        } else {
+            fs::copy(entry.path(), &place)?;
+            File::open(place)?.sync_all()?;
+        }
+    }
+    File::open(to)?.sync_all()
 }
 
 fn open_sled(path: &Path) -> Result<(sled::Db, File), FileError> {
     let open = || -> io::Result<(sled::Db, File)> {
-        // A thread of sled's may hold the lock of a cache that was just closed for a moment
-        // longer. Nobody else can: the state directory has a lock of its own.
-        match File::open(path.join("db")) {
-            Ok(file) => file.lock()?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
         let db = sled::Config::new()
             .path(path)
             .cache_capacity(2 << 20)
@@ -225,6 +295,21 @@ mod tests {
         fs::write(path.join("snap.00000.generating"), b"half").unwrap();
         let (_, found, notes) = open(&path);
         assert_eq!((entries(&found), notes.len()), (vec!["one"], 0));
+    }
+
+    #[test]
+    fn an_abandoned_cache_is_left_alone_and_its_statements_live_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cache");
+        let (mut cache, ..) = open(&path);
+        cache.write(&[("a".into(), b"one".to_vec())], &[]).unwrap();
+        cache.abandon();
+        drop(cache);
+        let (mut cache, found, notes) = open(&path);
+        assert_eq!((entries(&found), notes.len()), (vec!["one"], 0));
+        cache.write(&[("b".into(), b"two".to_vec())], &[]).unwrap();
+        drop(cache);
+        assert_eq!(entries(&open(&path).1), ["one", "two"]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use crate::files::{self, Doing, FileError};
-use crate::wire::{Envelope, Id, Issuers, Role, SecretKey};
+use crate::wire::{Audience, Envelope, Id, Issuers, KeyBytes, Registration, Role, SecretKey};
 
 /// Files of the identity directory, and the largest that is read.
 const ID: &str = "device.id";
@@ -78,12 +78,47 @@ impl Identity {
             Err(error) if error.source.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
-        Ok(Self {
+        let identity = Self {
             device,
             key,
             issuers,
             registration,
-        })
+        };
+        identity.agrees_with_registration(directory)?;
+        Ok(identity)
+    }
+
+    /// A registration that the issuer has signed for another device or key shows that one of
+    /// the other files was changed.
+    fn agrees_with_registration(&self, directory: &Path) -> Result<(), FileError> {
+        let Some((device, key)) = self.registered_as() else {
+            return Ok(());
+        };
+        let wrong = if device != Audience::Device(self.device.clone()) {
+            Some((ID, "the registration is for another device"))
+        } else if key != self.key.public() {
+            Some((KEY, "the registration is for another key"))
+        } else {
+            None
+        };
+        match wrong {
+            None => Ok(()),
+            Some((file, why)) => {
+                Err(files::invalid(why)).doing("use", &directory.join("identity").join(file))
+            }
+        }
+    }
+
+    fn registered_as(&self) -> Option<(Audience, KeyBytes)> {
+        let bundle = crate::wire::Bundle::parse(self.registration.as_ref()?).ok()?;
+        let envelopes: Vec<_> = bundle
+            .statements
+            .into_iter()
+            .collect::<Result<_, _>>()
+            .ok()?;
+        self.issuers.verify(Role::Registry, &envelopes).ok()?;
+        let registration: Registration = envelopes.first()?.claims().ok()?;
+        Some((registration.aud, registration.body.device))
     }
 
     pub(super) fn replace_issuers(directory: &Path, bytes: &[u8]) -> Result<(), FileError> {

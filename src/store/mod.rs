@@ -185,7 +185,10 @@ impl Store {
             return Err(error).doing("write to", &self.directory);
         }
         let result = self.try_commit(batch);
-        self.failed = result.is_err();
+        if result.is_err() {
+            self.failed = true;
+            self.cache.abandon();
+        }
         result
     }
 

@@ -160,7 +160,8 @@ fn is_cut_short(bytes: &[u8]) -> bool {
         return true;
     };
     let length = u32::from_be_bytes(*length) as usize;
-    rest.len() < length.saturating_add(CHECK) || bytes.iter().all(|byte| *byte == 0)
+    let possible = (MIN_RECORD..=MAX_RECORD).contains(&length);
+    (possible && rest.len() < length + CHECK) || bytes.iter().all(|byte| *byte == 0)
 }
 
 /// Whether any whole record follows the damage, at whatever offset: then it is not the torn

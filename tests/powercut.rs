@@ -1,0 +1,192 @@
+//! Power cuts on the real store: real files, real sled. A worker plays a story under a
+//! preloaded shim that writes down everything it does to files. From that, the disk after a
+//! power cut at any moment is made: what was not synced is there, cut off, torn, zeroed or
+//! out of order. On each such disk the device starts, and the promises are checked.
+//! `DOORWARD_SEED=n` plays one cut, `POWERCUT_TRIALS=n` so many.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "this is a test"
+)]
+
+mod common;
+#[path = "powercut/device.rs"]
+mod device;
+#[path = "powercut/disk.rs"]
+mod disk;
+#[path = "powercut/story.rs"]
+mod story;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use device::Device;
+use disk::{Mode, Op, after_cut, read_trace};
+use story::Told;
+
+/// Cuts that one run plays, unless `POWERCUT_TRIALS` says otherwise.
+const TRIALS: u64 = 300;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Builds the shim with the C compiler that building doorward needs anyway.
+fn shim(directory: &Path) -> PathBuf {
+    let library = directory.join("shim.so");
+    let built = Command::new("cc")
+        .args([
+            "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o",
+        ])
+        .arg(&library)
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/powercut/shim.c"))
+        .status()
+        .unwrap();
+    assert!(built.success());
+    library
+}
+
+/// Plays the story in a process of its own, under the shim.
+fn play(directory: &Path, full_at: Option<u64>) -> std::process::ExitStatus {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", "the_worker_plays_the_story_when_it_is_asked_to"])
+        .env("LD_PRELOAD", shim(directory))
+        .env("POWERCUT_ROOT", directory.join("world"))
+        .env("POWERCUT_TRACE", directory.join("trace"))
+        .env("POWERCUT_WORKER", directory.join("world"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    if let Some(at) = full_at {
+        command.env("POWERCUT_FULL", at.to_string());
+    }
+    std::fs::create_dir(directory.join("world")).unwrap();
+    command.status().unwrap()
+}
+
+/// Not a test by itself: the process that the others start.
+#[test]
+fn the_worker_plays_the_story_when_it_is_asked_to() {
+    if let Ok(world) = std::env::var("POWERCUT_WORKER") {
+        story::tell(Path::new(&world));
+    }
+}
+
+#[test]
+fn after_a_power_cut_at_any_moment_every_promise_holds() {
+    let directory = tempfile::tempdir().unwrap();
+    assert!(play(directory.path(), None).success());
+    let trace = read_trace(&directory.path().join("trace"));
+    let syncs = trace.iter().filter(|op| matches!(op, Op::Sync(_))).count();
+    assert!(syncs > 50, "the story makes few things durable: {syncs}");
+    let seeds = match number("DOORWARD_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("POWERCUT_TRIALS").unwrap_or(TRIALS),
+    };
+    let trials = seeds.end - seeds.start;
+    for seed in seeds {
+        let shown = std::panic::catch_unwind(|| {
+            let target = tempfile::tempdir().unwrap();
+            let told = after_cut(&trace, seed, target.path(), &directory.path().join("world"));
+            check(target.path(), &told);
+        });
+        if let Err(panic) = shown {
+            println!("failed with DOORWARD_SEED={seed}");
+            std::panic::resume_unwind(panic);
+        }
+    }
+    println!(
+        "{trials} power cuts over {} operations, {syncs} of them syncs",
+        trace.len()
+    );
+}
+
+#[test]
+fn a_disk_that_is_full_at_any_moment_loses_nothing_and_a_start_finds_it_all() {
+    let first = tempfile::tempdir().unwrap();
+    assert!(play(first.path(), None).success());
+    let length = read_trace(&first.path().join("trace")).len() as u64;
+    for at in (1..length).step_by(usize::try_from(length / 25).unwrap()) {
+        let directory = tempfile::tempdir().unwrap();
+        // When it cannot even begin it says so; in no case does it crash.
+        let status = play(directory.path(), Some(at));
+        assert!(status.success(), "full at {at}: {status}");
+        let trace = read_trace(&directory.path().join("trace"));
+        let told = Told::from_marks(&disk::marks(&trace, trace.len()));
+        check(&directory.path().join("world"), &told);
+    }
+}
+
+/// Starts the device on what is left, and holds it to what it had said before.
+fn check(world: &Path, told: &Told) {
+    let state = world.join("state");
+    if !state.join("identity/device.id").exists() {
+        assert!(told.is_empty(), "provisioned, and then not");
+        return;
+    }
+    let mut device = Device::start(&state).expect("a start that needed a person");
+    told.hold_to(&mut device);
+    drop(device);
+    // Once more: what mended it is durable too.
+    let mut device = Device::start(&state).expect("a second start that needed a person");
+    told.hold_to(&mut device);
+}
+
+#[test]
+fn a_state_file_emptied_cut_or_overwritten_is_survived_or_named() {
+    let directory = tempfile::tempdir().unwrap();
+    assert!(play(directory.path(), None).success());
+    let trace = read_trace(&directory.path().join("trace"));
+    let told = Told::from_marks(&disk::marks(&trace, trace.len()));
+    let world = directory.path().join("world");
+    let files = disk::files(&world.join("state"));
+    assert!(files.len() > 8, "{files:?}");
+    let newest = files
+        .iter()
+        .rfind(|file| file.extension().is_some_and(|e| e == "log"));
+    for file in &files {
+        let whole = std::fs::read(file).unwrap();
+        let noise: Vec<u8> = (0..whole.len().max(64))
+            .map(|i| (i * 131 + 7) as u8)
+            .collect();
+        for (how, bytes) in [
+            ("emptied", &[][..]),
+            ("cut", &whole[..whole.len() / 2]),
+            ("overwritten", &noise[..]),
+        ] {
+            let copy = tempfile::tempdir().unwrap();
+            disk::copy(&world, copy.path());
+            let name = file.strip_prefix(&world).unwrap();
+            std::fs::write(copy.path().join(name), bytes).unwrap();
+            let state = copy.path().join("state");
+            match Device::start(&state) {
+                Ok(mut device) => {
+                    println!("{} {how}: survived", name.display());
+                    let older = Some(file) == newest && how != "overwritten";
+                    told.hold_to_without(&mut device, name, older);
+                }
+                Err(why) => {
+                    let text = name.display().to_string();
+                    assert!(text.starts_with("state/identity/"), "{text} {how}: {why}");
+                    let base = name.file_name().unwrap().to_str().unwrap();
+                    assert!(why.contains(base), "{text} {how}: {why}");
+                }
+            }
+        }
+    }
+    assert!(Device::start(&world.join("nowhere")).is_err());
+}
+
+impl Mode {
+    /// Each seed has one way of losing what was not synced.
+    fn of(seed: u64) -> Self {
+        match seed % 4 {
+            0 => Self::Lost,
+            1 => Self::Kept,
+            2 => Self::Torn,
+            _ => Self::Zeroed,
+        }
+    }
+}
