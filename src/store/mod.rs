@@ -108,7 +108,7 @@ const SCHEMA: u32 = 1;
 /// Refuses a store of a later version, and brings one of an earlier version up to this one.
 fn check_schema(directory: &Path) -> Result<(), FileError> {
     let path = directory.join("schema");
-    let found = match files::read(&path, 16) {
+    let found = match files::read(&path, 1 << 16) {
         Ok(bytes) => std::str::from_utf8(&bytes)
             .ok()
             .and_then(|text| text.trim().parse().ok()),
