@@ -259,6 +259,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn people_read_when_to_ask_again() {
+        let words = [Retry::No, Retry::Anew, Retry::Later].map(Retry::name);
+        let begin = ["no, ", "yes, signed anew", "yes, later"];
+        assert!(
+            words
+                .iter()
+                .zip(begin)
+                .all(|(word, begin)| word.starts_with(begin))
+        );
+    }
+
+    #[test]
     fn every_code_has_one_name_and_a_sentence() {
         for &code in Code::ALL {
             assert_eq!(Code::from_name(code.name()), Some(code));

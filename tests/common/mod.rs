@@ -172,6 +172,28 @@ pub fn release(version: u32, minimum: u32) -> Release {
     }
 }
 
+/// The next version of the issuers, in which `role` has other keys.
+pub fn rotated(before: &Issuers, role: Role, names: &[&str], threshold: u8) -> Issuers {
+    let mut next = before.clone();
+    next.body.version += 1;
+    next.iat = Timestamp(NOON - DAY + u64::from(next.body.version));
+    let keys = RoleKeys {
+        threshold,
+        keys: names.iter().map(|name| key(name).public()).collect(),
+    };
+    let roles = before.body.roles.iter().map(|(r, k)| (*r, k.clone()));
+    next.body.roles = Map::new(roles.chain([(role, keys)]));
+    next
+}
+
+/// With the keys of these names.
+pub fn signed_by<T: Object>(claims: &T, names: &[&str]) -> Vec<u8> {
+    names
+        .iter()
+        .flat_map(|name| sign(claims, &key(name)))
+        .collect()
+}
+
 /// What a disk would hold: the log and the cache.
 #[derive(Default, Clone)]
 pub struct Disk {

@@ -15,6 +15,7 @@ mod groups;
 mod input;
 mod limits;
 mod log;
+mod merging;
 mod model;
 mod rotation;
 mod shares;

@@ -3,27 +3,6 @@
 use crate::common::*;
 use doorward::wire::*;
 
-/// The next version of the issuers, in which `role` has other keys.
-fn rotated(before: &Issuers, role: Role, names: &[&str], threshold: u8) -> Issuers {
-    let mut next = before.clone();
-    next.body.version += 1;
-    next.iat = Timestamp(NOON - DAY + u64::from(next.body.version));
-    let keys = RoleKeys {
-        threshold,
-        keys: names.iter().map(|name| key(name).public()).collect(),
-    };
-    let roles = before.body.roles.iter().map(|(r, k)| (*r, k.clone()));
-    next.body.roles = Map::new(roles.chain([(role, keys)]));
-    next
-}
-
-fn signed_by<T: Object>(claims: &T, names: &[&str]) -> Vec<u8> {
-    names
-        .iter()
-        .flat_map(|name| sign(claims, &key(name)))
-        .collect()
-}
-
 #[test]
 fn issuers_rotate_one_version_at_a_time_with_the_thresholds_of_both() {
     let two = rotated(&issuers(), Role::Root, &["root-a", "root-b", "root-c"], 2);
