@@ -11,15 +11,13 @@ mod site;
 
 use std::time::Duration;
 
-use doorward::cli::send::{Request, code_of, send};
 use doorward::issuer::{Holder, Wish};
 use doorward::link::caller::Caller;
 use doorward::link::topics;
 use doorward::wire::{
-    Bundle, Bytes, Envelope, Id, Map, Operation, Outcome, PublicKey, Receipt, ReceiptBody,
-    SecretKey, State, sign,
+    Bundle, Envelope, Id, Map, Operation, Outcome, Receipt, ReceiptBody, SecretKey, State, sign,
 };
-use site::{DOORKEY, Site, wait_until};
+use site::{DOORKEY, DOORWARD, Site, wait_until};
 
 const COUNT: &str = "echo x >> reboots";
 
@@ -115,63 +113,6 @@ fn a_cancellation_is_obeyed_before_the_command_that_was_queued_behind_it() {
             .any(|e| denied(&e["text"].to_string()))
     });
     assert_eq!(site.send("anna", "device.reboot", 10)["code"], "revoked");
-}
-
-#[test]
-fn killed_at_any_moment_it_runs_nothing_twice_and_owes_no_outcome() {
-    // The program takes long enough to be killed in.
-    let mut site = Site::new(&script("echo x >> reboots; /bin/sleep 0.02"));
-    site.ready();
-    site.share("anna", "device.reboot");
-    let holder = Holder::open(&site.path().join("anna.key")).unwrap();
-    let pass = std::fs::read(site.path().join("anna.pass")).unwrap();
-    let device_key = PublicKey::new(&Bytes::from_hex(&site.device_key).unwrap()).unwrap();
-    let wish = Wish {
-        device: Id::new("ups-7").unwrap(),
-        operation: Operation::new("device.reboot").unwrap(),
-        args: Map::default(),
-        ttl: 120,
-        dry: false,
-    };
-    let broker = site.cloud.broker();
-    let mut seen = std::collections::BTreeMap::<String, usize>::new();
-    for round in 0..24_u64 {
-        let before = site.reboots();
-        let request = Request {
-            broker: &broker,
-            device_key: &device_key,
-            holder: &holder,
-            wish: &wish,
-            carry: std::slice::from_ref(&pass),
-            wait: Duration::from_secs(10),
-        };
-        // Killed between 0 and 30 ms after the command may have been sent, then started.
-        let receipt = std::thread::scope(|scope| {
-            let sending = scope.spawn(|| block_on(send(&request)).unwrap().receipt);
-            std::thread::sleep(Duration::from_micros(2000 + round * 1250));
-            site.kill();
-            site.start();
-            sending.join().unwrap()
-        });
-        let receipt = receipt.expect("every accepted command has an outcome");
-        let ran = site.reboots() - before;
-        let outcome = receipt.body.outcome;
-        *seen.entry(outcome.name().to_owned()).or_default() += 1;
-        let code = code_of(&receipt);
-        match outcome {
-            Outcome::Done => assert_eq!(ran, 1, "round {round}"),
-            Outcome::Failed => assert_eq!(ran, 0, "round {round}: {code:?}"),
-            Outcome::Unknown => assert!(ran <= 1, "round {round}"),
-            other => panic!("round {round}: {other:?} {code:?}"),
-        }
-    }
-    assert!(
-        seen.contains_key("unknown"),
-        "never killed while it ran: {seen:?}"
-    );
-    assert!(seen.contains_key("done"), "never left alone: {seen:?}");
-    let verified = site.doorward(&["events", "verify", "--state", "state"]);
-    assert!(verified.status.success());
 }
 
 #[test]
@@ -323,5 +264,104 @@ fn a_second_daemon_on_the_same_state_is_refused() {
         String::from_utf8(out.stderr)
             .unwrap()
             .contains("another process")
+    );
+}
+
+#[test]
+fn a_lost_cache_is_asked_for_again_and_said_in_the_status() {
+    let mut site = Site::new(&script(COUNT));
+    site.ready();
+    let share = site.share("anna", "device.reboot");
+    site.share("bob", "device.reboot");
+    let url = site.cloud.url();
+    site.doorkey(&["cancel", "ups-7", &share, "--broker", &url]);
+    assert_eq!(site.send("bob", "device.reboot", 10)["outcome"], "done");
+    let before = site.status();
+    assert_eq!(
+        (before["store"].as_str(), before["owner"].as_str()),
+        (Some("works"), Some("ole"))
+    );
+    site.kill();
+    site.cloud.stop();
+    std::fs::remove_dir_all(site.path().join("state/cache")).unwrap();
+    site.start();
+    wait_until("it says what it lacks", || {
+        let out = site.run(DOORWARD, &["status", "--state", "state", "--json"]);
+        serde_json::from_slice(&out.stdout).is_ok_and(|status: serde_json::Value| {
+            let notes = status["since_start"].to_string();
+            status["owner"] == "ole"
+                && status["missing"].to_string().contains("ups-7")
+                && notes.contains("the cache of statements was gone")
+        })
+    });
+    // The broker has kept what it lacks.
+    site.cloud.again();
+    wait_until("it has its list again", || {
+        site.status()["missing"] == serde_json::json!([])
+    });
+    assert_eq!(site.send("bob", "device.reboot", 10)["outcome"], "done");
+    assert_eq!(site.send("anna", "device.reboot", 10)["code"], "revoked");
+    assert_eq!(site.reboots(), 2);
+}
+
+#[test]
+fn a_lost_log_is_a_new_epoch_with_the_same_owner_and_said_in_the_status() {
+    let mut site = Site::new(&script(COUNT));
+    site.ready();
+    site.share("anna", "device.reboot");
+    assert_eq!(site.send("anna", "device.reboot", 10)["outcome"], "done");
+    let (before, broker) = (site.status(), site.cloud.broker());
+    let device = Id::new("ups-7").unwrap();
+    let holder = Holder::open(&site.path().join("anna.key")).unwrap();
+    // A command that was signed before, and never arrived.
+    let old = block_on(async {
+        let mut caller = Caller::connect(&broker).await.unwrap();
+        caller
+            .subscribe(vec![topics::state(&device)])
+            .await
+            .unwrap();
+        let (_, state) = caller.next(Duration::from_secs(10)).await.unwrap().unwrap();
+        let state: State = Envelope::parse(&state).unwrap().claims().unwrap();
+        let wish = Wish {
+            device: device.clone(),
+            operation: Operation::new("device.reboot").unwrap(),
+            args: Map::default(),
+            ttl: 120,
+            dry: false,
+        };
+        let now = doorward::clock::system();
+        holder
+            .command(&wish, &state.body.standing, now, None)
+            .unwrap()
+    });
+    site.kill();
+    std::fs::remove_dir_all(site.path().join("state/log")).unwrap();
+    site.start();
+    site.ready();
+    let after = site.status();
+    assert_eq!(after["owner"], "ole");
+    assert_eq!(after["device"], before["device"]);
+    assert_ne!(after["epoch"], before["epoch"]);
+    assert!(
+        after["since_start"]
+            .to_string()
+            .contains("the event log was gone")
+    );
+    let refused = after["refused"]["epoch"].as_u64();
+    block_on(async {
+        let caller = Caller::connect(&broker).await.unwrap();
+        caller
+            .publish(topics::command(&device), old, false)
+            .await
+            .unwrap();
+    });
+    wait_until("the old command is refused", || {
+        site.status()["refused"]["epoch"].as_u64() > refused
+    });
+    assert_eq!(site.reboots(), 1);
+    assert_eq!(
+        site.send("anna", "device.reboot", 10)["outcome"],
+        "done",
+        "a new one is not"
     );
 }

@@ -15,10 +15,12 @@ mod common;
 mod device;
 #[path = "powercut/disk.rs"]
 mod disk;
+#[path = "common/shim.rs"]
+mod shim;
 #[path = "powercut/story.rs"]
 mod story;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use device::Device;
@@ -32,27 +34,12 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// Builds the shim with the C compiler that building doorward needs anyway.
-fn shim(directory: &Path) -> PathBuf {
-    let library = directory.join("shim.so");
-    let built = Command::new("cc")
-        .args([
-            "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o",
-        ])
-        .arg(&library)
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/powercut/shim.c"))
-        .status()
-        .unwrap();
-    assert!(built.success());
-    library
-}
-
 /// Plays the story in a process of its own, under the shim.
 fn play(directory: &Path, full_at: Option<u64>) -> std::process::ExitStatus {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
         .args(["--exact", "the_worker_plays_the_story_when_it_is_asked_to"])
-        .env("LD_PRELOAD", shim(directory))
+        .env("LD_PRELOAD", shim::build(directory))
         .env("POWERCUT_ROOT", directory.join("world"))
         .env("POWERCUT_TRACE", directory.join("trace"))
         .env("POWERCUT_WORKER", directory.join("world"))

@@ -226,6 +226,11 @@ impl Site {
 
     /// Starts the daemon.
     pub fn start(&mut self) {
+        self.start_with(&[]);
+    }
+
+    /// Starts it with more in its environment.
+    pub fn start_with(&mut self, environment: &[(&str, String)]) {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
@@ -234,6 +239,7 @@ impl Site {
         let child = Command::new(DOORWARD)
             .args(["run", "--config", "doorward.toml"])
             .current_dir(self.path())
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stderr(log)
             .spawn()
             .unwrap();
@@ -243,6 +249,26 @@ impl Site {
     /// SIGKILL.
     pub fn kill(&mut self) {
         self.daemon.take().unwrap().kill();
+    }
+
+    /// Waits until it has ended by itself; ends it if it does not in a while.
+    pub fn wait_for_its_end(&mut self, patience: Duration) -> bool {
+        let mut daemon = self.daemon.take().unwrap();
+        let start = Instant::now();
+        while start.elapsed() < patience {
+            if daemon.0.try_wait().unwrap().is_some() {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        daemon.kill();
+        false
+    }
+
+    /// What the daemon says of itself.
+    pub fn status(&self) -> serde_json::Value {
+        let out = self.doorward(&["status", "--state", "state", "--json"]);
+        serde_json::from_slice(&out.stdout).unwrap()
     }
 
     /// Waits until the daemon answers its owner.

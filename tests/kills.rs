@@ -1,0 +1,163 @@
+//! The daemon on real sled and over a real broker, killed again and again: at any moment, and
+//! before every single thing that it does to its files. `DOORWARD_KILLS=n` kills so often.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "this is a test"
+)]
+
+#[path = "common/shim.rs"]
+mod shim;
+#[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
+#[path = "common/site.rs"]
+mod site;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use doorward::cli::send::{Request, code_of, send};
+use doorward::issuer::{Holder, Wish};
+use doorward::wire::{Bytes, Id, Map, Operation, Outcome, PublicKey, Receipt};
+use site::Site;
+
+/// How often it is killed, unless `DOORWARD_KILLS` says otherwise.
+const KILLS: u64 = 100;
+
+/// The program takes long enough to be killed in.
+const SLOW: &str = "cd \"$(/usr/bin/dirname \"$0\")\"\necho x >> reboots; /bin/sleep 0.02";
+
+struct Killer {
+    site: Site,
+    holder: Holder,
+    device_key: PublicKey,
+    pass: Vec<u8>,
+    wish: Wish,
+}
+
+impl Killer {
+    fn new() -> Self {
+        let site = Site::new(SLOW);
+        site.ready();
+        site.share("anna", "device.reboot");
+        let holder = Holder::open(&site.path().join("anna.key")).unwrap();
+        let pass = std::fs::read(site.path().join("anna.pass")).unwrap();
+        let device_key = PublicKey::new(&Bytes::from_hex(&site.device_key).unwrap()).unwrap();
+        Self {
+            holder,
+            device_key,
+            pass,
+            wish: Wish {
+                device: Id::new("ups-7").unwrap(),
+                operation: Operation::new("device.reboot").unwrap(),
+                args: Map::default(),
+                ttl: 120,
+                dry: false,
+            },
+            site,
+        }
+    }
+
+    /// Sends a command while `kill` does its work, and waits for the receipt.
+    fn send_while(&mut self, kill: impl FnOnce(&mut Site)) -> Receipt {
+        let broker = self.site.cloud.broker();
+        let request = Request {
+            broker: &broker,
+            device_key: &self.device_key,
+            holder: &self.holder,
+            wish: &self.wish,
+            carry: std::slice::from_ref(&self.pass),
+            wait: Duration::from_secs(10),
+        };
+        let site = &mut self.site;
+        let receipt = std::thread::scope(|scope| {
+            let sending = scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .unwrap();
+                runtime.block_on(send(&request)).unwrap().receipt
+            });
+            kill(site);
+            sending.join().unwrap()
+        });
+        receipt.expect("every accepted command has an outcome")
+    }
+
+    /// The outcome is what really happened.
+    fn judge(&self, before: usize, receipt: &Receipt, round: u64) -> &'static str {
+        let ran = self.site.reboots() - before;
+        let code = code_of(receipt);
+        match receipt.body.outcome {
+            Outcome::Done => assert_eq!(ran, 1, "round {round}"),
+            Outcome::Failed => assert_eq!(ran, 0, "round {round}: {code:?}"),
+            Outcome::Unknown => assert!(ran <= 1, "round {round}"),
+            other => panic!("round {round}: {other:?} {code:?}"),
+        }
+        receipt.body.outcome.name()
+    }
+
+    fn finish(&self, seen: &BTreeMap<&'static str, u64>) {
+        println!("{seen:?}");
+        assert!(seen.contains_key("unknown"), "never killed while it ran");
+        assert!(seen.contains_key("done"), "never left alone");
+        let verified = self
+            .site
+            .doorward(&["events", "verify", "--state", "state"]);
+        assert!(verified.status.success());
+        let last = self.site.send("ole", "status.read", 10);
+        assert_eq!(last["outcome"], "done");
+    }
+}
+
+fn kills() -> u64 {
+    let set = std::env::var("DOORWARD_KILLS").ok();
+    set.and_then(|text| text.parse().ok()).unwrap_or(KILLS)
+}
+
+#[test]
+fn killed_at_any_moment_it_runs_nothing_twice_and_owes_no_outcome() {
+    let mut killer = Killer::new();
+    let mut seen = BTreeMap::new();
+    for round in 0..kills() / 2 {
+        let before = killer.site.reboots();
+        // Between 2 and 32 ms after the command may have been sent.
+        let pause = Duration::from_micros(2000 + (round * 7919) % 30_000);
+        let receipt = killer.send_while(|site| {
+            std::thread::sleep(pause);
+            site.kill();
+            site.start();
+        });
+        *seen
+            .entry(killer.judge(before, &receipt, round))
+            .or_default() += 1;
+    }
+    killer.finish(&seen);
+}
+
+#[test]
+fn killed_before_anything_that_it_does_to_its_files_it_keeps_every_promise() {
+    let mut killer = Killer::new();
+    let library = shim::build(killer.site.path());
+    let state = killer.site.path().join("state");
+    let (mut seen, mut ended) = (BTreeMap::new(), 0);
+    for round in 0..kills() / 2 {
+        killer.site.kill();
+        killer.site.start_with(&[
+            ("LD_PRELOAD", library.display().to_string()),
+            ("POWERCUT_ROOT", state.display().to_string()),
+            // A start does some twenty things to files, a command about four.
+            ("POWERCUT_KILL", (1 + round % 40).to_string()),
+        ]);
+        let before = killer.site.reboots();
+        let receipt = killer.send_while(|site| {
+            ended += u64::from(site.wait_for_its_end(Duration::from_millis(400)));
+            site.start();
+        });
+        *seen
+            .entry(killer.judge(before, &receipt, round))
+            .or_default() += 1;
+    }
+    assert!(ended >= kills() / 6, "it was hardly ever killed: {ended}");
+    killer.finish(&seen);
+}
