@@ -16,6 +16,5 @@ pub mod issuer;
 pub mod link;
 #[cfg(feature = "device")]
 pub mod operation;
-#[cfg(feature = "device")]
 pub mod store;
 pub mod wire;

@@ -3,12 +3,11 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
+use super::snapshot::recover;
 use crate::gate::{Caller, Mark, Memory, Now, Origin};
-use crate::store::record::{
-    Applied, Asked, Change, ClientWindow, Event, Intent, Open, Recent, Record, Snapshot,
-};
+use crate::store::record::{Applied, Asked, Change, Event, Intent, Open, Record};
 use crate::store::{Batch, LogWrite};
-use crate::wire::{Bytes, Hash, Id, KeyBytes, Kind, LogHead, Map, Receipt, Role, Timestamp};
+use crate::wire::{Bytes, Hash, Id, KeyBytes, Kind, LogHead, Receipt, Role, Timestamp};
 
 /// How far the device may have counted before that is written down with the next record, in
 /// seconds.
@@ -262,71 +261,6 @@ impl Journal {
             .remember(asked.holder, asked.instance, asked.counter);
     }
 
-    fn restore(&mut self, snapshot: &Snapshot) {
-        let mut memory = Memory::new(snapshot.epoch);
-        for client in &snapshot.windows {
-            memory
-                .windows
-                .restore(client.holder, client.instance, client.window);
-        }
-        memory.registration = snapshot.registration;
-        memory.revocations = snapshot
-            .revocations
-            .iter()
-            .map(|(audience, mark)| (audience.clone(), *mark))
-            .collect();
-        memory.proven = snapshot.proven.iter().map(|(k, p)| (*k, *p)).collect();
-        memory.rosters = snapshot.rosters.iter().map(|(k, m)| (*k, *m)).collect();
-        memory.ended = snapshot.ended.iter().map(|(k, t)| (*k, *t)).collect();
-        memory.frozen = snapshot.frozen;
-        memory.acknowledged = snapshot.acknowledged;
-        memory.uses = snapshot.uses.iter().map(|(k, n)| (*k, *n)).collect();
-        for recent in &snapshot.recent {
-            let key = (recent.share, recent.operation.clone());
-            memory.recent.insert(key, recent.times.clone());
-        }
-        self.memory = memory;
-        self.open = snapshot
-            .open
-            .iter()
-            .map(|open| (open.intent.asked.command, open.clone()))
-            .collect();
-    }
-
-    fn snapshot(&self) -> Snapshot {
-        let memory = &self.memory;
-        Snapshot {
-            epoch: memory.epoch,
-            windows: memory
-                .windows
-                .iter()
-                .map(|(&(holder, instance), &window)| ClientWindow {
-                    holder,
-                    instance,
-                    window,
-                })
-                .collect(),
-            registration: memory.registration,
-            revocations: Map::new(memory.revocations.clone()),
-            proven: Map::new(memory.proven.clone()),
-            open: self.open.values().cloned().collect(),
-            rosters: Map::new(memory.rosters.clone()),
-            ended: Map::new(memory.ended.clone()),
-            frozen: memory.frozen,
-            acknowledged: memory.acknowledged,
-            uses: Map::new(memory.uses.clone()),
-            recent: memory
-                .recent
-                .iter()
-                .map(|((share, operation), times)| Recent {
-                    share: *share,
-                    operation: operation.clone(),
-                    times: times.clone(),
-                })
-                .collect(),
-        }
-    }
-
     fn keep_receipt(&mut self, holder: KeyBytes, receipt: Receipt) {
         let command = receipt.body.command;
         if self.receipts.insert(command, (holder, receipt)).is_none() {
@@ -362,40 +296,6 @@ impl Journal {
         (self.total_bytes * 100)
             .checked_div(self.limit)
             .unwrap_or(100)
-    }
-}
-
-/// Takes from a snapshot beyond a break what ends, freezes and uses up.
-fn recover(memory: &mut Memory, snapshot: &Snapshot) {
-    for (share, count) in snapshot.uses.iter() {
-        let uses = memory.uses.entry(*share).or_default();
-        *uses = (*uses).max(*count);
-    }
-    for (share, end) in snapshot.ended.iter() {
-        memory.ended.insert(*share, *end);
-    }
-    memory.frozen = memory.frozen.max(snapshot.frozen);
-    for (audience, mark) in snapshot.revocations.iter() {
-        let newer = |held: &Mark| held.seq < mark.seq;
-        if memory.revocations.get(audience).is_none_or(newer) {
-            memory.revocations.insert(audience.clone(), *mark);
-        }
-    }
-    for (group, mark) in snapshot.rosters.iter() {
-        if memory
-            .rosters
-            .get(group)
-            .is_none_or(|held| held.seq < mark.seq)
-        {
-            memory.rosters.insert(*group, *mark);
-        }
-    }
-    let older = |held: &Mark| Some(held.seq) < snapshot.registration.map(|mark| mark.seq);
-    if memory.registration.as_ref().is_none_or(older) {
-        memory.registration = snapshot.registration;
-    }
-    for (role, proven) in snapshot.proven.iter() {
-        memory.witness(*role, proven.time());
     }
 }
 

@@ -12,6 +12,7 @@ mod facts;
 mod journal;
 mod local;
 mod runtime;
+mod snapshot;
 mod socket;
 mod start;
 mod step;

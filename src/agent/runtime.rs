@@ -74,7 +74,7 @@ pub async fn run(config: &Config, stop: impl Future<Output = ()>) -> Result<(), 
 
 fn open(config: &Config) -> Result<Running, StartError> {
     let clock = Clock::open().map_err(StartError::Machine)?;
-    let table = Table::new(&config.operations);
+    let table = Table::new(config);
     let (sender, events) = mpsc::channel(INBOX);
     let Begun {
         core,

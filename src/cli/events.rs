@@ -5,8 +5,10 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+use super::export::{self, Format};
+use super::log_check::{self, Head};
 use super::{Failure, status};
-use crate::store::record::{Asked, Event, Record, Verdict};
+use crate::files;
 use crate::store::{read_log, trim_log};
 
 #[derive(Debug, Args)]
@@ -33,14 +35,28 @@ enum What {
     /// Make room: remove all but the newest part of the log. Stop the daemon and keep a copy of
     /// the events first (`doorward events list --json`).
     Trim,
+    /// Print the records for another program.
+    Export {
+        /// jsonl, csv (RFC 4180), or syslog (RFC 5424).
+        #[arg(long, value_enum, default_value = "jsonl")]
+        format: Format,
+        /// The first record to print.
+        #[arg(long, value_name = "SEQ", default_value_t = 0)]
+        from: u64,
+    },
     /// Check that no record is missing or changed, and name the first that is.
-    Verify,
+    Verify {
+        /// The log must hold what this head covers, as a receipt or checkpoint showed it.
+        #[arg(long, value_name = "SIZE:HASH")]
+        head: Option<Head>,
+    },
 }
 
 pub(super) fn run(events: &Events) -> Result<ExitCode, Failure> {
-    match events.what {
+    match &events.what {
         What::List => list(events)?,
-        What::Verify => verify(events)?,
+        What::Export { format, from } => print(events, *format, *from)?,
+        What::Verify { head } => verify(events, head.as_ref())?,
         What::Trim => {
             let gone = trim_log(&events.state)?;
             if events.json {
@@ -54,96 +70,32 @@ pub(super) fn run(events: &Events) -> Result<ExitCode, Failure> {
 }
 
 fn list(events: &Events) -> Result<(), Failure> {
-    for record in &read_log(&events.state.join("log"))?.records {
-        print(record, events.json);
-    }
-    Ok(())
-}
-
-fn verify(events: &Events) -> Result<(), Failure> {
-    let found = read_log(&events.state.join("log"))?;
-    if let Some(damage) = &found.damage {
-        return Err(Failure::new(status::DATA, damage)
-            .with_remedy("Keep a copy of the state directory as evidence."));
-    }
-    let count = found.records.len();
-    let head = found.records.last().map_or_else(
-        || "none".to_owned(),
-        |record| crate::wire::hash(&record.encode()).hex(),
-    );
-    if events.json {
-        println!(
-            "{}",
-            serde_json::json!({"ok": true, "records": count, "head": head})
-        );
+    let format = if events.json {
+        Format::Jsonl
     } else {
-        println!("{count} records, unbroken; head {head}");
-    }
-    Ok(())
+        Format::Text
+    };
+    print(events, format, 0)
 }
 
-fn print(record: &Record, json: bool) {
-    let (kind, text) = describe(&record.event);
-    if json {
-        println!(
-            "{}",
-            serde_json::json!({
-                "seq": record.seq, "at": record.at.to_string(), "quality": record.quality,
-                "event": kind, "text": text,
-            })
-        );
-    } else {
-        println!("{:>6}  {}  {kind:<9}  {text}", record.seq, record.at);
-    }
-}
-
-fn describe(event: &Event) -> (&'static str, String) {
-    match event {
-        Event::Snapshot(snapshot) => (
-            "snapshot",
-            format!(
-                "epoch {}, {} clients",
-                snapshot.epoch,
-                snapshot.windows.len()
-            ),
-        ),
-        Event::Epoch(epoch, why) => ("epoch", format!("{epoch}: {why}")),
-        Event::Statement(applied) => (
-            "statement",
-            format!("{} {} about {}", applied.kind, applied.seq, applied.about),
-        ),
-        Event::Intent(intent) => (
-            "intent",
-            format!("{}, command {}", wish(&intent.asked), intent.asked.command),
-        ),
-        Event::Executing(command, boot) => {
-            ("executing", format!("command {command} in boot {boot}"))
-        }
-        Event::Outcome(verdict) => ("outcome", end(verdict)),
-        Event::Counted(time) => ("time", format!("{time} has passed for certain")),
-        Event::DeniedMore(sender, count) => (
-            "denied",
-            format!("{count} more of {} were refused", sender.person),
-        ),
-        Event::Denied(asked, verdict) => ("denied", format!("{}: {}", wish(asked), end(verdict))),
+fn print(events: &Events, format: Format, from: u64) -> Result<(), Failure> {
+    let device = files::read(&events.state.join("identity/device.id"), 1024)
+        .map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());
+    let mut out = std::io::stdout().lock();
+    let log = read_log(&events.state.join("log"))?;
+    let rows = log.records.iter().filter(|record| record.seq >= from);
+    let written = export::write(&mut out, format, device.as_deref().unwrap_or("-"), rows);
+    match written {
+        // Whoever reads has read enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(|error| Failure::new(status::IO, error)),
     }
 }
 
-fn wish(asked: &Asked) -> String {
-    let link = if asked.local { "local" } else { "cloud" };
-    format!(
-        "{} asks for {} by the {link} link",
-        asked.person, asked.operation
+fn verify(events: &Events, head: Option<&Head>) -> Result<(), Failure> {
+    log_check::check(
+        &events.state.join("log"),
+        head.map(|head| head.0),
+        events.json,
     )
-}
-
-fn end(verdict: &Verdict) -> String {
-    let mut text = format!("{}, command {}", verdict.outcome.name(), verdict.command);
-    if let Some(code) = &verdict.code {
-        text = format!("{code}: {text}");
-    }
-    if let Some(detail) = &verdict.detail {
-        text = format!("{text} ({detail})");
-    }
-    text
 }

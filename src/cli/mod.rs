@@ -15,8 +15,11 @@ pub mod doorkey;
 pub mod doorward;
 #[cfg(feature = "device")]
 mod events;
+#[cfg(feature = "device")]
+mod export;
 #[cfg(feature = "issuer")]
 mod inspect;
+mod log_check;
 mod paint;
 #[cfg(feature = "issuer")]
 pub mod send;

@@ -1,17 +1,19 @@
 //! What is done. Every operation starts with a [`Permit`], which only the gate can make.
 
 mod exec;
+mod history;
 mod status;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use crate::agent::{Ended, Facts};
-use crate::config::{Confirm, Definition, Handler, OperationName};
-use crate::gate::{Code, Offer, Offers, Permit};
-use crate::wire::Operation;
+use crate::config::{Config, Confirm, Definition, Handler};
+use crate::gate::{Argument, Code, Offer, Offers, Permit};
+use crate::wire::{ArgLimit, Operation, Text};
 
 /// Operations that doorward carries out itself.
-const BUILTIN: [&str; 1] = ["status.read"];
+const BUILTIN: [&str; 2] = ["history.read", "status.read"];
 
 /// Whether doorward carries out this operation itself.
 #[must_use]
@@ -19,35 +21,63 @@ pub fn is_builtin(name: &Operation) -> bool {
     BUILTIN.contains(&name.as_str())
 }
 
+/// The arguments of a built-in operation.
+fn arguments(name: &Operation, handler: Handler) -> Option<&'static str> {
+    (handler == Handler::Builtin && name.as_str() == "history.read").then_some("from")
+}
+
+fn optional(name: Text) -> (Text, Argument) {
+    let argument = Argument {
+        required: false,
+        limit: ArgLimit::default(),
+    };
+    (name, argument)
+}
+
 /// The operations of this device.
 #[derive(Debug, Clone)]
-pub struct Table(BTreeMap<Operation, Definition>);
+pub struct Table {
+    operations: BTreeMap<Operation, Definition>,
+    /// The state directory.
+    state: PathBuf,
+}
 
 impl Table {
     /// Takes them from a configuration that has been checked.
     #[must_use]
-    pub fn new(operations: &BTreeMap<OperationName, Definition>) -> Self {
-        Self(
-            operations
-                .iter()
+    pub fn new(config: &Config) -> Self {
+        let operations = config.operations.iter();
+        Self {
+            operations: operations
                 .map(|(name, definition)| (name.0.clone(), definition.clone()))
                 .collect(),
-        )
+            state: config.state.clone(),
+        }
     }
 
     /// What the gate needs to know of them.
     #[must_use]
     pub fn offers(&self) -> Offers {
-        self.0
+        self.operations
             .iter()
-            .map(|(name, definition)| (name.clone(), Offer::plain(definition.class)))
+            .map(|(name, definition)| {
+                let args = arguments(name, definition.handler).into_iter();
+                let offer = Offer {
+                    args: args
+                        .filter_map(|arg| Text::new(arg).ok())
+                        .map(optional)
+                        .collect(),
+                    ..Offer::plain(definition.class)
+                };
+                (name.clone(), offer)
+            })
             .collect()
     }
 
     /// Those whose success shows in a new boot.
     #[must_use]
     pub fn reboots(&self) -> Vec<Operation> {
-        self.0
+        self.operations
             .iter()
             .filter(|(_, definition)| definition.confirm == Confirm::Boot)
             .map(|(name, _)| name.clone())
@@ -57,10 +87,16 @@ impl Table {
     /// Carries out what was permitted, and says how it ended.
     pub async fn carry_out(&self, permit: Permit, facts: Facts) -> Ended {
         let name = &permit.caller().operation;
-        let Some(definition) = self.0.get(name) else {
+        let Some(definition) = self.operations.get(name) else {
             return Ended::failed(Code::Failed, "the operation is no longer configured");
         };
         match definition.handler {
+            Handler::Builtin if name.as_str() == "history.read" => {
+                let state = self.state.clone();
+                let read = tokio::task::spawn_blocking(move || history::read(&permit, &state));
+                read.await
+                    .unwrap_or_else(|error| Ended::failed(Code::Failed, &error.to_string()))
+            }
             Handler::Builtin => status::read(&facts),
             Handler::Exec => exec::run(definition).await,
         }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::record::{Event, MAX_RECORD, Record};
 use crate::files::{self, Doing, FileError};
-use crate::wire::{Bytes, Hash, hash};
+use crate::wire::{Bytes, Hash, LogHead, hash};
 
 pub(super) const LENGTH: usize = 4;
 pub(super) const CHECK: usize = 8;
@@ -52,6 +52,37 @@ impl std::fmt::Display for Damage {
                 why,
             } => write!(f, "record {record} in {} is bad: {why}", segment.display()),
             Self::Unanswered => f.write_str("an earlier break of the log is still unanswered"),
+        }
+    }
+}
+
+/// Why a log is not the one that a head was taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Differs {
+    /// It ends before the head: records were cut off.
+    Shorter,
+    /// The last record that the head covers is another one: the log was written anew.
+    Other,
+    /// That record is no longer kept here.
+    Gone,
+}
+
+impl Found {
+    /// Compares the log with a head that somebody remembers, such as from a receipt.
+    ///
+    /// # Errors
+    /// How they differ.
+    pub fn agrees_with(&self, head: LogHead) -> Result<(), Differs> {
+        let Some(last) = head.size.checked_sub(1) else {
+            return Ok(());
+        };
+        let first = self.records.first().map_or(0, |record| record.seq);
+        let at = last.checked_sub(first).ok_or(Differs::Gone)?;
+        let record = usize::try_from(at).ok().and_then(|at| self.records.get(at));
+        match record {
+            None => Err(Differs::Shorter),
+            Some(record) if hash(&record.encode()) == head.hash => Ok(()),
+            Some(_) => Err(Differs::Other),
         }
     }
 }
@@ -182,6 +213,7 @@ pub(super) fn segments(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
+#[cfg(feature = "device")]
 /// The whole records that were set aside beyond the end of the log.
 pub(super) fn salvage(directory: &Path, last: Option<&Record>) -> io::Result<Vec<Record>> {
     let next = last.map_or(0, |record| record.seq + 1);

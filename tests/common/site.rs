@@ -183,6 +183,7 @@ impl Site {
         let config = format!(
             "state = \"{state}\"\n[links.cloud]\nurl = \"{url}\"\n\
              [operations.\"status.read\"]\nclass = \"read\"\nhandler = \"builtin\"\n\
+             [operations.\"history.read\"]\nclass = \"read\"\nhandler = \"builtin\"\n\
              [operations.\"device.reboot\"]\nclass = \"interrupt\"\nhandler = \"exec\"\n\
              argv = [\"{reboot}\"]\ntimeout_s = 20\n",
             state = path.join("state").display(),

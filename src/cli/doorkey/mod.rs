@@ -1,6 +1,7 @@
 //! What owners, installers and clouds carry.
 
 mod args;
+mod log;
 mod values;
 
 use std::path::{Path, PathBuf};
@@ -67,6 +68,8 @@ enum Command {
         /// The file: bytes or hexadecimal; - for standard input.
         file: PathBuf,
     },
+    /// Check a copy of a device's event log.
+    Log(log::Log),
     /// Say what a code means and what to do about it; without one, list them all.
     Explain {
         /// The code, as it stands in a receipt.
@@ -113,6 +116,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Cancel(args) => cancel(&cli.issuer, &args, json),
         Command::Send(args) => send_command(&cli.issuer, args, json),
         Command::Inspect { file } => inspect::run(&file, json),
+        Command::Log(log) => log::run(&log, json).map(|()| ExitCode::SUCCESS),
         Command::Explain { code } => explain(code.as_deref(), json),
     }
 }

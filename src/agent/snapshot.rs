@@ -1,0 +1,107 @@
+//! All that must not be forgotten, as one record, so that older segments may go.
+
+use super::journal::Journal;
+use crate::gate::{Mark, Memory};
+use crate::store::record::{ClientWindow, Recent, Snapshot};
+use crate::wire::Map;
+
+impl Journal {
+    pub(super) fn restore(&mut self, snapshot: &Snapshot) {
+        let mut memory = Memory::new(snapshot.epoch);
+        for client in &snapshot.windows {
+            memory
+                .windows
+                .restore(client.holder, client.instance, client.window);
+        }
+        memory.registration = snapshot.registration;
+        memory.revocations = snapshot
+            .revocations
+            .iter()
+            .map(|(audience, mark)| (audience.clone(), *mark))
+            .collect();
+        memory.proven = snapshot.proven.iter().map(|(k, p)| (*k, *p)).collect();
+        memory.rosters = snapshot.rosters.iter().map(|(k, m)| (*k, *m)).collect();
+        memory.ended = snapshot.ended.iter().map(|(k, t)| (*k, *t)).collect();
+        memory.frozen = snapshot.frozen;
+        memory.acknowledged = snapshot.acknowledged;
+        memory.uses = snapshot.uses.iter().map(|(k, n)| (*k, *n)).collect();
+        for recent in &snapshot.recent {
+            let key = (recent.share, recent.operation.clone());
+            memory.recent.insert(key, recent.times.clone());
+        }
+        self.memory = memory;
+        self.open = snapshot
+            .open
+            .iter()
+            .map(|open| (open.intent.asked.command, open.clone()))
+            .collect();
+    }
+
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let memory = &self.memory;
+        Snapshot {
+            epoch: memory.epoch,
+            windows: memory
+                .windows
+                .iter()
+                .map(|(&(holder, instance), &window)| ClientWindow {
+                    holder,
+                    instance,
+                    window,
+                })
+                .collect(),
+            registration: memory.registration,
+            revocations: Map::new(memory.revocations.clone()),
+            proven: Map::new(memory.proven.clone()),
+            open: self.open.values().cloned().collect(),
+            rosters: Map::new(memory.rosters.clone()),
+            ended: Map::new(memory.ended.clone()),
+            frozen: memory.frozen,
+            acknowledged: memory.acknowledged,
+            uses: Map::new(memory.uses.clone()),
+            recent: memory
+                .recent
+                .iter()
+                .map(|((share, operation), times)| Recent {
+                    share: *share,
+                    operation: operation.clone(),
+                    times: times.clone(),
+                })
+                .collect(),
+        }
+    }
+}
+
+/// Takes from a snapshot beyond a break what ends, freezes and uses up.
+pub(super) fn recover(memory: &mut Memory, snapshot: &Snapshot) {
+    for (share, count) in snapshot.uses.iter() {
+        let uses = memory.uses.entry(*share).or_default();
+        *uses = (*uses).max(*count);
+    }
+    for (share, end) in snapshot.ended.iter() {
+        memory.ended.insert(*share, *end);
+    }
+    memory.frozen = memory.frozen.max(snapshot.frozen);
+    for (audience, mark) in snapshot.revocations.iter() {
+        let newer = |held: &Mark| held.seq < mark.seq;
+        if memory.revocations.get(audience).is_none_or(newer) {
+            memory.revocations.insert(audience.clone(), *mark);
+        }
+    }
+    for (group, mark) in snapshot.rosters.iter() {
+        if memory
+            .rosters
+            .get(group)
+            .is_none_or(|held| held.seq < mark.seq)
+        {
+            memory.rosters.insert(*group, *mark);
+        }
+    }
+    let older = |held: &Mark| Some(held.seq) < snapshot.registration.map(|mark| mark.seq);
+    if memory.registration.as_ref().is_none_or(older) {
+        memory.registration = snapshot.registration;
+    }
+    for (role, proven) in snapshot.proven.iter() {
+        memory.witness(*role, proven.time());
+    }
+}

@@ -1,0 +1,55 @@
+//! `history.read`: the event log for those who may ask. The owner reads all of it, everybody
+//! else what they did themselves.
+
+use std::path::Path;
+
+use crate::agent::Ended;
+use crate::gate::{Code, Permit};
+use crate::store::words::{holder, row};
+use crate::store::{read_log, record::Record};
+use crate::wire::{Map, Text, Value};
+
+/// Most records of one answer; a receipt is bounded.
+const MOST: usize = 40;
+/// Longest text of one record.
+const LONGEST: usize = 280;
+
+/// Up to 40 records from argument `from` on, or the newest, by number; `next` is where to go
+/// on.
+pub(super) fn read(permit: &Permit, state: &Path) -> Ended {
+    let from = match permit.args().get("from") {
+        None => None,
+        Some(Value::Int(from)) => Some(u64::try_from(*from).unwrap_or(0)),
+        Some(_) => return Ended::failed(Code::Param, "from is the number of a record"),
+    };
+    let log = match read_log(&state.join("log")) {
+        Ok(log) => log,
+        Err(error) => return Ended::failed(Code::Failed, &error.to_string()),
+    };
+    let owner = permit.share().is_none();
+    let own = |record: &&Record| owner || holder(&record.event) == Some(&permit.caller().key);
+    let mine: Vec<&Record> = log.records.iter().filter(own).collect();
+    let begin = match from {
+        Some(from) => mine.partition_point(|record| record.seq < from),
+        None => mine.len().saturating_sub(MOST),
+    };
+    let page = mine.get(begin..).unwrap_or_default();
+    let mut rows: Vec<(String, Value)> =
+        page.iter().take(MOST).map(|record| line(record)).collect();
+    if let Some(next) = page.get(MOST) {
+        let next = i64::try_from(next.seq).unwrap_or(i64::MAX);
+        rows.push(("next".to_owned(), Value::Int(next)));
+    }
+    Ended::done(Map::new(rows.into_iter().filter_map(|(name, value)| {
+        Text::new(&name).ok().map(|name| (name, value))
+    })))
+}
+
+fn line(record: &Record) -> (String, Value) {
+    let row = row(record);
+    let mut text = format!("{} {}: {}", row.at, row.event, row.text);
+    while text.len() > LONGEST {
+        text.pop();
+    }
+    (format!("{:06}", row.seq), Value::Text(text))
+}

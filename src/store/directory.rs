@@ -1,0 +1,199 @@
+//! The state directory as a whole: opened by one process, written to in batches.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use super::record::Record;
+use super::{Cache, Damage, Identity, Log, log};
+use crate::files::{self, Doing, FileError};
+
+/// What to write before anything is acted upon.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Statements to keep, by cache name.
+    pub put: Vec<(String, Vec<u8>)>,
+    /// Cache names to drop.
+    pub remove: Vec<String>,
+    /// A new registration.
+    pub registration: Option<Vec<u8>>,
+    /// New issuers.
+    pub issuers: Option<Vec<u8>>,
+    /// Log writes, in order.
+    pub log: Vec<LogWrite>,
+}
+
+impl Batch {
+    /// Whether there is nothing to write.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.put.is_empty()
+            && self.remove.is_empty()
+            && self.registration.is_none()
+            && self.issuers.is_none()
+            && self.log.is_empty()
+    }
+
+    /// Adds what came after this batch, so that both become durable together.
+    pub fn extend(&mut self, later: Self) {
+        self.put.extend(later.put);
+        self.remove.extend(later.remove);
+        self.registration = later.registration.or_else(|| self.registration.take());
+        self.issuers = later.issuers.or_else(|| self.issuers.take());
+        self.log.extend(later.log);
+    }
+}
+
+/// One write to the log.
+#[derive(Debug, PartialEq, Eq)]
+pub enum LogWrite {
+    /// Begin a new segment whose first record has this sequence number.
+    Segment(u64),
+    /// Append one encoded record.
+    Append(Vec<u8>),
+    /// Every segment whose records all come before this one may go.
+    Drop(u64),
+}
+
+/// The open state directory. One process at a time.
+pub struct Store {
+    directory: PathBuf,
+    log: Log,
+    cache: Cache,
+    failed: bool,
+    _lock: File,
+}
+
+/// A store as it was found.
+pub struct Opened {
+    /// For writing.
+    pub store: Store,
+    /// Who this device is.
+    pub identity: Identity,
+    /// The log, oldest record first.
+    pub records: Vec<Record>,
+    /// Statements from the cache, unchecked.
+    pub statements: Vec<Vec<u8>>,
+    /// What was found damaged in the log.
+    pub damage: Option<Damage>,
+    /// Whole records from beyond a break.
+    pub salvaged: Vec<Record>,
+    /// What else people should know, as sentences.
+    pub notes: Vec<String>,
+}
+
+/// The layout that this version reads and writes. Version 0 had no file of this name.
+const SCHEMA: u32 = 1;
+
+/// Refuses a store of a later version, and brings one of an earlier version up to this one.
+fn check_schema(directory: &Path) -> Result<(), FileError> {
+    let path = directory.join("schema");
+    let found = match files::read(&path, 1 << 16) {
+        Ok(bytes) => std::str::from_utf8(&bytes)
+            .ok()
+            .and_then(|text| text.trim().parse().ok()),
+        Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Some(0),
+        Err(error) => return Err(error),
+    };
+    match found {
+        Some(SCHEMA) => Ok(()),
+        // Between 0 and 1 nothing else has changed that is not read again from the brokers.
+        // A file that was emptied or overwritten says nothing; the rest looks after itself.
+        Some(0) | None => files::replace(&path, SCHEMA.to_string().as_bytes(), 0o600),
+        Some(later) => Err(files::invalid(format!(
+            "it is of version {later}, made by a later doorward; this one reads up to {SCHEMA}"
+        )))
+        .doing("open", directory),
+    }
+}
+
+impl Store {
+    /// Opens the state directory of a provisioned device, mending what can be mended.
+    ///
+    /// # Errors
+    /// If it is not provisioned, in use by another process, or cannot be read or written.
+    pub fn open(directory: &Path) -> Result<Opened, FileError> {
+        let identity = Identity::load(directory)?;
+        let lock = files::lock(&directory.join("lock"))?;
+        check_schema(directory)?;
+        let log::Opened {
+            log,
+            records,
+            damage,
+            salvaged,
+        } = Log::open(&directory.join("log"))?;
+        let cache = directory.join("cache");
+        let lost = !cache.exists() && !records.is_empty();
+        let mut found = Cache::open(&cache)?;
+        if lost {
+            found.notes.push(
+                "the cache of statements was gone; what the log knows is asked for again".into(),
+            );
+        }
+        if records.is_empty() && identity.registration.is_some() {
+            found.notes.push(
+                "the event log was gone; a new epoch ends every command signed before".into(),
+            );
+        }
+        Ok(Opened {
+            store: Self {
+                directory: directory.to_owned(),
+                log,
+                cache: found.cache,
+                failed: false,
+                _lock: lock,
+            },
+            identity,
+            records,
+            statements: found.statements,
+            damage,
+            salvaged,
+            notes: found.notes,
+        })
+    }
+
+    /// Makes a batch durable. The cache comes before the log: a statement that the log knows
+    /// and the cache lacks would have to be asked for again. New issuers come after it: the
+    /// log must know that numbers begin anew before anything is signed by the new keys.
+    ///
+    /// # Errors
+    /// If any part could not be made durable; then nothing of it may be acted upon, and every
+    /// later batch is refused too, since it would build on this one.
+    pub fn commit(&mut self, batch: &Batch) -> Result<(), FileError> {
+        if self.failed {
+            let error = std::io::Error::other("an earlier write failed; restart doorward");
+            return Err(error).doing("write to", &self.directory);
+        }
+        let result = self.try_commit(batch);
+        if result.is_err() {
+            self.failed = true;
+            self.cache.abandon();
+        }
+        result
+    }
+
+    fn try_commit(&mut self, batch: &Batch) -> Result<(), FileError> {
+        if let Some(registration) = &batch.registration {
+            Identity::replace_registration(&self.directory, registration)?;
+        }
+        if !batch.put.is_empty() || !batch.remove.is_empty() {
+            self.cache.write(&batch.put, &batch.remove)?;
+        }
+        if !batch.log.is_empty() {
+            self.log.write(&batch.log)?;
+        }
+        if let Some(issuers) = &batch.issuers {
+            Identity::replace_issuers(&self.directory, issuers)?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes room in the log of a device whose daemon is stopped: every segment but the newest
+/// goes. Returns how many records went.
+///
+/// # Errors
+/// If the daemon runs, the log is damaged, or a file cannot be removed.
+pub fn trim_log(state: &Path) -> Result<u64, FileError> {
+    let _lock = files::lock(&state.join("lock"))?;
+    log::trim(&state.join("log"))
+}
