@@ -19,8 +19,9 @@ struct Truth {
 pub(crate) struct Oracle {
     shares: BTreeMap<Bytes<16>, Truth>,
     ran: BTreeMap<Hash, Class>,
-    /// How operations really ended, as far as they did.
-    came_to: BTreeMap<Hash, Outcome>,
+    /// How operations really ended, as far as they did. One that failed to reboot has still
+    /// rebooted if the power went.
+    came_to: BTreeMap<Hash, Vec<Outcome>>,
     ended: BTreeMap<Hash, Vec<u8>>,
     frozen: bool,
     /// The latest signed time that the device has acknowledged.
@@ -99,7 +100,7 @@ impl Oracle {
 
     /// An operation ends, whether the device hears of it or not.
     pub(crate) fn comes_to(&mut self, command: Hash, outcome: Outcome) {
-        self.came_to.insert(command, outcome);
+        self.came_to.entry(command).or_default().push(outcome);
     }
 
     /// A receipt is on its way to its holder.
@@ -111,12 +112,12 @@ impl Oracle {
             Outcome::Done | Outcome::Failed | Outcome::Unknown
         );
         if over {
-            let truth = self.came_to.get(&command).copied();
+            let truth = self.came_to.get(&command).map_or(&[][..], |truth| truth);
             let honest = match receipt.body.outcome {
                 Outcome::Unknown => true,
                 said => match self.ran.get(&command) {
-                    Some(Class::Read) => said == Outcome::Failed || truth == Some(said),
-                    Some(_) => truth == Some(said),
+                    Some(Class::Read) => said == Outcome::Failed || truth.contains(&said),
+                    Some(_) => truth.contains(&said),
                     None => true,
                 },
             };

@@ -90,6 +90,8 @@ pub(crate) struct World {
     registration: u64,
     counter: u64,
     sent: Vec<Vec<u8>>,
+    /// Every reboot that was begun.
+    reboots: Vec<Hash>,
     freezes: Vec<Hash>,
     thaws: Vec<Hash>,
     endings: BTreeMap<Hash, Bytes<16>>,
@@ -118,6 +120,7 @@ impl World {
             registration: 0,
             counter: 0,
             sent: Vec::new(),
+            reboots: Vec::new(),
             freezes: Vec::new(),
             thaws: Vec::new(),
             endings: BTreeMap::new(),
@@ -237,6 +240,9 @@ impl World {
                 self.oracle.runs(&permit);
                 let caller = permit.caller();
                 self.disk.assert_begun(caller.command, permit.class());
+                if caller.operation.as_str() == REBOOT {
+                    self.reboots.push(caller.command);
+                }
                 self.handlers
                     .push((caller.command, caller.operation.clone()));
             }
@@ -400,7 +406,6 @@ impl World {
         self.oracle.comes_to(command, ended.outcome);
         if operation.as_str() == REBOOT && self.random.percent(70) {
             // It takes effect, and the outcome is for the next boot to find.
-            self.oracle.comes_to(command, Outcome::Done);
             self.power_off();
             return;
         }
@@ -554,10 +559,8 @@ impl World {
 
     /// The machine goes and comes back: a new boot, and a clock that may be anywhere.
     fn power_off(&mut self) {
-        for (command, operation) in &self.handlers {
-            if operation.as_str() == REBOOT {
-                self.oracle.comes_to(*command, Outcome::Done);
-            }
+        for command in &self.reboots {
+            self.oracle.comes_to(*command, Outcome::Done);
         }
         self.boot = Bytes(self.random.bytes());
         self.uptime = self.random.below(30);
