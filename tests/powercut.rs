@@ -25,6 +25,7 @@ use std::process::{Command, Stdio};
 
 use device::Device;
 use disk::{Mode, Op, after_cut, read_trace};
+use doorward::store::{read_log, words::row};
 use story::Told;
 
 /// Cuts that one run plays, unless `POWERCUT_TRIALS` says otherwise.
@@ -104,6 +105,54 @@ fn a_disk_that_is_full_at_any_moment_loses_nothing_and_a_start_finds_it_all() {
         let told = Told::from_marks(&disk::marks(&trace, trace.len()));
         check(&directory.path().join("world"), &told);
     }
+}
+
+#[test]
+fn what_is_written_is_little_more_than_what_must_be_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    assert!(play(directory.path(), None).success());
+    let trace = read_trace(&directory.path().join("trace"));
+    let below =
+        |path: &Path, room: &str| path.starts_with(directory.path().join("world/state").join(room));
+    let written = |room: &str| -> usize {
+        let bytes = |op: &Op| match op {
+            Op::Write(path, _, data) if below(path, room) => data.len(),
+            _ => 0,
+        };
+        trace.iter().map(bytes).sum()
+    };
+    let syncs = |room: &str| {
+        let sync = |op: &&Op| matches!(op, Op::Sync(path) if below(path, room));
+        trace.iter().filter(sync).count()
+    };
+    let log = read_log(&directory.path().join("world/state/log")).unwrap();
+    let mut kinds = std::collections::BTreeMap::<&str, (usize, usize)>::new();
+    for record in &log.records {
+        let (count, bytes) = kinds.entry(row(record).event).or_default();
+        *count += 1;
+        *bytes += record.encode().len();
+    }
+    for (kind, (count, bytes)) in &kinds {
+        println!("{kind}: {count} records, {} bytes each", bytes / count);
+    }
+    let kept: usize = kinds.values().map(|(_, bytes)| bytes).sum();
+    println!(
+        "log: {kept} bytes of records, {} written, {} syncs",
+        written("log"),
+        syncs("log")
+    );
+    println!(
+        "cache: {} written, {} syncs",
+        written("cache"),
+        syncs("cache")
+    );
+    println!(
+        "identity: {} written, {} syncs",
+        written("identity"),
+        syncs("identity")
+    );
+    // A frame adds 12 bytes to a record; nothing is written twice.
+    assert_eq!(written("log"), kept + 12 * log.records.len());
 }
 
 /// Starts the device on what is left, and holds it to what it had said before.
