@@ -374,7 +374,7 @@ impl Bench {
     }
 
     /// Makes a batch durable, tells the core, and does what it then wants, until all is quiet.
-    fn settle(&mut self, effects: Effects) {
+    pub fn settle(&mut self, effects: Effects) {
         let mut next = Some(effects);
         while let Some(Effects { batch, actions }) = next.take() {
             let written = !batch.is_empty();

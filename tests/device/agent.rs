@@ -353,3 +353,37 @@ fn a_break_in_the_log_is_a_new_epoch_and_revives_nothing_that_can_still_be_read(
         bench.restart();
     }
 }
+
+#[test]
+fn a_command_whose_share_is_cancelled_before_it_starts_is_not_begun() {
+    let anna = share("anna", &ALL);
+    // The list comes while the intent is on its way to the disk, or while the beginning is.
+    for (wanted, rounds) in [
+        ("status.read", 0),
+        ("device.reboot", 0),
+        ("device.reboot", 1),
+    ] {
+        let mut bench = Bench::with(std::slice::from_ref(&anna));
+        let command = sign(&bench.command(wanted), &key("anna"));
+        let mut batches = vec![bench.handle(Bench::arrived(&command, Origin::Cloud, false))];
+        for _ in 0..rounds {
+            let size = bench.core.log_size();
+            batches.push(bench.handle(Input::Durable(size)));
+        }
+        let list = signed(&revocations(1, &[&anna]));
+        batches.push(bench.handle(Bench::arrived(&list, Origin::Cloud, false)));
+        for effects in batches {
+            bench.settle(effects);
+        }
+        assert!(bench.started.is_empty(), "{wanted} after {rounds}");
+        assert_eq!(outcomes(&bench).last().unwrap().1, "revoked");
+        assert_eq!(bench.last_receipt().body.outcome, Outcome::Denied);
+        let ends = |record: &&Record| matches!(record.event, Event::Outcome(_));
+        assert_eq!(bench.disk.log.iter().filter(ends).count(), 1);
+        assert_eq!(
+            bench.send_bytes(&command),
+            "revoked",
+            "the same answer again"
+        );
+    }
+}
