@@ -161,3 +161,41 @@ fn killed_before_anything_that_it_does_to_its_files_it_keeps_every_promise() {
     assert!(ended >= kills() / 6, "it was hardly ever killed: {ended}");
     killer.finish(&seen);
 }
+
+#[test]
+fn while_the_disk_is_full_all_is_denied_and_afterwards_it_goes_on_by_itself() {
+    let mut site = Site::new("cd \"$(/usr/bin/dirname \"$0\")\"\necho x >> reboots");
+    site.ready();
+    let share = site.share("anna", "status.read");
+    site.share("bob", "device.reboot");
+    site.kill();
+    let library = shim::build(site.path());
+    let full = site.path().join("full");
+    site.start_with(&[
+        ("LD_PRELOAD", library.display().to_string()),
+        (
+            "POWERCUT_ROOT",
+            site.path().join("state").display().to_string(),
+        ),
+        ("POWERCUT_FULL_WHILE", full.display().to_string()),
+    ]);
+    assert_eq!(site.send("bob", "device.reboot", 10)["outcome"], "done");
+    std::fs::write(&full, b"").unwrap();
+    // The first one finds out. It is never acknowledged, so it comes again, and runs once.
+    site.try_send("bob", "device.reboot", 1);
+    let denied = site.send("ole", "status.read", 10);
+    assert_eq!(denied["code"], "store");
+    assert_eq!(denied["log_size"], 0, "nothing is claimed");
+    assert!(site.status()["store"].to_string().contains("No space left"));
+    // A cancellation that cannot be written down is not confirmed, so it comes again.
+    let url = site.cloud.url();
+    site.doorkey(&["cancel", "ups-7", &share, "--broker", &url]);
+    assert_eq!(site.send("anna", "status.read", 10)["code"], "store");
+    std::fs::remove_file(&full).unwrap();
+    site::wait_until("the store works again", || {
+        site.status()["store"] == "works"
+    });
+    assert_eq!(site.send("anna", "status.read", 10)["code"], "revoked");
+    assert_eq!(site.send("bob", "device.reboot", 10)["outcome"], "done");
+    assert_eq!(site.reboots(), 3);
+}

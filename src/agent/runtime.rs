@@ -22,9 +22,9 @@ const INBOX: usize = 64;
 /// Inputs that are handled before the effects are carried out, so that what arrives together
 /// shares one `fdatasync`.
 const TOGETHER: usize = 64;
-/// Shortest and longest pause between two attempts to open a store that failed.
-const FIRST_RETRY: Duration = Duration::from_secs(5);
-const LONGEST_RETRY: Duration = Duration::from_secs(300);
+/// Shortest and longest pause between two attempts to open a store that failed, in seconds.
+const FIRST_RETRY: u64 = 5;
+const LONGEST_RETRY: u64 = 300;
 
 enum Event {
     Tick,
@@ -50,8 +50,10 @@ pub(super) struct Running {
     pub(super) notes: Vec<String>,
     /// Why the store does not work, if it does not.
     pub(super) failed: Option<String>,
-    /// The pause before the next attempt to open the store again.
-    retry: Duration,
+    /// The pause before the next attempt to open the store again, in seconds, and the uptime
+    /// at which that is.
+    retry: u64,
+    retry_at: Option<u64>,
 }
 
 type Queue = std::sync::mpsc::Sender<(Batch, u64)>;
@@ -101,6 +103,7 @@ fn open(config: &Config) -> Result<Running, StartError> {
         notes,
         failed: None,
         retry: FIRST_RETRY,
+        retry_at: None,
     };
     running.carry_out(effects);
     Ok(running)
@@ -153,10 +156,10 @@ fn committer(mut store: Store, events: mpsc::Sender<Event>) -> Queue {
     sender
 }
 
-/// Ready after a pause, or never.
-async fn after(pause: Option<Duration>) {
-    match pause {
-        Some(pause) => tokio::time::sleep(pause).await,
+/// Ready after so many seconds, or never.
+async fn after(seconds: Option<u64>) {
+    match seconds {
+        Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
         None => std::future::pending().await,
     }
 }
@@ -170,6 +173,7 @@ impl Running {
                 .core
                 .due(&now)
                 .map(|due| due.saturating_sub(now.uptime));
+            let retry = self.retry_at.map(|at| at.saturating_sub(now.uptime));
             let event = tokio::select! {
                 () = &mut stop => return,
                 event = self.events.recv() => event,
@@ -177,8 +181,8 @@ impl Running {
                     status.answer(caller, &self.status());
                     continue;
                 }
-                () = after(due.map(Duration::from_secs)) => Some(Event::Tick),
-                () = after(self.failed.is_some().then_some(self.retry)) => {
+                () = after(due) => Some(Event::Tick),
+                () = after(retry) => {
                     self.reopen();
                     continue;
                 }
@@ -205,20 +209,19 @@ impl Running {
                 tracing::info!("the store works again");
                 self.store = Some(committer(begun.store, self.sender.clone()));
                 (self.core, self.notes) = (begun.core, begun.notes);
-                (self.failed, self.retry) = (None, FIRST_RETRY);
+                (self.failed, self.retry, self.retry_at) = (None, FIRST_RETRY, None);
                 let site = self.core.known().site().cloned();
                 for (_, link) in &self.links {
                     link.set_site(site.clone());
-                    link.refresh();
+                    link.renew();
                 }
                 self.carry_out(begun.effects);
-                let effects = self.core.handle(Input::LinkUp, &self.clock.read());
-                self.carry_out(effects);
             }
             Err(error) => {
                 tracing::warn!(%error, "the store still does not work");
                 self.failed = Some(error.to_string());
                 self.retry = (self.retry * 2).min(LONGEST_RETRY);
+                self.retry_at = Some(self.clock.read().uptime + self.retry);
             }
         }
     }
@@ -254,6 +257,7 @@ impl Running {
                 if self.failed.is_none() {
                     tracing::error!(%error, "the store failed; everything is denied for now");
                     self.failed = Some(error.to_string());
+                    self.retry_at = Some(self.clock.read().uptime + self.retry);
                 }
                 // Closes it, so that it can be opened again.
                 self.store = None;

@@ -8,7 +8,7 @@ use rumqttc::{
     AckMode, AsyncClient, Event, EventLoop, ManualAck, Packet, PublishOptions, QoS,
     RetainForwardRule, SubscribeFilterInput, SubscribeReasonCode,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::sleep;
 
 use super::session::NothingInFlight;
@@ -59,6 +59,7 @@ struct Shared {
     config: LinkConfig,
     site: Mutex<Option<Id>>,
     acks: Mutex<HashMap<u64, ManualAck>>,
+    renew: Notify,
 }
 
 /// A running link.
@@ -92,6 +93,7 @@ pub fn connect<E: Send + 'static>(
         site: Mutex::new(config.site.clone()),
         config,
         acks: Mutex::new(HashMap::new()),
+        renew: Notify::new(),
     });
     let (outbox, queue) = mpsc::channel(OUTBOX);
     let mut tasks = tokio::task::JoinSet::new();
@@ -148,6 +150,11 @@ impl Link {
         self.shared.subscribe(&self.client);
     }
 
+    /// Connects anew, so that the broker delivers again what was never acknowledged.
+    pub fn renew(&self) {
+        self.shared.renew.notify_one();
+    }
+
     /// Says goodbye to the broker and waits until it was said, but not long.
     pub async fn close(mut self) {
         let _ = self
@@ -196,7 +203,15 @@ async fn poll<E: Send + 'static>(
     let mut pause = FIRST_PAUSE;
     let mut number = 0;
     loop {
-        let event = match eventloop.poll().await {
+        let polled = tokio::select! {
+            polled = eventloop.poll() => polled,
+            () = shared.renew.notified() => {
+                eventloop.clean();
+                locked(&shared.acks).clear();
+                continue;
+            }
+        };
+        let event = match polled {
             Ok(Event::Incoming(Packet::ConnAck(_))) => {
                 shared.subscribe(&client);
                 continue;

@@ -1,6 +1,7 @@
 /* Preloaded into a program: writes down, in order, everything that it does to files below
  * POWERCUT_ROOT, into POWERCUT_TRACE. With POWERCUT_KILL=n the program ends by SIGKILL before
- * the n-th of these; with POWERCUT_FULL=n the disk is full from the n-th on.
+ * the n-th of these; with POWERCUT_FULL=n the disk is full from the n-th on, and with
+ * POWERCUT_FULL_WHILE=file as long as there is such a file.
  *
  * A record: operation (1 byte), then four numbers of 8 bytes: length of the path, length of a
  * second path, offset, length of the data; then the paths and the data. */
@@ -19,7 +20,7 @@
 #include <unistd.h>
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static const char *root;
+static const char *root, *full_while;
 static int trace = -1;
 static long count, kill_at, full_at;
 
@@ -27,6 +28,7 @@ __attribute__((constructor)) static void begin(void) {
     const char *path = getenv("POWERCUT_TRACE");
     const char *kill_text = getenv("POWERCUT_KILL"), *full_text = getenv("POWERCUT_FULL");
     root = getenv("POWERCUT_ROOT");
+    full_while = getenv("POWERCUT_FULL_WHILE");
     if (path)
         trace = syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (kill_text) kill_at = atol(kill_text);
@@ -55,6 +57,7 @@ static int one_more(const char *path) {
     count++;
     if (kill_at && count >= kill_at) syscall(SYS_kill, getpid(), SIGKILL);
     if (length >= 6 && strcmp(path + length - 6, "/marks") == 0) return 0;
+    if (full_while && syscall(SYS_faccessat, AT_FDCWD, full_while, F_OK) == 0) return 1;
     return full_at && count >= full_at;
 }
 
