@@ -186,6 +186,8 @@ fn while_the_disk_is_full_all_is_denied_and_afterwards_it_goes_on_by_itself() {
     let denied = site.send("ole", "status.read", 10);
     assert_eq!(denied["code"], "store");
     assert_eq!(denied["log_size"], 0, "nothing is claimed");
+    // What was answered is over: it does not come again.
+    assert_eq!(site.send("ole", "share.freeze", 10)["code"], "store");
     assert!(site.status()["store"].to_string().contains("No space left"));
     // A cancellation that cannot be written down is not confirmed, so it comes again.
     let url = site.cloud.url();

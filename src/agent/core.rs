@@ -80,8 +80,13 @@ impl Core {
                 delivery,
                 payload,
             } => {
-                if self.arrived(origin, retained, &payload, reading, &now, &mut out) {
-                    self.after_log(Waiting::Act(Action::Ack(delivery)), &mut out);
+                let over = self.arrived(origin, retained, &payload, reading, &now, &mut out);
+                let ack = Action::Ack(delivery);
+                match (over, self.store_works) {
+                    (true, true) => self.after_log(Waiting::Act(ack), &mut out),
+                    // It was answered, so it must not come again when the store works.
+                    (true, false) => out.actions.push(ack),
+                    (false, _) => {}
                 }
             }
             Input::Durable(size) => self.durable(size, &now, &mut out),
