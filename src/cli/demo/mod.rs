@@ -163,15 +163,13 @@ async fn ask(
     })
 }
 
-/// Sends recorded bytes once more, as somebody on the network can, and returns how often
-/// the device says that it has seen a replay in doing so.
+/// Sends recorded bytes once more, as somebody on the network can; how many replays that was.
 async fn replay(
     world: &World,
     owner: &Person,
     recorded: &[u8],
     broker: &BrokerUrl,
 ) -> Result<(Outcome, i64), Failure> {
-    // A broker that was not confirmed to in time delivers again by itself.
     let before = refused(world, owner, Code::Replay, broker).await?;
     let watch = Stopwatch::start();
     let caller = Caller::connect(broker).await?;
@@ -179,10 +177,10 @@ async fn replay(
     caller.publish(topic, recorded.to_vec(), false).await?;
     let took = watch.elapsed();
     let seen = refused(world, owner, Code::Replay, broker).await? - before;
-    let code = if seen > 0 { Code::Replay.name() } else { DONE };
+    let code = if seen > 0 { Code::Replay.name() } else { DONE }.to_owned();
     let outcome = Outcome {
         decision: "not run",
-        code: code.to_owned(),
+        code,
         took,
         receipt: None,
         bundle: Vec::new(),
