@@ -63,8 +63,7 @@ impl Core {
     }
 
     pub(super) fn checkpoint(&mut self, now: &Now, out: &mut Effects) {
-        self.chores.covered = self.journal.head().size;
-        self.chores.uncovered_since = None;
+        self.covered();
         self.publish_checkpoint(now, out);
     }
 

@@ -37,17 +37,13 @@ impl Core {
             shares: self.known.shares_by_age().count(),
             log_size: self.journal.head().size,
             acknowledged: self.journal.memory.acknowledged,
-            missing: self.missing(),
+            missing: self
+                .known
+                .lost_lists(&self.journal.memory)
+                .cloned()
+                .collect(),
             log_used: self.journal.used(),
             refused: self.refused.clone(),
         }
-    }
-
-    fn missing(&self) -> Vec<Audience> {
-        let lists = self.journal.memory.revocations.keys();
-        let lost = |audience: &&Audience| {
-            self.known.is_mine(audience) && self.known.revocations(audience).is_none()
-        };
-        lists.filter(lost).cloned().collect()
     }
 }

@@ -83,25 +83,26 @@ pub(super) fn recover(memory: &mut Memory, snapshot: &Snapshot) {
     }
     memory.frozen = memory.frozen.max(snapshot.frozen);
     for (audience, mark) in snapshot.revocations.iter() {
-        let newer = |held: &Mark| held.seq < mark.seq;
-        if memory.revocations.get(audience).is_none_or(newer) {
-            memory.revocations.insert(audience.clone(), *mark);
-        }
+        let held = memory.revocations.get(audience);
+        memory
+            .revocations
+            .insert(audience.clone(), later(held, mark));
     }
     for (group, mark) in snapshot.rosters.iter() {
-        if memory
-            .rosters
-            .get(group)
-            .is_none_or(|held| held.seq < mark.seq)
-        {
-            memory.rosters.insert(*group, *mark);
-        }
+        let held = memory.rosters.get(group);
+        memory.rosters.insert(*group, later(held, mark));
     }
-    let older = |held: &Mark| Some(held.seq) < snapshot.registration.map(|mark| mark.seq);
-    if memory.registration.as_ref().is_none_or(older) {
-        memory.registration = snapshot.registration;
+    if let Some(mark) = &snapshot.registration {
+        memory.registration = Some(later(memory.registration.as_ref(), mark));
     }
     for (role, proven) in snapshot.proven.iter() {
         memory.witness(*role, proven.time());
     }
+}
+
+/// The newer of two marks; the one that is held if neither is.
+fn later(held: Option<&Mark>, mark: &Mark) -> Mark {
+    held.filter(|held| held.seq >= mark.seq)
+        .copied()
+        .unwrap_or(*mark)
 }

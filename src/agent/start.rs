@@ -80,10 +80,7 @@ impl Core {
         }
         core.reinstall(registration, &found.statements, reading, &mut out);
         core.look_for_ends(&now);
-        let broken = matches!(
-            found.damage,
-            Some(Damage::Broken { .. } | Damage::Unanswered)
-        );
+        let broken = found.damage.as_ref().is_some_and(Damage::is_break);
         core.resolve(&settings.reboots, broken, reading, &mut out);
         // A receipt may have been on its way when the device stopped. The same one again
         // does no harm, and its sender may still be waiting.
@@ -194,9 +191,8 @@ impl Core {
 
 /// Why replay memory must be taken as lost, if it must.
 fn forgotten(records: &[Record], damage: Option<&Damage>) -> Option<&'static str> {
-    match damage {
-        Some(Damage::Broken { .. } | Damage::Unanswered) => Some("a break in the event log"),
-        _ if records.is_empty() => Some("a new event log"),
-        _ => None,
+    if damage.is_some_and(Damage::is_break) {
+        return Some("a break in the event log");
     }
+    records.is_empty().then_some("a new event log")
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use super::Memory;
 use crate::wire::{
     Audience, Bytes, Hash, Id, Issuers, KeyBytes, PublicKey, Registration, Release, Revocations,
     Roster, Share, Text, Timestamp,
@@ -108,6 +109,13 @@ impl Known {
             Audience::Device(id) => *id == self.device,
             Audience::Site(id) => self.site() == Some(id),
         }
+    }
+
+    /// Audiences of this device whose revocation list the log knows to exist, and which the
+    /// device does not hold.
+    pub fn lost_lists<'a>(&'a self, memory: &'a Memory) -> impl Iterator<Item = &'a Audience> {
+        let lists = memory.revocations.keys();
+        lists.filter(|audience| self.is_mine(audience) && self.revocations(audience).is_none())
     }
 
     /// The registration in force.

@@ -172,10 +172,7 @@ fn is_ended(ground: &Ground<'_>, share: &Share) -> bool {
 /// that the log knows to exist, and that the device does not hold, makes all shares stale.
 fn is_fresh(ground: &Ground<'_>, share: &Share) -> bool {
     let held = ground.known.revocations(&share.aud);
-    let lost = |audience: &Audience| {
-        ground.known.is_mine(audience) && ground.known.revocations(audience).is_none()
-    };
-    if ground.memory.revocations.keys().any(lost) {
+    if ground.known.lost_lists(ground.memory).next().is_some() {
         return false;
     }
     // A list from after now was signed with a key that was taken back since.

@@ -38,6 +38,17 @@ pub enum Damage {
     Unanswered,
 }
 
+impl Damage {
+    /// Whether something is gone that may have been acted upon.
+    #[must_use]
+    pub fn is_break(&self) -> bool {
+        match self {
+            Self::Torn { .. } => false,
+            Self::Broken { .. } | Self::Unanswered => true,
+        }
+    }
+}
+
 impl std::fmt::Display for Damage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

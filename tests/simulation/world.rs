@@ -192,10 +192,7 @@ impl World {
             if torn {
                 self.counts.add("torn");
             }
-            let broken = matches!(
-                found.damage,
-                Some(Damage::Broken { .. } | Damage::Unanswered)
-            );
+            let broken = found.damage.as_ref().is_some_and(Damage::is_break);
             if broken || found.records.is_empty() {
                 self.counts.add("broken");
                 self.oracle.memory_lost();
