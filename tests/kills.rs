@@ -14,11 +14,13 @@ mod shim;
 mod site;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use doorward::cli::send::{Request, code_of, send};
 use doorward::issuer::{Holder, Wish};
-use doorward::wire::{Bytes, Id, Map, Operation, Outcome, PublicKey, Receipt};
+use doorward::store::read_log;
+use doorward::wire::{Bytes, Id, LogHead, Map, Operation, Outcome, PublicKey, Receipt};
 use site::Site;
 
 /// How often it is killed, unless `DOORWARD_KILLS` says otherwise.
@@ -33,6 +35,10 @@ struct Killer {
     device_key: PublicKey,
     pass: Vec<u8>,
     wish: Wish,
+    /// What receipts said of the log.
+    heads: Vec<LogHead>,
+    /// People whose share was cancelled.
+    cancelled: Vec<String>,
 }
 
 impl Killer {
@@ -54,6 +60,8 @@ impl Killer {
                 ttl: 120,
                 dry: false,
             },
+            heads: Vec::new(),
+            cancelled: Vec::new(),
             site,
         }
     }
@@ -81,7 +89,41 @@ impl Killer {
             kill(site);
             sending.join().unwrap()
         });
-        receipt.expect("every accepted command has an outcome")
+        let receipt = receipt.expect("every accepted command has an outcome");
+        self.heads.push(receipt.body.log);
+        receipt
+    }
+
+    /// Somebody with a share that works.
+    fn newcomer(&self, round: u64) -> (String, String) {
+        let bob = format!("bob{round}");
+        let share = self.site.share(&bob, "status.read");
+        assert_eq!(self.site.send(&bob, "status.read", 10)["outcome"], "done");
+        (bob, share)
+    }
+
+    fn cancel(&self, share: &str) {
+        let url = self.site.cloud.url();
+        self.site
+            .doorkey(&["cancel", "ups-7", share, "--broker", &url]);
+    }
+
+    /// Wherever a kill hit the cancellation, the share has ended: the list is kept on the
+    /// broker, and comes before any command.
+    fn has_ended(&mut self, bob: String, round: u64) {
+        let code = &self.site.send(&bob, "status.read", 10)["code"];
+        assert_eq!(code, "revoked", "round {round}");
+        self.cancelled.push(bob);
+    }
+
+    /// Starts the daemon so that it is killed before the n-th thing it does to its files.
+    fn start_to_be_killed(&mut self, library: &Path, n: u64) {
+        let state = self.site.path().join("state");
+        self.site.start_with(&[
+            ("LD_PRELOAD", library.display().to_string()),
+            ("POWERCUT_ROOT", state.display().to_string()),
+            ("POWERCUT_KILL", n.to_string()),
+        ]);
     }
 
     /// The outcome is what really happened.
@@ -105,6 +147,22 @@ impl Killer {
             .site
             .doorward(&["events", "verify", "--state", "state"]);
         assert!(verified.status.success());
+        let log = read_log(&self.site.path().join("state/log")).unwrap();
+        for head in &self.heads {
+            assert_eq!(
+                log.agrees_with(*head),
+                Ok(()),
+                "a record of {head:?} is gone"
+            );
+        }
+        for person in &self.cancelled {
+            assert_eq!(self.site.send(person, "status.read", 10)["code"], "revoked");
+        }
+        println!(
+            "{} heads of the log, {} cancelled shares",
+            self.heads.len(),
+            self.cancelled.len()
+        );
         let last = self.site.send("ole", "status.read", 10);
         assert_eq!(last["outcome"], "done");
     }
@@ -131,6 +189,14 @@ fn killed_at_any_moment_it_runs_nothing_twice_and_owes_no_outcome() {
         *seen
             .entry(killer.judge(before, &receipt, round))
             .or_default() += 1;
+        if round % 10 == 0 {
+            let (bob, share) = killer.newcomer(round);
+            killer.cancel(&share);
+            std::thread::sleep(pause / 8);
+            killer.site.kill();
+            killer.site.start();
+            killer.has_ended(bob, round);
+        }
     }
     killer.finish(&seen);
 }
@@ -139,16 +205,12 @@ fn killed_at_any_moment_it_runs_nothing_twice_and_owes_no_outcome() {
 fn killed_before_anything_that_it_does_to_its_files_it_keeps_every_promise() {
     let mut killer = Killer::new();
     let library = shim::build(killer.site.path());
-    let state = killer.site.path().join("state");
     let (mut seen, mut ended) = (BTreeMap::new(), 0);
     for round in 0..kills() / 2 {
+        // A start does some twenty things to files, a command about four.
+        let n = 1 + round % 40;
         killer.site.kill();
-        killer.site.start_with(&[
-            ("LD_PRELOAD", library.display().to_string()),
-            ("POWERCUT_ROOT", state.display().to_string()),
-            // A start does some twenty things to files, a command about four.
-            ("POWERCUT_KILL", (1 + round % 40).to_string()),
-        ]);
+        killer.start_to_be_killed(&library, n);
         let before = killer.site.reboots();
         let receipt = killer.send_while(|site| {
             ended += u64::from(site.wait_for_its_end(Duration::from_millis(400)));
@@ -157,6 +219,15 @@ fn killed_before_anything_that_it_does_to_its_files_it_keeps_every_promise() {
         *seen
             .entry(killer.judge(before, &receipt, round))
             .or_default() += 1;
+        if round % 10 == 0 {
+            let (bob, share) = killer.newcomer(round);
+            killer.site.kill();
+            killer.start_to_be_killed(&library, n);
+            killer.cancel(&share);
+            killer.site.wait_for_its_end(Duration::from_millis(400));
+            killer.site.start();
+            killer.has_ended(bob, round);
+        }
     }
     assert!(ended >= kills() / 6, "it was hardly ever killed: {ended}");
     killer.finish(&seen);
@@ -200,4 +271,34 @@ fn while_the_disk_is_full_all_is_denied_and_afterwards_it_goes_on_by_itself() {
     assert_eq!(site.send("anna", "status.read", 10)["code"], "revoked");
     assert_eq!(site.send("bob", "device.reboot", 10)["outcome"], "done");
     assert_eq!(site.reboots(), 3);
+}
+
+#[test]
+fn on_a_read_only_disk_it_says_so_and_once_it_is_writable_it_serves() {
+    let mut site = Site::new("cd \"$(/usr/bin/dirname \"$0\")\"\necho x >> reboots");
+    site.ready();
+    site.share("anna", "device.reboot");
+    site.kill();
+    let before = site.events().len();
+    // A mount of its own, seen by this process only.
+    let script = "mount --bind state state && mount -o remount,bind,ro state && exec \"$0\" \"$@\"";
+    let out = std::process::Command::new("unshare")
+        .args([
+            "--map-root-user",
+            "--mount",
+            "sh",
+            "-c",
+            script,
+            site::DOORWARD,
+        ])
+        .args(["run", "--config", "doorward.toml"])
+        .current_dir(site.path())
+        .output()
+        .unwrap();
+    assert!(!out.status.success());
+    let why = String::from_utf8_lossy(&out.stderr);
+    assert!(why.contains("Read-only file system"), "{why}");
+    assert_eq!(site.events().len(), before);
+    site.start();
+    assert_eq!(site.send("anna", "device.reboot", 10)["outcome"], "done");
 }
