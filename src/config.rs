@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::link::BrokerUrl;
+use crate::link::{Broker, BrokerUrl, Tls};
 use crate::wire::{Class, Operation};
 
 /// The whole file.
@@ -40,8 +40,32 @@ pub struct Links {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LinkSection {
-    /// `mqtt://HOST:PORT`.
+    /// `mqtts://HOST:PORT`, or `mqtt://HOST:PORT` where nobody can listen in.
     pub url: BrokerUrl,
+    /// The user name that the broker knows the device by.
+    pub user: Option<String>,
+    /// The file with the password.
+    pub password_file: Option<PathBuf>,
+    /// Whom to trust, and what to show.
+    #[serde(default)]
+    pub tls: Tls,
+    /// Seconds between two signs of life.
+    pub keep_alive_s: Option<u16>,
+}
+
+impl LinkSection {
+    /// The broker as it is configured here.
+    #[must_use]
+    pub fn broker(&self) -> Broker {
+        let broker = Broker::from(self.url.clone());
+        Broker {
+            user: self.user.clone(),
+            password_file: self.password_file.clone(),
+            tls: self.tls.clone(),
+            keep_alive: self.keep_alive_s.unwrap_or(broker.keep_alive),
+            ..broker
+        }
+    }
 }
 
 /// The event log.
@@ -176,6 +200,13 @@ impl Config {
         if self.links.cloud.is_none() && self.links.local.is_none() {
             return Err("[links]: at least one of links.cloud and links.local is needed".into());
         }
+        let links = [("cloud", &self.links.cloud), ("local", &self.links.local)];
+        for (name, link) in links {
+            if let Some(link) = link {
+                let checked = link.broker().check();
+                checked.map_err(|why| format!("[links.{name}]: {why}"))?;
+            }
+        }
         if !(1..=1024).contains(&self.log.limit_mib) {
             return Err("[log]: limit_mib must be from 1 to 1024".into());
         }
@@ -250,7 +281,13 @@ handler = "builtin"
             ("read\"\nh", "reed\"\nh", "a class is one of"),
             ("builtin", "exec", "needs argv"),
             ("status.read", "status.raed", "no built-in operation"),
-            ("mqtt://", "http://", "mqtt://HOST"),
+            ("mqtt://", "http://", "mqtts://HOST"),
+            (
+                "\n[op",
+                "\ntls.ca = \"/x\"\n[op",
+                "[links.local]: tls is set",
+            ),
+            ("\n[op", "\ntls.cert = \"/x\"\n[op", "unknown field `cert`"),
             ("[links.local]", "[links.lan]", "unknown field `lan`"),
             ("status.read", "Status Read", "an operation is 1 to 64"),
             ("handler", "handlre", "unknown field `handlre`"),

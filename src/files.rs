@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// Why a file could not be used, with its path.
@@ -92,6 +92,16 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
         fs::read(path)
     };
     read().doing("read", path)
+}
+
+/// The same for a file that not everybody may read.
+pub(crate) fn read_secret(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
+    let mode = fs::metadata(path).doing("read", path)?.mode();
+    if mode & 0o007 != 0 {
+        let why = "it is secret, and everybody can get at it; run chmod o-rwx";
+        return Err(invalid(why)).doing("use", path);
+    }
+    read(path, limit)
 }
 
 #[cfg(feature = "device")]

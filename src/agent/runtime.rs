@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::files::FileError;
 use crate::gate::Origin;
-use crate::link::{Link, LinkConfig, LinkEvent, connect, topics};
+use crate::link::{Link, LinkConfig, LinkEvent, TrustedTime, connect, topics};
 use crate::operation::Table;
 use crate::store::{Batch, Store};
 use crate::wire::{Hash, Id};
@@ -54,6 +54,8 @@ pub(super) struct Running {
     /// at which that is.
     retry: u64,
     retry_at: Option<u64>,
+    /// For the links, which judge certificates by it.
+    time: TrustedTime,
 }
 
 type Queue = std::sync::mpsc::Sender<(Batch, u64)>;
@@ -85,7 +87,8 @@ fn open(config: &Config) -> Result<Running, StartError> {
         notes,
     } = begin(config, &table, &clock)?;
     let device = core.known().device().clone();
-    let links = links(config, &device, core.known().site(), &sender);
+    let time = TrustedTime::default();
+    let links = links(config, &device, core.known().site(), &time, &sender);
     let mut running = Running {
         store: Some(committer(store, sender.clone())),
         config: config.clone(),
@@ -104,6 +107,7 @@ fn open(config: &Config) -> Result<Running, StartError> {
         failed: None,
         retry: FIRST_RETRY,
         retry_at: None,
+        time,
     };
     running.carry_out(effects);
     Ok(running)
@@ -113,6 +117,7 @@ fn links(
     config: &Config,
     device: &Id,
     site: Option<&Id>,
+    time: &TrustedTime,
     sender: &mpsc::Sender<Event>,
 ) -> Vec<(Origin, Link)> {
     let sections = [
@@ -125,10 +130,11 @@ fn links(
         .enumerate()
         .map(|(number, (origin, section))| {
             let config = LinkConfig {
-                broker: section.url.clone(),
+                broker: section.broker(),
                 device: device.clone(),
                 name: origin.name(),
                 site: site.cloned(),
+                time: time.clone(),
             };
             let link = connect(config, sender.clone(), move |event| {
                 Event::Link(LinkId(number), event)
@@ -169,6 +175,7 @@ impl Running {
         tokio::pin!(stop);
         loop {
             let now = self.core.now(&self.clock.read());
+            self.time.is_at_least(now.certain);
             let due = self
                 .core
                 .due(&now)

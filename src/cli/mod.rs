@@ -28,6 +28,8 @@ use std::process::ExitCode;
 
 /// Exit statuses, from sysexits where it has one.
 pub mod status {
+    /// The command line is wrong.
+    pub const USAGE: u8 = 64;
     /// The data is wrong.
     pub const DATA: u8 = 65;
     /// A service is not there, or did not answer.

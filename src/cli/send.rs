@@ -9,7 +9,7 @@ use crate::clock::{self, Stopwatch};
 use crate::gate::{Code, Retry};
 use crate::issuer::{Holder, Wish};
 use crate::link::caller::Caller;
-use crate::link::{BrokerUrl, topics};
+use crate::link::{Broker, topics};
 use crate::wire::{
     Envelope, Hash, Kind, MAX_BUNDLE, Outcome, PublicKey, Receipt, State, Timestamp, hash,
 };
@@ -22,7 +22,7 @@ const UNTIL: u64 = 120;
 /// What to send where.
 pub struct Request<'a> {
     /// The broker.
-    pub broker: &'a BrokerUrl,
+    pub broker: &'a Broker,
     /// The device's own key: whose receipts are believed.
     pub device_key: &'a PublicKey,
     /// Who sends.

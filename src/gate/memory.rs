@@ -231,6 +231,19 @@ mod tests {
     }
 
     #[test]
+    fn of_each_rate_the_last_hundred_times_are_kept() {
+        let mut memory = memory(Role::Root, 0, 0);
+        let (share, reboot) = (Bytes([1; 16]), Operation::new("device.reboot").unwrap());
+        for second in 0..=100 {
+            let kept = memory.recent.get(&(share, reboot.clone()));
+            assert_eq!(kept.map_or(0, Vec::len), second);
+            memory.charge(Charge::Timed, share, &reboot, Timestamp(second as u64));
+        }
+        let kept = &memory.recent[&(share, reboot)];
+        assert_eq!((kept.len(), kept[0]), (100, Timestamp(1)));
+    }
+
+    #[test]
     fn only_root_may_correct_itself_downwards() {
         for (role, floor) in [(Role::Root, 250), (Role::Registry, 350)] {
             let mut memory = memory(role, 300, 50);

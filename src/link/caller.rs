@@ -6,7 +6,8 @@ use rumqttc::{AsyncClient, Event, Packet, PublishOptions, QoS};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::BrokerUrl;
+use super::reason::reason;
+use super::{Broker, BrokerUrl, TrustedTime};
 
 /// How long the broker may take for anything that we ask of it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -43,12 +44,18 @@ impl Caller {
     ///
     /// # Errors
     /// If the broker cannot be reached or refuses.
-    pub async fn connect(broker: &BrokerUrl) -> Result<Self, CallError> {
-        let random = getrandom::u64().map_err(|error| CallError {
-            broker: broker.clone(),
-            why: error.to_string(),
-        })?;
-        let mut options = broker.options(format!("doorkey-{random:016x}"));
+    pub async fn connect(broker: &Broker) -> Result<Self, CallError> {
+        let failed = |why| CallError {
+            broker: broker.url.clone(),
+            why,
+        };
+        broker.check().map_err(failed)?;
+        let random = getrandom::u64().map_err(|error| failed(error.to_string()))?;
+        let client_id = format!("doorkey-{random:016x}");
+        let mut options = broker.options(client_id, &TrustedTime::default());
+        broker
+            .log_in(&mut options)
+            .map_err(|error| failed(reason(&error)))?;
         options.set_clean_start(true);
         let (client, mut eventloop) = AsyncClient::builder(options).capacity(64).build();
         let (sender, mut messages) = mpsc::channel(256);
@@ -61,7 +68,7 @@ impl Caller {
                         publish.payload.to_vec(),
                     )),
                     Ok(_) => continue,
-                    Err(error) => Err(error.to_string()),
+                    Err(error) => Err(reason(&error)),
                 };
                 let ended = message.is_err();
                 if sender.send(message).await.is_err() || ended {
@@ -72,7 +79,7 @@ impl Caller {
         // The first message stands for the broker's CONNACK.
         let first = timeout(PATIENCE, messages.recv()).await;
         let caller = Self {
-            broker: broker.clone(),
+            broker: broker.url.clone(),
             client,
             messages,
             polling,

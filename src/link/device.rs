@@ -5,14 +5,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rumqttc::{
-    AckMode, AsyncClient, Event, EventLoop, ManualAck, Packet, PublishOptions, QoS,
+    AckMode, AsyncClient, Event, EventLoop, LastWill, ManualAck, Packet, PublishOptions, QoS,
     RetainForwardRule, SubscribeFilterInput, SubscribeReasonCode,
 };
 use tokio::sync::{Notify, mpsc};
 use tokio::time::sleep;
 
+use super::reason::reason;
 use super::session::NothingInFlight;
-use super::{BrokerUrl, topics};
+use super::{Broker, TrustedTime, topics};
 use crate::wire::{Audience, Id};
 
 /// How long the broker keeps what we have not acknowledged: a week, in seconds.
@@ -23,6 +24,10 @@ const OUTBOX: usize = 1024;
 /// Shortest and longest pause between two attempts to connect.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// What a link says of itself on its topic.
+const UP: &str = "up";
+const DOWN: &str = "down";
 
 /// What a link tells the agent.
 #[derive(Debug)]
@@ -46,13 +51,15 @@ pub enum LinkEvent {
 #[derive(Debug, Clone)]
 pub struct LinkConfig {
     /// The broker.
-    pub broker: BrokerUrl,
+    pub broker: Broker,
     /// The device.
     pub device: Id,
     /// The name of the link; two links of one device must differ.
     pub name: &'static str,
     /// The device's site, if it is known.
     pub site: Option<Id>,
+    /// What the device knows of the time.
+    pub time: TrustedTime,
 }
 
 struct Shared {
@@ -77,9 +84,10 @@ pub fn connect<E: Send + 'static>(
     events: mpsc::Sender<E>,
     wrap: impl Fn(LinkEvent) -> E + Send + Sync + 'static,
 ) -> Link {
-    let mut options = config
-        .broker
-        .options(format!("doorward-{}-{}", config.device, config.name));
+    let mut options = config.broker.options(
+        format!("doorward-{}-{}", config.device, config.name),
+        &config.time,
+    );
     options
         .set_clean_start(false)
         .set_session_expiry_interval(Some(SESSION_EXPIRY))
@@ -87,7 +95,14 @@ pub fn connect<E: Send + 'static>(
             expiry: SESSION_EXPIRY,
             inflight: INFLIGHT,
         })
-        .set_ack_mode(AckMode::Manual);
+        .set_ack_mode(AckMode::Manual)
+        .set_last_will(LastWill::new(
+            topics::link(&config.device, config.name),
+            DOWN,
+            QoS::AtLeastOnce,
+            true,
+            None,
+        ));
     let (client, eventloop) = AsyncClient::builder(options).capacity(256).build();
     let shared = Arc::new(Shared {
         site: Mutex::new(config.site.clone()),
@@ -157,6 +172,7 @@ impl Link {
 
     /// Says goodbye to the broker and waits until it was said, but not long.
     pub async fn close(mut self) {
+        self.shared.say(&self.client, DOWN);
         let _ = self
             .client
             .disconnect_with_timeout(Duration::from_secs(1))
@@ -168,6 +184,15 @@ impl Link {
 }
 
 impl Shared {
+    /// Says whether this link is up.
+    fn say(&self, client: &AsyncClient, word: &str) {
+        let topic = topics::link(&self.config.device, self.config.name);
+        let options = PublishOptions::new(QoS::AtLeastOnce).retain(true);
+        if let Err(error) = client.try_publish(topic, word, options) {
+            tracing::warn!(link = self.config.name, %error, "cannot say that it is {word}");
+        }
+    }
+
     fn subscribe(&self, client: &AsyncClient) {
         let device = &self.config.device;
         let filter = |path: String, retained: RetainForwardRule| {
@@ -202,11 +227,20 @@ async fn poll<E: Send + 'static>(
 ) {
     let mut pause = FIRST_PAUSE;
     let mut number = 0;
+    let mut connected = false;
     loop {
+        let next = async {
+            if !connected {
+                shared.config.broker.log_in(&mut eventloop.options)?;
+                connected = true;
+            }
+            eventloop.poll().await
+        };
         let polled = tokio::select! {
-            polled = eventloop.poll() => polled,
+            polled = next => polled,
             () = shared.renew.notified() => {
                 eventloop.clean();
+                connected = false;
                 locked(&shared.acks).clear();
                 continue;
             }
@@ -222,6 +256,7 @@ async fn poll<E: Send + 'static>(
                 };
                 if ack.return_codes.iter().all(granted) {
                     pause = FIRST_PAUSE;
+                    shared.say(&client, UP);
                     LinkEvent::Up
                 } else {
                     LinkEvent::Down(format!(
@@ -244,8 +279,9 @@ async fn poll<E: Send + 'static>(
             Ok(_) => continue,
             Err(rumqttc::ConnectionError::RequestsDone) => return,
             Err(error) => {
+                connected = false;
                 locked(&shared.acks).clear();
-                let _ = events.send(wrap(LinkEvent::Down(error.to_string()))).await;
+                let _ = events.send(wrap(LinkEvent::Down(reason(&error)))).await;
                 sleep(jittered(pause)).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
                 continue;

@@ -5,10 +5,15 @@ mod broker;
 pub mod caller;
 #[cfg(feature = "device")]
 mod device;
+mod reason;
 #[cfg(feature = "device")]
 mod session;
+mod tls;
 pub mod topics;
+mod url;
 
-pub use broker::BrokerUrl;
+pub use broker::{Broker, Tls};
 #[cfg(feature = "device")]
 pub use device::{Link, LinkConfig, LinkEvent, connect};
+pub use tls::TrustedTime;
+pub use url::BrokerUrl;

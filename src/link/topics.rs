@@ -28,6 +28,13 @@ pub fn events(device: &Id) -> String {
     format!("{ROOT}/{device}/events")
 }
 
+/// Where a device's link says whether it is up, and the broker that it is down when it has
+/// lost the device. Not signed, and nothing is decided by it.
+#[must_use]
+pub fn link(device: &Id, name: &str) -> String {
+    format!("{ROOT}/{device}/link/{name}")
+}
+
 /// Where a statement for `audience` is retained; `id` tells statements of one kind apart: a
 /// share's id, a group's key.
 #[must_use]

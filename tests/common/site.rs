@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use doorward::link::BrokerUrl;
+use doorward::link::{Broker, BrokerUrl};
 
 pub const DOORWARD: &str = env!("CARGO_BIN_EXE_doorward");
 pub const DOORKEY: &str = env!("CARGO_BIN_EXE_doorkey");
@@ -34,6 +34,8 @@ pub struct Mosquitto {
     pub port: u16,
     directory: PathBuf,
     process: Option<Process>,
+    /// More lines of its configuration.
+    pub more: String,
 }
 
 impl Mosquitto {
@@ -42,6 +44,7 @@ impl Mosquitto {
             port: free_port(),
             directory: directory.join(name),
             process: None,
+            more: String::new(),
         };
         std::fs::create_dir(&broker.directory).unwrap();
         broker.again();
@@ -53,8 +56,8 @@ impl Mosquitto {
         let directory = self.directory.display();
         let config = format!(
             "listener {} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n\
-             persistence true\npersistence_location {directory}/\nuser root\n",
-            self.port
+             persistence true\npersistence_location {directory}/\nuser root\n{}",
+            self.port, self.more
         );
         let path = self.directory.join("mosquitto.conf");
         std::fs::write(&path, config).unwrap();
@@ -88,8 +91,8 @@ impl Mosquitto {
         format!("mqtt://127.0.0.1:{}", self.port)
     }
 
-    pub fn broker(&self) -> BrokerUrl {
-        self.url().parse().unwrap()
+    pub fn broker(&self) -> Broker {
+        self.url().parse::<BrokerUrl>().unwrap().into()
     }
 }
 
@@ -99,7 +102,7 @@ fn program(name: &str) -> PathBuf {
     if sbin.exists() { sbin } else { name.into() }
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     listener.local_addr().unwrap().port()
 }
@@ -175,19 +178,23 @@ impl Site {
     }
 
     fn write_config(&self, reboot: &str) {
+        self.write_config_with(&format!("url = \"{}\"", self.cloud.url()), reboot);
+    }
+
+    /// `link` is the section `links.cloud`.
+    pub fn write_config_with(&self, link: &str, reboot: &str) {
         let path = self.path();
         let script = path.join("reboot.sh");
         std::fs::write(&script, format!("#!/bin/sh\n{reboot}\n")).unwrap();
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
         std::fs::set_permissions(&script, mode).unwrap();
         let config = format!(
-            "state = \"{state}\"\n[links.cloud]\nurl = \"{url}\"\n\
+            "state = \"{state}\"\n[links.cloud]\n{link}\n\
              [operations.\"status.read\"]\nclass = \"read\"\nhandler = \"builtin\"\n\
              [operations.\"history.read\"]\nclass = \"read\"\nhandler = \"builtin\"\n\
              [operations.\"device.reboot\"]\nclass = \"interrupt\"\nhandler = \"exec\"\n\
              argv = [\"{reboot}\"]\ntimeout_s = 20\n",
             state = path.join("state").display(),
-            url = self.cloud.url(),
             reboot = script.display(),
         );
         std::fs::write(path.join("doorward.toml"), config).unwrap();
@@ -266,10 +273,10 @@ impl Site {
         false
     }
 
-    /// What the daemon says of itself.
+    /// What the daemon says of itself; null while it does not run yet.
     pub fn status(&self) -> serde_json::Value {
-        let out = self.doorward(&["status", "--state", "state", "--json"]);
-        serde_json::from_slice(&out.stdout).unwrap()
+        let out = self.run(DOORWARD, &["status", "--state", "state", "--json"]);
+        serde_json::from_slice(&out.stdout).unwrap_or_default()
     }
 
     /// Waits until the daemon answers its owner.

@@ -15,10 +15,10 @@ use super::{Failure, block_on, paint, status};
 use crate::clock::{self, Stopwatch};
 use crate::gate::Code;
 use crate::link::caller::Caller;
-use crate::link::{BrokerUrl, topics};
+use crate::link::{Broker, topics};
 use crate::store::read_log;
 use crate::wire::{Receipt, Value};
-use world::{Broker, Person, World, broken};
+use world::{DemoBroker, Person, World, broken};
 
 #[derive(Debug, Args)]
 pub(super) struct Demo {
@@ -133,7 +133,7 @@ async fn ask(
     world: &World,
     person: &Person,
     operation: &str,
-    broker: &BrokerUrl,
+    broker: &Broker,
     wait: Duration,
 ) -> Result<Outcome, Failure> {
     let wish = world.wish(operation)?;
@@ -168,7 +168,7 @@ async fn replay(
     world: &World,
     owner: &Person,
     recorded: &[u8],
-    broker: &BrokerUrl,
+    broker: &Broker,
 ) -> Result<(Outcome, i64), Failure> {
     let before = refused(world, owner, Code::Replay, broker).await?;
     let watch = Stopwatch::start();
@@ -193,7 +193,7 @@ async fn refused(
     world: &World,
     owner: &Person,
     code: Code,
-    broker: &BrokerUrl,
+    broker: &Broker,
 ) -> Result<i64, Failure> {
     let status = ask(world, owner, STATUS, broker, ANSWER).await?;
     let counter = status.receipt.as_ref().and_then(|receipt| {
@@ -211,8 +211,8 @@ async fn play(demo: &Demo, scratch: &Scratch) -> Result<ExitCode, Failure> {
         json: demo.json,
         surprises: 0,
     };
-    let cloud = Broker::start()?;
-    let local = Broker::start()?;
+    let cloud = DemoBroker::start()?;
+    let local = DemoBroker::start()?;
     let now = clock::system();
     let (mut world, owner) = World::build(&scratch.0, &cloud.url, &local.url, now).await?;
     if !demo.json {
@@ -370,7 +370,7 @@ async fn stay(
     world: &World,
     owner: &Person,
     auditor: &Person,
-    local: &BrokerUrl,
+    local: &Broker,
 ) -> Result<(), Failure> {
     let directory = world.directory.display();
     let device = &world.device;

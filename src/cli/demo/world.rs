@@ -14,7 +14,7 @@ use mqtt5::broker::{BrokerConfig, MqttBroker};
 use crate::cli::{Failure, status};
 use crate::issuer::{Holder, NewRegistration, NewShare, Platform, Wish};
 use crate::link::caller::Caller;
-use crate::link::{BrokerUrl, topics};
+use crate::link::{Broker, BrokerUrl, topics};
 use crate::store::Identity;
 use crate::wire::{
     Audience, Id, Kind, Map, Operation, Plan, PublicKey, SecretKey, Share, Text, Timestamp,
@@ -26,13 +26,13 @@ pub(super) fn broken(what: &str, error: impl std::fmt::Display) -> Failure {
 }
 
 /// A broker on loopback, in a thread of its own.
-pub(super) struct Broker {
-    pub(super) url: BrokerUrl,
+pub(super) struct DemoBroker {
+    pub(super) url: Broker,
     stop: tokio::sync::oneshot::Sender<()>,
     thread: std::thread::JoinHandle<()>,
 }
 
-impl Broker {
+impl DemoBroker {
     pub(super) fn start() -> Result<Self, Failure> {
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let (sender, started) = mpsc::channel();
@@ -70,9 +70,10 @@ impl Broker {
             .recv()
             .map_err(|error| broken("the broker did not start", error))?
             .map_err(|error| broken("the broker did not start", error))?;
-        let url = format!("mqtt://{address}")
+        let url: BrokerUrl = format!("mqtt://{address}")
             .parse()
             .map_err(|error| broken("the broker's address", error))?;
+        let url = url.into();
         Ok(Self { url, stop, thread })
     }
 
@@ -105,8 +106,8 @@ impl World {
     /// Makes an issuer and a device, and registers the device to the owner.
     pub(super) async fn build(
         directory: &Path,
-        cloud: &BrokerUrl,
-        local: &BrokerUrl,
+        cloud: &Broker,
+        local: &Broker,
         now: Timestamp,
     ) -> Result<(Self, Person), Failure> {
         let id = |text: &str| Id::new(text).map_err(|error| broken(text, error));
@@ -171,7 +172,7 @@ impl World {
         operations: &[&str],
         end: Timestamp,
         now: Timestamp,
-        broker: Option<&BrokerUrl>,
+        broker: Option<&Broker>,
     ) -> Result<Share, Failure> {
         let operations: Result<Vec<_>, _> = operations.iter().map(|o| Operation::new(o)).collect();
         let (share, bytes) = self.platform.share(
@@ -232,7 +233,7 @@ impl World {
     }
 
     /// Waits until the device's retained state on a broker is signed after its start.
-    pub(super) async fn ready(&self, broker: &BrokerUrl, registered: bool) -> Result<(), Failure> {
+    pub(super) async fn ready(&self, broker: &Broker, registered: bool) -> Result<(), Failure> {
         let mut caller = Caller::connect(broker).await?;
         caller.subscribe(vec![topics::state(&self.device)]).await?;
         let watch = crate::clock::Stopwatch::start();
@@ -297,7 +298,7 @@ fn write_handler(directory: &Path) -> Result<(), Failure> {
         .map_err(|error| broken("the reboot program", error))
 }
 
-fn config(directory: &Path, cloud: &BrokerUrl, local: &BrokerUrl) -> String {
+fn config(directory: &Path, cloud: &Broker, local: &Broker) -> String {
     format!(
         r#"state = "{state}"
 

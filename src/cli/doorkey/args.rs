@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::broker::BrokerArgs;
 use super::values::{Argument, PublicHex, ShareId, When};
-use crate::link::BrokerUrl;
 use crate::wire::{Audience, Id, Operation, Text};
 
 #[derive(Debug, clap::Args)]
@@ -37,9 +37,8 @@ pub(super) struct Register {
     /// A device for demonstration: it cannot be shared.
     #[arg(long)]
     pub(super) demo: bool,
-    /// The broker to publish it on.
-    #[arg(long, value_name = "URL")]
-    pub(super) broker: Option<BrokerUrl>,
+    #[command(flatten)]
+    pub(super) broker: BrokerArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -72,9 +71,8 @@ pub(super) struct NewShareArgs {
     /// Write a pass for the recipient: what `doorkey send --pass` takes.
     #[arg(long, value_name = "FILE")]
     pub(super) out: Option<PathBuf>,
-    /// The broker to publish it on.
-    #[arg(long, value_name = "URL")]
-    pub(super) broker: Option<BrokerUrl>,
+    #[command(flatten)]
+    pub(super) broker: BrokerArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -89,12 +87,12 @@ pub(super) struct Cancel {
     /// Write the list, to be carried to the device by `doorkey send --carry`.
     #[arg(long, value_name = "FILE")]
     pub(super) out: Option<PathBuf>,
-    /// The broker to publish it on.
-    #[arg(long, value_name = "URL")]
-    pub(super) broker: Option<BrokerUrl>,
+    #[command(flatten)]
+    pub(super) broker: BrokerArgs,
 }
 
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("broker", |broker| broker.required(true)))]
 pub(super) struct Send {
     /// The device's id.
     pub(super) device: Id,
@@ -102,9 +100,8 @@ pub(super) struct Send {
     pub(super) operation: Operation,
     /// Arguments, as NAME=VALUE; numbers, true and false are taken as such.
     pub(super) args: Vec<Argument>,
-    /// The broker, on the cloud's side or on the site's.
-    #[arg(long, value_name = "URL")]
-    pub(super) broker: BrokerUrl,
+    #[command(flatten)]
+    pub(super) broker: BrokerArgs,
     /// Your key.
     #[arg(long, value_name = "FILE")]
     pub(super) key: PathBuf,

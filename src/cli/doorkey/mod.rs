@@ -1,6 +1,7 @@
 //! What owners, installers and clouds carry.
 
 mod args;
+mod broker;
 mod log;
 mod values;
 
@@ -20,8 +21,7 @@ use crate::clock;
 use crate::files;
 use crate::gate::Code;
 use crate::issuer::{Holder, NewRegistration, NewShare, Platform, Wish};
-use crate::link::caller::Caller;
-use crate::link::{BrokerUrl, topics};
+use crate::link::topics;
 use crate::wire::{Audience, Bundle, Id, KeyBytes, Kind, Map, Plan, PublicKey, Registration};
 
 /// Make shares, cancel them, and command devices with them.
@@ -113,7 +113,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
         } => issuer_init(&cli.issuer, name, json),
         Command::Register(args) => register(&cli.issuer, args, json),
         Command::Share(args) => share(&cli.issuer, args, json),
-        Command::Cancel(args) => cancel(&cli.issuer, &args, json),
+        Command::Cancel(args) => cancel(&cli.issuer, args, json),
         Command::Send(args) => send_command(&cli.issuer, args, json),
         Command::Inspect { file } => inspect::run(&file, json),
         Command::Log(log) => log::run(&log, json).map(|()| ExitCode::SUCCESS),
@@ -179,7 +179,7 @@ fn register(directory: &Path, args: Register, json: bool) -> Result<ExitCode, Fa
     )?;
     let registration = &device.registration;
     let topic = topics::statement(&registration.aud, Kind::Registration, None);
-    let published = publish(args.broker.as_ref(), topic, &device.bytes)?;
+    let published = args.broker.publish(topic, &device.bytes)?;
     if json {
         print_json(&json!({
             "device": registration.aud.to_string(), "seq": registration.body.seq,
@@ -223,7 +223,7 @@ fn share(directory: &Path, args: NewShareArgs, json: bool) -> Result<ExitCode, F
         files::replace(out, &pass, 0o644)?;
     }
     let topic = topics::statement(&share.aud, Kind::Share, Some(&share.cti.hex()));
-    let published = publish(args.broker.as_ref(), topic, &bytes)?;
+    let published = args.broker.publish(topic, &bytes)?;
     if json {
         print_json(&json!({
             "share": share.cti.hex(), "to": share.sub.as_str(), "audience": share.aud.to_string(),
@@ -245,7 +245,7 @@ fn share(directory: &Path, args: NewShareArgs, json: bool) -> Result<ExitCode, F
     Ok(ExitCode::SUCCESS)
 }
 
-fn cancel(directory: &Path, args: &Cancel, json: bool) -> Result<ExitCode, Failure> {
+fn cancel(directory: &Path, args: Cancel, json: bool) -> Result<ExitCode, Failure> {
     let platform = Platform::open(directory)?;
     let known = platform.shares(&args.audience)?;
     let mut ending = Vec::new();
@@ -266,7 +266,7 @@ fn cancel(directory: &Path, args: &Cancel, json: bool) -> Result<ExitCode, Failu
         files::replace(out, &bytes, 0o644)?;
     }
     let topic = topics::statement(&args.audience, Kind::Revocations, None);
-    let published = publish(args.broker.as_ref(), topic, &bytes)?;
+    let published = args.broker.publish(topic, &bytes)?;
     if json {
         print_json(&json!({
             "audience": args.audience.to_string(), "seq": list.body.seq,
@@ -324,8 +324,11 @@ fn send_command(directory: &Path, args: Send, json: bool) -> Result<ExitCode, Fa
         ttl: args.ttl,
         dry: args.dry_run,
     };
+    let broker = args.broker.broker().ok_or_else(|| {
+        Failure::new(status::USAGE, "no broker was named").with_remedy("Give --broker URL.")
+    })?;
     let request = Request {
-        broker: &args.broker,
+        broker: &broker,
         device_key: &device_key,
         holder: &holder,
         wish: &wish,
@@ -347,17 +350,6 @@ fn key_in_pass(pass: &[u8], device: &Id) -> Option<KeyBytes> {
         .filter_map(|envelope| envelope.claims::<Registration>().ok())
         .find(|registration| registration.aud == Audience::Device(device.clone()))
         .map(|registration| registration.body.device)
-}
-
-fn publish(broker: Option<&BrokerUrl>, topic: String, bytes: &[u8]) -> Result<bool, Failure> {
-    let Some(broker) = broker else {
-        return Ok(false);
-    };
-    block_on(async {
-        let caller = Caller::connect(broker).await?;
-        caller.publish(topic, bytes.to_vec(), true).await?;
-        Ok(true)
-    })
 }
 
 fn published_text(published: bool) -> &'static str {

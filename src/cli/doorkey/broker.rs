@@ -1,0 +1,64 @@
+//! `--broker` and what a broker wants to be shown.
+
+use std::path::PathBuf;
+
+use super::super::{Failure, block_on};
+use crate::link::caller::Caller;
+use crate::link::{Broker, BrokerUrl, Tls};
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Broker")]
+pub(super) struct BrokerArgs {
+    /// The broker, on the cloud's side or on the site's, like mqtts://HOST.
+    #[arg(long, value_name = "URL")]
+    broker: Option<BrokerUrl>,
+    /// Certificates of the authorities that may vouch for it; otherwise those of the system.
+    #[arg(long, value_name = "FILE", requires = "broker")]
+    ca: Option<PathBuf>,
+    /// Your certificate for it.
+    #[arg(long, value_name = "FILE", requires = "certificate_key")]
+    certificate: Option<PathBuf>,
+    /// The key of that certificate.
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    certificate_key: Option<PathBuf>,
+    /// The name in its certificate, if that is not the host of its address.
+    #[arg(long, value_name = "NAME", requires = "broker")]
+    server_name: Option<String>,
+    /// Your user name on it.
+    #[arg(long, value_name = "NAME", requires = "broker")]
+    user: Option<String>,
+    /// The file with your password on it.
+    #[arg(long, value_name = "FILE", requires = "user")]
+    password_file: Option<PathBuf>,
+}
+
+impl BrokerArgs {
+    /// The broker, if one was named.
+    pub(super) fn broker(self) -> Option<Broker> {
+        let broker = Broker::from(self.broker?);
+        Some(Broker {
+            user: self.user,
+            password_file: self.password_file,
+            tls: Tls {
+                ca: self.ca,
+                certificate: self.certificate,
+                key: self.certificate_key,
+                server_name: self.server_name,
+                alpn: Vec::new(),
+            },
+            ..broker
+        })
+    }
+
+    /// Publishes a statement, kept by the broker. Whether there was a broker to publish it on.
+    pub(super) fn publish(self, topic: String, bytes: &[u8]) -> Result<bool, Failure> {
+        let Some(broker) = self.broker() else {
+            return Ok(false);
+        };
+        block_on(async {
+            let caller = Caller::connect(&broker).await?;
+            caller.publish(topic, bytes.to_vec(), true).await?;
+            Ok(true)
+        })
+    }
+}

@@ -1,0 +1,116 @@
+//! TLS 1.3 and 1.2 by rustls. Certificates are read at every connection, so that new ones are
+//! used without a restart, and judged by a clock that cannot be before what is known for
+//! certain: a device that starts in 1970 still reaches its broker.
+
+use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rumqttc::NetworkOptions;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::client::ClientConfig;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use tokio_rustls::rustls::time_provider::TimeProvider;
+use tokio_rustls::rustls::{RootCertStore, version};
+
+use super::broker::Tls;
+use crate::clock;
+use crate::files::{self, Doing, FileError, invalid};
+use crate::wire::Timestamp;
+
+/// Where systems keep the authorities that they trust.
+const SYSTEM_CA: &str = "/etc/ssl/certs/ca-certificates.crt";
+/// What answers otherwise in the handshake.
+pub(super) const NOT_TLS: &str =
+    "what answers there does not speak TLS; is the port right? 8883 is usual for mqtts://";
+/// A file of certificates is no larger than this, in bytes.
+const MAX_FILE: u64 = 1 << 20;
+
+/// The time before which it cannot be. Shared with the links, which must judge certificates.
+#[derive(Debug, Clone, Default)]
+pub struct TrustedTime(Arc<AtomicU64>);
+
+impl TrustedTime {
+    /// Raises it.
+    pub fn is_at_least(&self, time: Timestamp) {
+        self.0.fetch_max(time.0, Ordering::Relaxed);
+    }
+
+    /// The later of the system's clock and what is known.
+    fn now(&self) -> Timestamp {
+        clock::system().max(Timestamp(self.0.load(Ordering::Relaxed)))
+    }
+}
+
+impl TimeProvider for TrustedTime {
+    fn current_time(&self) -> Option<UnixTime> {
+        let since = std::time::Duration::from_secs(self.now().0);
+        Some(UnixTime::since_unix_epoch(since))
+    }
+}
+
+/// Connects, and verifies who answers. There is no way back to a connection without TLS.
+pub(super) async fn connect(
+    address: String,
+    network: NetworkOptions,
+    host: &str,
+    tls: &Tls,
+    time: &TrustedTime,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let config = config(tls, time).map_err(std::io::Error::other)?;
+    let name = tls.server_name.as_deref().unwrap_or(host).to_owned();
+    let name = ServerName::try_from(name).map_err(invalid)?;
+    let stream = rumqttc::default_socket_connect(address, network).await?;
+    TlsConnector::from(Arc::new(config))
+        .connect(name, stream)
+        .await
+        .map_err(|error| match error.kind() {
+            ConnectionReset | UnexpectedEof | BrokenPipe => std::io::Error::other(NOT_TLS),
+            _ => error,
+        })
+}
+
+fn config(tls: &Tls, time: &TrustedTime) -> Result<ClientConfig, FileError> {
+    let ca = tls.ca.as_deref().unwrap_or(Path::new(SYSTEM_CA));
+    let mut roots = RootCertStore::empty();
+    let (usable, _) = roots.add_parsable_certificates(certificates(ca)?);
+    if usable == 0 {
+        return Err(invalid("it holds no certificate of an authority")).doing("use", ca);
+    }
+    let config = ClientConfig::builder_with_details(
+        Arc::new(ring::default_provider()),
+        Arc::new(time.clone()),
+    )
+    .with_protocol_versions(&[&version::TLS13, &version::TLS12])
+    .map_err(|error| invalid(error.to_string()))
+    .doing("use", ca)?
+    .with_root_certificates(roots);
+    let mut config = match (&tls.certificate, &tls.key) {
+        (Some(certificate), Some(key)) => config
+            .with_client_auth_cert(certificates(certificate)?, private_key(key)?)
+            .map_err(|error| invalid(format!("it does not fit the certificate: {error}")))
+            .doing("use", key)?,
+        _ => config.with_no_client_auth(),
+    };
+    config.alpn_protocols = tls.alpn.iter().map(|name| name.clone().into()).collect();
+    Ok(config)
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
+    let bytes = files::read(path, MAX_FILE)?;
+    CertificateDer::pem_slice_iter(&bytes)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| invalid(format!("it holds no certificates as PEM: {error}")))
+        .doing("use", path)
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, FileError> {
+    PrivateKeyDer::from_pem_slice(&files::read_secret(path, MAX_FILE)?)
+        .map_err(|error| invalid(format!("it holds no key as PEM: {error}")))
+        .doing("use", path)
+}
