@@ -313,6 +313,8 @@ impl World {
             return;
         };
         if self.store_fails {
+            // What waits behind a write that failed is refused: it builds on that one.
+            self.writing.clear();
             self.input(Input::StoreFailed);
             return;
         }
