@@ -2,6 +2,7 @@
 
 use crate::common::*;
 use doorward::gate::{Code, MAX_PENDING, MAX_ROSTERS, MAX_SHARES, Origin};
+use doorward::store::record::{Event, Recent, Record, Snapshot};
 use doorward::wire::*;
 
 fn numbered(number: usize, end: u64) -> Share {
@@ -126,4 +127,67 @@ fn a_command_above_the_cap_is_busy_until_one_has_ended() {
     assert_eq!(bench.ask("anna", STATUS), "busy");
     bench.finish(running[7]);
     assert_eq!(bench.ask("anna", STATUS), "done");
+}
+
+/// A device that remembers so many uses and rates of other shares.
+fn remembering(uses: u128, rates: u128) -> Bench {
+    let name = |number: u128| Bytes(number.to_be_bytes());
+    let snapshot = Snapshot {
+        epoch: Bytes([9; 16]),
+        uses: Map::new((0..uses).map(|number| (name(number), 1))),
+        recent: (0..rates)
+            .map(|number| Recent {
+                share: name(number),
+                operation: operation(REBOOT),
+                times: vec![Timestamp(NOON)],
+            })
+            .collect(),
+        ..Snapshot::default()
+    };
+    let disk = Disk {
+        log: vec![Record {
+            seq: 0,
+            previous: Bytes([0; 32]),
+            at: Timestamp(NOON),
+            quality: 2,
+            event: Event::Snapshot(snapshot),
+        }],
+        ..Disk::default()
+    };
+    let mut bench = Bench::start(disk, Bench::provisioned().reading, settings());
+    let (uses, rate) = (
+        Some(9),
+        Some(Rate {
+            count: 9,
+            seconds: 60,
+        }),
+    );
+    let limits = Limits::default();
+    let counted = Limits {
+        uses,
+        ..limits.clone()
+    };
+    let timed = Limits {
+        rate,
+        ..limits.clone()
+    };
+    bench.deliver(&signed(&registration()));
+    bench.deliver(&signed(&limited("anna", &[REBOOT], counted)));
+    bench.deliver(&signed(&limited("bob", &[REBOOT], timed)));
+    bench.deliver(&signed(&limited("carl", &[REBOOT], limits)));
+    bench
+}
+
+#[test]
+fn above_the_caps_of_uses_and_rates_shares_that_need_another_one_are_refused() {
+    let asks = ["anna", "bob", "carl"];
+    for (uses, rates, expected) in [
+        (9_998, 1023, ["done", "done", "done"]),
+        (10_000, 0, ["count", "count", "done"]),
+        (0, 1024, ["done", "rate", "done"]),
+    ] {
+        let mut bench = remembering(uses, rates);
+        let came = asks.map(|person| bench.ask(person, REBOOT));
+        assert_eq!(came, expected, "{uses} {rates}");
+    }
 }

@@ -106,6 +106,18 @@ fn s19_no_new_share_counts_on_a_plan_without_sharing() {
     bench.deliver(&signed(&with_plan(2, "basic", None)));
     bench.deliver(&signed(&share("anna", &["status.read"])));
     assert_eq!(bench.ask("anna", "status.read"), "plan");
+    // Made in the very second of the registration, or before it, under the plan of its day.
+    let basic = with_plan(2, "basic", None);
+    for (made, says) in [(basic.iat.0, "plan"), (basic.iat.0 - 1, "done")] {
+        let mut anna = share("anna", &["status.read"]);
+        (anna.iat, anna.nbf) = (Timestamp(made), Timestamp(made));
+        anna.body.lease = None;
+        let mut bench = Bench::with(&[]);
+        bench.deliver(&signed(&basic));
+        bench.deliver(&signed(&anna));
+        bench.deliver(&signed(&revocations(1, &[])));
+        assert_eq!(bench.ask("anna", "status.read"), says);
+    }
     // Made after the plan ended, however it is signed.
     let mut bench = Bench::with(&[]);
     bench.deliver(&signed(&with_plan(2, "advanced", Some(NOON - 7200))));

@@ -2,7 +2,8 @@
 
 use crate::common::*;
 use doorward::agent::Input;
-use doorward::gate::Origin;
+use doorward::gate::{Charge, Origin};
+use doorward::store::record::Event;
 use doorward::wire::*;
 
 fn office_hours() -> Limits {
@@ -311,4 +312,53 @@ fn looking_at_the_own_shares_uses_none_of_them_up() {
         assert_eq!(bench.ask("anna", "share.mine"), "done");
     }
     assert_eq!(bench.ask("anna", REBOOT), "done");
+}
+
+#[test]
+fn what_a_command_uses_up_is_what_the_share_limits() {
+    let limits = Limits::default();
+    let (uses, rate) = (
+        Some(2),
+        Some(Rate {
+            count: 2,
+            seconds: 60,
+        }),
+    );
+    for (limits, charged) in [
+        (limits.clone(), Charge::No),
+        (
+            Limits {
+                uses,
+                ..limits.clone()
+            },
+            Charge::Counted,
+        ),
+        (
+            Limits {
+                rate,
+                ..limits.clone()
+            },
+            Charge::Timed,
+        ),
+        (
+            Limits {
+                rate,
+                uses,
+                ..limits
+            },
+            Charge::Timed,
+        ),
+    ] {
+        let mut bench = Bench::with(&[limited("anna", &[REBOOT], limits)]);
+        assert_eq!(bench.ask("anna", REBOOT), "done");
+        let charges = bench
+            .disk
+            .log
+            .iter()
+            .filter_map(|record| match &record.event {
+                Event::Intent(intent) => Some(intent.charged),
+                _ => None,
+            });
+        assert_eq!(charges.collect::<Vec<_>>(), [charged]);
+    }
 }
