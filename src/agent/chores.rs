@@ -2,7 +2,7 @@
 //! nothing is ever due.
 
 use super::core::Core;
-use super::step::Effects;
+use super::step::{Action, Effects};
 use crate::gate::Now;
 use crate::wire::{Bytes, Timestamp};
 
@@ -31,7 +31,7 @@ impl Core {
         let end = chores
             .next_end
             .map(|end| now.uptime + end.since(now.certain));
-        [self.denials.due(), checkpoint, end]
+        [self.denials.due(), self.floods.due(), checkpoint, end]
             .into_iter()
             .flatten()
             .min()
@@ -45,6 +45,9 @@ impl Core {
         if self.chores.next_end.is_some_and(|end| end <= now.certain) {
             self.journal.count_time(now, &mut out.batch);
             self.look_for_ends(now);
+        }
+        if self.floods.over(now.uptime) {
+            out.actions.push(Action::Refresh);
         }
         let since = self.chores.uncovered_since;
         if since.is_some_and(|since| now.uptime >= since + SECONDS) {

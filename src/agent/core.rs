@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::chores::Chores;
 use super::denials::Denials;
-use super::journal::{Journal, TELLS_TIME, intent};
+use super::flood::Floods;
+use super::journal::{Journal, TELLS_TIME, intent, statement_event};
 use super::local;
 use super::start::Settings;
 use super::step::{Action, Effects, Ended, Input};
@@ -13,7 +14,7 @@ use crate::gate::{
     Arrival, Code, Decision, Installed, Known, Now, Offers, Origin, Permit, Reading, Reason,
     Situation, Timekeeper, decide, still_allowed,
 };
-use crate::store::record::{Applied, Change, Event, Verdict};
+use crate::store::record::{Change, Event, Verdict};
 use crate::wire::{Bundle, Class, Envelope, Hash, Id, Kind, SecretKey};
 
 /// What waits for the log.
@@ -38,6 +39,7 @@ pub struct Core {
     pub(super) store_works: bool,
     pub(super) refused: BTreeMap<Code, u64>,
     pub(super) denials: Denials,
+    pub(super) floods: Floods,
     pub(super) chores: Chores,
 }
 
@@ -65,6 +67,7 @@ impl Core {
             store_works: true,
             refused: BTreeMap::new(),
             denials: Denials::default(),
+            floods: Floods::default(),
             chores: Chores::default(),
         }
     }
@@ -80,7 +83,16 @@ impl Core {
                 delivery,
                 payload,
             } => {
-                let over = self.arrived(origin, retained, &payload, reading, &now, &mut out);
+                let (link, uptime) = (delivery.link, now.uptime);
+                let over = if self.floods.admits(link, uptime) {
+                    let before = self.failures();
+                    let over = self.arrived(origin, retained, &payload, reading, &now, &mut out);
+                    self.floods.charge(link, self.failures() - before, uptime);
+                    over
+                } else {
+                    self.count(Code::Flood);
+                    true
+                };
                 let ack = Action::Ack(delivery);
                 match (over, self.store_works) {
                     (true, true) => self.after_log(Waiting::Act(ack), &mut out),
@@ -373,20 +385,4 @@ impl Core {
     pub fn known(&self) -> &Known {
         &self.known
     }
-}
-
-/// The log keeps statements whose sequence must never go back, and those that people want to
-/// find there.
-pub(super) fn statement_event(installed: &Installed) -> Option<Event> {
-    Some(Event::Statement(Applied {
-        kind: Id::new(installed.kind.name()).ok()?,
-        about: installed.about.clone(),
-        audience: installed.audience.clone(),
-        group: installed.group,
-        roles: installed.roles.clone(),
-        replaced: installed.replaced.clone(),
-        made: installed.made,
-        seq: installed.seq,
-        hash: installed.hash,
-    }))
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::snapshot::recover;
-use crate::gate::{Caller, Mark, Memory, Now, Origin};
+use crate::gate::{Caller, Installed, Mark, Memory, Now, Origin};
 use crate::store::record::{Applied, Asked, Change, Event, Intent, Open, Record};
 use crate::store::{Batch, LogWrite};
 use crate::wire::{Bytes, Hash, Id, KeyBytes, Kind, LogHead, Receipt, Role, Timestamp};
@@ -320,4 +320,20 @@ pub(super) fn intent(permit: &crate::gate::Permit) -> Intent {
         class: permit.class(),
         charged: permit.charged(),
     }
+}
+
+/// The log keeps statements whose sequence must never go back, and those that people want to
+/// find there.
+pub(super) fn statement_event(installed: &Installed) -> Option<Event> {
+    Some(Event::Statement(Applied {
+        kind: Id::new(installed.kind.name()).ok()?,
+        about: installed.about.clone(),
+        audience: installed.audience.clone(),
+        group: installed.group,
+        roles: installed.roles.clone(),
+        replaced: installed.replaced.clone(),
+        made: installed.made,
+        seq: installed.seq,
+        hash: installed.hash,
+    }))
 }

@@ -9,6 +9,7 @@ mod chores;
 mod core;
 mod denials;
 mod facts;
+mod flood;
 mod journal;
 mod local;
 mod runtime;

@@ -1,7 +1,7 @@
 //! Bringing the core back from what was found on disk.
 
-use super::core::{Core, statement_event};
-use super::journal::Journal;
+use super::core::Core;
+use super::journal::{Journal, statement_event};
 use super::step::Effects;
 use crate::gate::{Code, Known, Offers, Proven, Reading, Timekeeper};
 use crate::store::record::{Event, Open, Record, Verdict};

@@ -431,7 +431,7 @@ impl Bench {
             origin,
             retained,
             delivery: Delivery {
-                link: LinkId(0),
+                link: LinkId(usize::from(origin == Origin::Local)),
                 number: 1,
             },
             payload: payload.to_vec(),

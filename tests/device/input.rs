@@ -1,6 +1,7 @@
 //! Bad input: each gets its code or is counted, and the next good command works.
 
 use crate::common::*;
+use doorward::agent::Input;
 use doorward::gate::{Code, Origin};
 use doorward::wire::*;
 
@@ -85,7 +86,10 @@ fn a_command_with_any_byte_changed_is_refused() {
             bad[at] ^= 1 << bit;
             assert_eq!(bench.send_bytes(&bad), "silence", "byte {at} bit {bit}");
         }
+        // Slowly, or it is a flood.
+        bench.pass(1);
     }
+    assert_eq!(bench.counted(Code::Flood), 0);
     assert!(bench.started.is_empty());
     works(&mut bench);
 }
@@ -210,4 +214,46 @@ fn too_large_objects_of_their_kind_are_refused() {
     assert_eq!(bench.send(&command, "anna"), "silence");
     assert_eq!(bench.counted(Code::Malformed), 1);
     works(&mut bench);
+}
+
+#[test]
+fn a_link_that_is_flooded_with_forgeries_is_not_heard_for_a_moment_and_the_other_one_is() {
+    let mut bench = bench();
+    // Whoever names the owner's key makes the device check a signature.
+    let mut forged = sign(&bench.command("device.reboot"), &key("ole"));
+    let last = forged.len() - 1;
+    forged[last] ^= 1;
+    bench.origin = Origin::Local;
+    for _ in 0..1000 {
+        bench.deliver(&forged);
+    }
+    assert_eq!(
+        bench.counted(Code::BadSignature),
+        128,
+        "the rest costs nothing"
+    );
+    assert_eq!(bench.counted(Code::Flood), 872);
+    assert_eq!(bench.acknowledged, 1002, "the broker need not keep them");
+    assert_eq!(bench.ask("ole", "status.read"), "silence");
+    bench.origin = Origin::Cloud;
+    assert_eq!(bench.ask("ole", "status.read"), "done");
+    assert_eq!(bench.refreshed, 0);
+    bench.pass(30);
+    bench.input(Input::Tick);
+    assert_eq!(bench.refreshed, 1, "what was not heard is asked for again");
+    bench.origin = Origin::Local;
+    assert_eq!(bench.ask("ole", "status.read"), "done");
+}
+
+#[test]
+fn copies_of_a_command_are_answered_until_there_are_too_many() {
+    let mut bench = bench();
+    let command = sign(&bench.command("device.reboot"), &key("ole"));
+    assert_eq!(bench.send_bytes(&command), "done");
+    bench.published.clear();
+    for _ in 0..1000 {
+        bench.deliver(&command);
+    }
+    assert_eq!(bench.published.len(), 128);
+    assert_eq!(bench.started.len(), 1);
 }
