@@ -10,6 +10,7 @@ mod core;
 mod denials;
 mod facts;
 mod flood;
+mod inbox;
 mod journal;
 mod local;
 mod runtime;

@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 
 use super::begin::{Begun, StartError, begin};
 use super::core::Core;
+use super::inbox::Inbox;
 use super::socket::StatusSocket;
 use super::step::{Action, Delivery, Effects, Ended, Input, LinkId, Topic};
 use crate::clock::Clock;
@@ -17,8 +18,8 @@ use crate::operation::Table;
 use crate::store::{Batch, Store};
 use crate::wire::{Hash, Id};
 
-/// Messages of one link that wait for the core.
-const INBOX: usize = 64;
+/// Ends of operations and of writes that wait for the core.
+const EVENTS: usize = 64;
 /// Inputs that are handled before the effects are carried out, so that what arrives together
 /// shares one `fdatasync`.
 const TOGETHER: usize = 64;
@@ -41,6 +42,7 @@ pub(super) struct Running {
     table: Table,
     device: Id,
     links: Vec<(Origin, Link)>,
+    inbox: Inbox,
     /// Name of each link, and why it is not connected.
     pub(super) connected: Vec<(&'static str, Option<String>)>,
     store: Option<Queue>,
@@ -79,7 +81,7 @@ pub async fn run(config: &Config, stop: impl Future<Output = ()>) -> Result<(), 
 fn open(config: &Config) -> Result<Running, StartError> {
     let clock = Clock::open().map_err(StartError::Machine)?;
     let table = Table::new(config);
-    let (sender, events) = mpsc::channel(INBOX);
+    let (sender, events) = mpsc::channel(EVENTS);
     let Begun {
         core,
         effects,
@@ -88,7 +90,8 @@ fn open(config: &Config) -> Result<Running, StartError> {
     } = begin(config, &table, &clock)?;
     let device = core.known().device().clone();
     let time = TrustedTime::default();
-    let links = links(config, &device, core.known().site(), &time, &sender);
+    let mut inbox = Inbox::default();
+    let links = links(config, &device, core.known().site(), &time, &mut inbox);
     let mut running = Running {
         store: Some(committer(store, sender.clone())),
         config: config.clone(),
@@ -100,6 +103,7 @@ fn open(config: &Config) -> Result<Running, StartError> {
             .map(|(origin, _)| (origin.name(), Some("not connected yet".to_owned())))
             .collect(),
         links,
+        inbox,
         events,
         sender,
         core,
@@ -118,7 +122,7 @@ fn links(
     device: &Id,
     site: Option<&Id>,
     time: &TrustedTime,
-    sender: &mpsc::Sender<Event>,
+    inbox: &mut Inbox,
 ) -> Vec<(Origin, Link)> {
     let sections = [
         (Origin::Cloud, &config.links.cloud),
@@ -127,8 +131,7 @@ fn links(
     sections
         .into_iter()
         .filter_map(|(origin, section)| Some((origin, section.as_ref()?)))
-        .enumerate()
-        .map(|(number, (origin, section))| {
+        .map(|(origin, section)| {
             let config = LinkConfig {
                 broker: section.broker(),
                 device: device.clone(),
@@ -136,10 +139,7 @@ fn links(
                 site: site.cloned(),
                 time: time.clone(),
             };
-            let link = connect(config, sender.clone(), move |event| {
-                Event::Link(LinkId(number), event)
-            });
-            (origin, link)
+            (origin, connect(config, inbox.add()))
         })
         .collect()
 }
@@ -184,6 +184,7 @@ impl Running {
             let event = tokio::select! {
                 () = &mut stop => return,
                 event = self.events.recv() => event,
+                (link, event) = self.inbox.next() => Some(Event::Link(link, event)),
                 caller = status.accept() => {
                     status.answer(caller, &self.status());
                     continue;
@@ -197,14 +198,23 @@ impl Running {
             let Some(event) = event else { return };
             let mut effects = self.step(event);
             for _ in 1..TOGETHER {
-                let Ok(event) = self.events.try_recv() else {
-                    break;
-                };
+                let Some(event) = self.try_next() else { break };
                 let more = self.step(event);
                 effects.batch.extend(more.batch);
                 effects.actions.extend(more.actions);
             }
             self.carry_out(effects);
+        }
+    }
+
+    /// What is there already: what has ended, then the links in turn.
+    fn try_next(&mut self) -> Option<Event> {
+        match self.events.try_recv() {
+            Ok(event) => Some(event),
+            Err(_) => {
+                let (link, event) = self.inbox.try_next()?;
+                Some(Event::Link(link, event))
+            }
         }
     }
 

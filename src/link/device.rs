@@ -79,11 +79,7 @@ pub struct Link {
 
 /// Starts a link. Its events arrive on `events`; while that is full, nothing more is read
 /// from the broker.
-pub fn connect<E: Send + 'static>(
-    config: LinkConfig,
-    events: mpsc::Sender<E>,
-    wrap: impl Fn(LinkEvent) -> E + Send + Sync + 'static,
-) -> Link {
+pub fn connect(config: LinkConfig, events: mpsc::Sender<LinkEvent>) -> Link {
     let mut options = config.broker.options(
         format!("doorward-{}-{}", config.device, config.name),
         &config.time,
@@ -112,13 +108,7 @@ pub fn connect<E: Send + 'static>(
     });
     let (outbox, queue) = mpsc::channel(OUTBOX);
     let mut tasks = tokio::task::JoinSet::new();
-    tasks.spawn(poll(
-        eventloop,
-        client.clone(),
-        Arc::clone(&shared),
-        events,
-        wrap,
-    ));
+    tasks.spawn(poll(eventloop, client.clone(), Arc::clone(&shared), events));
     tasks.spawn(send(client.clone(), queue));
     Link {
         client,
@@ -218,12 +208,11 @@ impl Shared {
     }
 }
 
-async fn poll<E: Send + 'static>(
+async fn poll(
     mut eventloop: EventLoop,
     client: AsyncClient,
     shared: Arc<Shared>,
-    events: mpsc::Sender<E>,
-    wrap: impl Fn(LinkEvent) -> E + Send + Sync + 'static,
+    events: mpsc::Sender<LinkEvent>,
 ) {
     let mut pause = FIRST_PAUSE;
     let mut number = 0;
@@ -281,13 +270,13 @@ async fn poll<E: Send + 'static>(
             Err(error) => {
                 connected = false;
                 locked(&shared.acks).clear();
-                let _ = events.send(wrap(LinkEvent::Down(reason(&error)))).await;
+                let _ = events.send(LinkEvent::Down(reason(&error))).await;
                 sleep(jittered(pause)).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
                 continue;
             }
         };
-        if events.send(wrap(event)).await.is_err() {
+        if events.send(event).await.is_err() {
             return;
         }
     }
