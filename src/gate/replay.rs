@@ -146,6 +146,30 @@ mod tests {
     }
 
     #[test]
+    fn what_was_overtaken_is_told_apart_from_its_neighbours() {
+        let mut windows = Windows::default();
+        let (holder, instance) = (Bytes([1; 32]), Bytes([2; 4]));
+        for counter in [10, 10, 8] {
+            windows.remember(holder, instance, counter);
+        }
+        let seen = [8, 9, 10].map(|counter| windows.look_up(holder, instance, counter));
+        assert_eq!(seen, [Seen::Yes, Seen::No, Seen::Yes]);
+    }
+
+    #[test]
+    fn a_snapshot_brings_all_of_it_back() {
+        let mut windows = Windows::default();
+        windows.remember(Bytes([1; 32]), Bytes([2; 4]), 10);
+        windows.remember(Bytes([3; 32]), Bytes([2; 4]), 7);
+        let mut back = Windows::default();
+        for (&(holder, instance), &window) in windows.iter() {
+            back.restore(holder, instance, window);
+        }
+        assert_eq!(back, windows);
+        assert_ne!(back, Windows::default());
+    }
+
+    #[test]
     fn a_full_table_refuses_newcomers_and_keeps_the_rest() {
         let mut windows = Windows::default();
         let holder = |n: usize| Bytes([n as u8 + 3; 32]);

@@ -178,6 +178,15 @@ mod tests {
     }
 
     #[test]
+    fn a_signed_time_that_proves_nothing_new_leaves_the_estimate_alone() {
+        let mut keeper = Timekeeper::new(BUILT, BUILT, &reading(1_800_000_000, 0));
+        keeper.now(&reading(1_800_000_000, 0));
+        keeper.signed(Timestamp(5), BUILT, &reading(0, 10));
+        let now = keeper.now(&reading(0, 20));
+        assert_eq!(now.estimate, Timestamp(1_800_000_020));
+    }
+
+    #[test]
     fn what_is_certain_grows_with_the_uptime_and_not_with_the_clock() {
         let mut keeper = Timekeeper::new(BUILT, Timestamp(0), &reading(0, 50));
         keeper.now(&reading(1_800_000_000, 60));
