@@ -25,7 +25,7 @@ use std::process::{Command, Stdio};
 
 use device::Device;
 use disk::{Mode, Op, after_cut, read_trace};
-use doorward::store::{read_log, words::row};
+use doorward::store::{Differs, read_log, words::row};
 use story::Told;
 
 /// Cuts that one run plays, unless `POWERCUT_TRIALS` says otherwise.
@@ -213,6 +213,49 @@ fn a_state_file_emptied_cut_or_overwritten_is_survived_or_named() {
         }
     }
     assert!(Device::start(&world.join("nowhere")).is_err());
+}
+
+#[test]
+fn an_older_copy_of_the_store_is_shown_by_any_later_head_and_runs_no_command_that_is_over() {
+    let directory = tempfile::tempdir().unwrap();
+    assert!(play(directory.path(), None).success());
+    let trace = read_trace(&directory.path().join("trace"));
+    let world = directory.path().join("world");
+    let told = Told::from_marks(&disk::marks(&trace, trace.len()));
+    let head = {
+        let log = read_log(&world.join("state/log")).unwrap();
+        let last = log.records.last().unwrap();
+        last.head(&last.encode())
+    };
+    let mut played = 0;
+    for at in (0..trace.len()).step_by(trace.len() / 20) {
+        let target = tempfile::tempdir().unwrap();
+        let then = disk::as_it_was(&trace, at, target.path(), &world);
+        let state = target.path().join("state");
+        if then.is_empty() || !state.join("identity/device.id").exists() {
+            continue;
+        }
+        played += 1;
+        let mut device = Device::start(&state).expect("a start that needed a person");
+        let log = read_log(&state.join("log")).unwrap();
+        let differs = log.agrees_with(head).unwrap_err();
+        assert_ne!(differs, Differs::Gone, "operation {at}");
+        told.hold_to_later(&mut device);
+    }
+    assert!(played > 10, "{played}");
+}
+
+#[test]
+fn with_the_clock_in_1970_or_in_2099_nothing_comes_back_and_the_owner_is_served() {
+    let directory = tempfile::tempdir().unwrap();
+    assert!(play(directory.path(), None).success());
+    let trace = read_trace(&directory.path().join("trace"));
+    let told = Told::from_marks(&disk::marks(&trace, trace.len()));
+    let state = directory.path().join("world/state");
+    for clock in [0, 4_070_908_800, 0] {
+        let mut device = Device::start_at(&state, clock).expect("a start that needed a person");
+        told.hold_to_elsewhen(&mut device);
+    }
 }
 
 impl Mode {

@@ -33,9 +33,22 @@ impl Device {
         Self::start_saying(state, None)
     }
 
+    /// Starts it with the clock somewhere else.
+    pub(crate) fn start_at(state: &Path, clock: u64) -> Result<Self, String> {
+        Self::begin(state, None, Timestamp(clock))
+    }
+
     pub(crate) fn start_saying(
         state: &Path,
         says: Option<Box<dyn FnMut(String)>>,
+    ) -> Result<Self, String> {
+        Self::begin(state, says, Timestamp(NOON))
+    }
+
+    fn begin(
+        state: &Path,
+        says: Option<Box<dyn FnMut(String)>>,
+        system: Timestamp,
     ) -> Result<Self, String> {
         let mut opened = None;
         for _ in 0..3 {
@@ -66,7 +79,7 @@ impl Device {
             salvaged,
         };
         let reading = Reading {
-            system: Timestamp(NOON),
+            system,
             uptime: 1000,
             boot: Bytes([0xb0; 16]),
         };
@@ -161,11 +174,12 @@ impl Device {
     }
 
     pub(crate) fn command(&mut self, wanted: &str, counter: u64, person: &str) -> Vec<u8> {
-        let epoch = self.core.facts(&self.reading).standing.epoch;
+        let facts = self.core.facts(&self.reading);
+        let (epoch, now) = (facts.standing.epoch, facts.now.estimate);
         let command = Command {
             aud: device(),
-            iat: self.reading.system,
-            exp: self.reading.system.plus(120),
+            iat: now,
+            exp: now.plus(120),
             cti: Bytes([7; 16]),
             body: CommandBody {
                 format: 1,
@@ -174,11 +188,21 @@ impl Device {
                 epoch,
                 operation: operation(wanted),
                 args: Map::default(),
-                until: None,
+                // Without a clock the device's own uptime says when it ends.
+                until: (facts.now.quality < 2).then_some(BootTime {
+                    boot: facts.standing.boot,
+                    uptime: facts.standing.uptime + 120,
+                }),
                 dry: None,
             },
         };
         sign(&command, &key(person))
+    }
+
+    /// Lets time pass.
+    pub(crate) fn pass(&mut self, seconds: u64) {
+        self.reading.system = self.reading.system.plus(seconds);
+        self.reading.uptime += seconds;
     }
 
     pub(crate) fn size(&self) -> u64 {

@@ -282,6 +282,17 @@ pub(crate) fn after_cut(trace: &[Op], seed: u64, to: &Path, from: &Path) -> Told
     Told::from_marks(&marks(trace, cut))
 }
 
+/// Makes the disk as the program saw it before an operation, and says what had been told by
+/// then.
+pub(crate) fn as_it_was(trace: &[Op], at: usize, to: &Path, from: &Path) -> Told {
+    let mut model = Model::default();
+    for op in &trace[..at] {
+        model.take(op);
+    }
+    model.leave(Mode::Kept, &mut |_| 0, from, to);
+    Told::from_marks(&marks(trace, at))
+}
+
 /// Every file below a directory.
 pub(crate) fn files(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();

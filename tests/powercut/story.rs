@@ -137,6 +137,35 @@ impl Told {
         }
     }
 
+    /// Put back when the commands of its later life are over: they do not run again, and what
+    /// the broker keeps ends bob's share once more.
+    pub(crate) fn hold_to_later(&self, device: &mut Device) {
+        device.pass(600);
+        for command in &self.sent {
+            device.deliver(500, command);
+        }
+        assert_eq!(device.ran, [], "it ran again");
+        device.deliver(REGISTRATION, &signed(&registration()));
+        device.deliver(501, &[signed(&anna()), signed(&bob())].concat());
+        device.deliver(LIST, &signed(&revocations(1, &[&bob()])));
+        let again = device.command("config.write", 900, "bob");
+        device.deliver(502, &again);
+        assert_eq!(device.ran, [], "a revoked share lives");
+        self.serves_its_owner(device);
+    }
+
+    /// With the clock in another century: nothing comes back, and the owner is served.
+    pub(crate) fn hold_to_elsewhen(&self, device: &mut Device) {
+        for command in &self.sent {
+            device.deliver(500, command);
+        }
+        assert_eq!(device.ran, [], "it ran again");
+        let again = device.command("config.write", 900, "bob");
+        device.deliver(502, &again);
+        assert_eq!(device.ran, [], "a revoked share lives");
+        self.serves_its_owner(device);
+    }
+
     fn hold_to_most(&self, device: &mut Device, spoiled: bool) {
         for command in &self.sent {
             device.deliver(500, command);
