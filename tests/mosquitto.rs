@@ -365,3 +365,45 @@ fn a_lost_log_is_a_new_epoch_with_the_same_owner_and_said_in_the_status() {
         "a new one is not"
     );
 }
+
+#[test]
+fn n04_whoever_cancels_can_wait_for_the_signed_word_of_the_device() {
+    let mut site = Site::new(&script(COUNT));
+    site.ready();
+    let share = site.share("anna", "status.read");
+    let url = site.cloud.url();
+    let cancel = |site: &Site, wait: &str, shares: &[&str]| {
+        let mut args = vec![
+            "cancel", "ups-7", "--json", "--broker", &url, "--wait", wait,
+        ];
+        args.extend(shares);
+        let out = site.run(DOORKEY, &args);
+        let said: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+        (out.status.code().unwrap(), said["devices"]["ups-7"].clone())
+    };
+    let (exit, applied) = cancel(&site, "10", &[&share]);
+    assert_eq!(exit, 0);
+    assert!(applied.as_str().unwrap().starts_with("20"), "{applied}");
+    assert_eq!(site.send("anna", "status.read", 10)["code"], "revoked");
+    // Switched off, it says nothing, and nobody else can say it for the device.
+    site.kill();
+    let topic = topics::state(&Id::new("ups-7").unwrap());
+    block_on(async {
+        let mut caller = Caller::connect(&site.cloud.broker()).await.unwrap();
+        caller.subscribe(vec![topic.clone()]).await.unwrap();
+        let (_, kept) = caller.next(Duration::from_secs(5)).await.unwrap().unwrap();
+        let mut state: State = Envelope::parse(&kept).unwrap().claims().unwrap();
+        let lists = state.body.standing.revocations.iter();
+        let lists = lists.map(|(audience, _)| (audience.clone(), 99));
+        state.body.standing.revocations = Map::new(lists.collect::<Vec<_>>());
+        let forger = SecretKey::from_seed(b"TEST KEY of somebody on the way.");
+        let forged = sign(&state, &forger);
+        caller.publish(topic, forged, true).await.unwrap();
+    });
+    let (exit, applied) = cancel(&site, "1", &[]);
+    assert_eq!((exit, applied), (69, serde_json::Value::Null));
+    // When it is back, it has the list that the broker kept.
+    site.start();
+    let (exit, _) = cancel(&site, "10", &[]);
+    assert_eq!(exit, 0);
+}

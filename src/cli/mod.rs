@@ -81,8 +81,8 @@ impl From<crate::files::FileError> for Failure {
 #[cfg(feature = "issuer")]
 impl From<crate::link::caller::CallError> for Failure {
     fn from(error: crate::link::caller::CallError) -> Self {
+        // It says itself what to do.
         Self::new(status::UNAVAILABLE, error)
-            .with_remedy("Check the address, and that the broker is running.")
     }
 }
 

@@ -168,7 +168,11 @@ async fn next_on(
     Ok(None)
 }
 
-fn verified<T: crate::wire::Object>(bytes: &[u8], kind: Kind, key: &PublicKey) -> Option<T> {
+pub(super) fn verified<T: crate::wire::Object>(
+    bytes: &[u8],
+    kind: Kind,
+    key: &PublicKey,
+) -> Option<T> {
     let envelope = Envelope::parse(bytes).ok().filter(|e| e.kind == kind)?;
     envelope.verify(key).ok()?;
     envelope.claims().ok()

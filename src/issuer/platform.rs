@@ -142,18 +142,27 @@ impl Platform {
     /// # Errors
     /// If the file cannot be used.
     pub fn device(&self, device: &Id) -> Result<Option<Device>, IssuerError> {
-        let path = self
-            .path(&Audience::Device(device.clone()))
-            .join("registration.cwt");
-        if !path.exists() {
-            return Ok(None);
+        let path = self.path(&Audience::Device(device.clone()));
+        registered(&path.join("registration.cwt"))
+    }
+
+    /// Every device that is registered, for an audience that is one of them or their site.
+    ///
+    /// # Errors
+    /// If a file cannot be used.
+    pub fn devices(&self, audience: &Audience) -> Result<Vec<Device>, IssuerError> {
+        let site = match audience {
+            Audience::Device(device) => return Ok(self.device(device)?.into_iter().collect()),
+            Audience::Site(site) => site,
+        };
+        let folder = self.directory.join("devices");
+        let mut devices = Vec::new();
+        for entry in fs::read_dir(&folder).doing("list", &folder)? {
+            let path = entry.doing("list", &folder)?.path();
+            devices.extend(registered(&path.join("registration.cwt"))?);
         }
-        let bytes = files::read(&path, LIMIT)?;
-        let registration = Envelope::parse(&bytes)?.claims()?;
-        Ok(Some(Device {
-            registration,
-            bytes,
-        }))
+        devices.retain(|device| device.registration.body.site.as_ref() == Some(site));
+        Ok(devices)
     }
 
     /// Makes a share.
@@ -353,6 +362,19 @@ impl Platform {
         files::create_private_directory(&path)?;
         Ok(path)
     }
+}
+
+/// The registration in a file, if there is one.
+fn registered(path: &Path) -> Result<Option<Device>, IssuerError> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let bytes = files::read(path, LIMIT)?;
+    let registration = Envelope::parse(&bytes)?.claims()?;
+    Ok(Some(Device {
+        registration,
+        bytes,
+    }))
 }
 
 fn key_file(directory: &Path, role: Role) -> PathBuf {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::broker::BrokerArgs;
-use super::values::{Argument, PublicHex, ShareId, When};
+use super::values::{Argument, PublicHex, When};
 use crate::wire::{Audience, Id, Operation, Text};
 
 #[derive(Debug, clap::Args)]
@@ -69,22 +69,6 @@ pub(super) struct NewShareArgs {
     #[arg(long, default_value = "eu")]
     pub(super) region: Id,
     /// Write a pass for the recipient: what `doorkey send --pass` takes.
-    #[arg(long, value_name = "FILE")]
-    pub(super) out: Option<PathBuf>,
-    #[command(flatten)]
-    pub(super) broker: BrokerArgs,
-}
-
-#[derive(Debug, clap::Args)]
-pub(super) struct Cancel {
-    /// A device's id, or site:NAME.
-    pub(super) audience: Audience,
-    /// The ids of the shares; none of them: sign the list anew, as a proof of freshness.
-    pub(super) shares: Vec<ShareId>,
-    /// End every share of this account.
-    #[arg(long, value_name = "ACCOUNT")]
-    pub(super) of: Option<Id>,
-    /// Write the list, to be carried to the device by `doorkey send --carry`.
     #[arg(long, value_name = "FILE")]
     pub(super) out: Option<PathBuf>,
     #[command(flatten)]

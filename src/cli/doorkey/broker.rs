@@ -49,16 +49,20 @@ impl BrokerArgs {
             ..broker
         })
     }
+}
 
-    /// Publishes a statement, kept by the broker. Whether there was a broker to publish it on.
-    pub(super) fn publish(self, topic: String, bytes: &[u8]) -> Result<bool, Failure> {
-        let Some(broker) = self.broker() else {
-            return Ok(false);
-        };
-        block_on(async {
-            let caller = Caller::connect(&broker).await?;
-            caller.publish(topic, bytes.to_vec(), true).await?;
-            Ok(true)
-        })
-    }
+/// Publishes a statement, kept by the broker. Whether there was a broker to publish it on.
+pub(super) fn publish(
+    broker: Option<Broker>,
+    topic: String,
+    bytes: &[u8],
+) -> Result<bool, Failure> {
+    let Some(broker) = broker else {
+        return Ok(false);
+    };
+    block_on(async {
+        let caller = Caller::connect(&broker).await?;
+        caller.publish(topic, bytes.to_vec(), true).await?;
+        Ok(true)
+    })
 }

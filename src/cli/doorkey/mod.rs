@@ -2,6 +2,7 @@
 
 mod args;
 mod broker;
+mod cancel;
 mod log;
 mod values;
 
@@ -12,8 +13,9 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use serde_json::json;
 
-use args::{Cancel, NewShareArgs, Register, Send};
-use values::{Argument, ShareId};
+use args::{NewShareArgs, Register, Send};
+use cancel::Cancel;
+use values::Argument;
 
 use super::send::{self, Request};
 use super::{Failure, block_on, inspect, print_json, status};
@@ -113,7 +115,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
         } => issuer_init(&cli.issuer, name, json),
         Command::Register(args) => register(&cli.issuer, args, json),
         Command::Share(args) => share(&cli.issuer, args, json),
-        Command::Cancel(args) => cancel(&cli.issuer, args, json),
+        Command::Cancel(args) => cancel::run(&cli.issuer, args, json),
         Command::Send(args) => send_command(&cli.issuer, args, json),
         Command::Inspect { file } => inspect::run(&file, json),
         Command::Log(log) => log::run(&log, json).map(|()| ExitCode::SUCCESS),
@@ -179,7 +181,7 @@ fn register(directory: &Path, args: Register, json: bool) -> Result<ExitCode, Fa
     )?;
     let registration = &device.registration;
     let topic = topics::statement(&registration.aud, Kind::Registration, None);
-    let published = args.broker.publish(topic, &device.bytes)?;
+    let published = broker::publish(args.broker.broker(), topic, &device.bytes)?;
     if json {
         print_json(&json!({
             "device": registration.aud.to_string(), "seq": registration.body.seq,
@@ -223,7 +225,7 @@ fn share(directory: &Path, args: NewShareArgs, json: bool) -> Result<ExitCode, F
         files::replace(out, &pass, 0o644)?;
     }
     let topic = topics::statement(&share.aud, Kind::Share, Some(&share.cti.hex()));
-    let published = args.broker.publish(topic, &bytes)?;
+    let published = broker::publish(args.broker.broker(), topic, &bytes)?;
     if json {
         print_json(&json!({
             "share": share.cti.hex(), "to": share.sub.as_str(), "audience": share.aud.to_string(),
@@ -241,46 +243,6 @@ fn share(directory: &Path, args: NewShareArgs, json: bool) -> Result<ExitCode, F
         if let Some(out) = &args.out {
             println!("pass     {}", out.display());
         }
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn cancel(directory: &Path, args: Cancel, json: bool) -> Result<ExitCode, Failure> {
-    let platform = Platform::open(directory)?;
-    let known = platform.shares(&args.audience)?;
-    let mut ending = Vec::new();
-    for ShareId(id) in &args.shares {
-        let found = known.iter().find(|share| share.cti == *id);
-        ending.push(found.cloned().ok_or_else(|| {
-            Failure::new(
-                status::DATA,
-                format!("{} has no share with the id {id}", args.audience),
-            )
-        })?);
-    }
-    if let Some(of) = &args.of {
-        ending.extend(known.iter().filter(|share| share.sub == *of).cloned());
-    }
-    let (list, bytes) = platform.cancel(&args.audience, &ending, clock::system())?;
-    if let Some(out) = &args.out {
-        files::replace(out, &bytes, 0o644)?;
-    }
-    let topic = topics::statement(&args.audience, Kind::Revocations, None);
-    let published = args.broker.publish(topic, &bytes)?;
-    if json {
-        print_json(&json!({
-            "audience": args.audience.to_string(), "seq": list.body.seq,
-            "cancelled": ending.len(), "published": published,
-        }));
-    } else {
-        println!(
-            "{} shares of {} are cancelled, list {}{}",
-            ending.len(),
-            args.audience,
-            list.body.seq,
-            published_text(published)
-        );
-        println!("It counts when the device has it, or when the leases of the shares end.");
     }
     Ok(ExitCode::SUCCESS)
 }
