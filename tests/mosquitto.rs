@@ -407,3 +407,42 @@ fn n04_whoever_cancels_can_wait_for_the_signed_word_of_the_device() {
     let (exit, _) = cancel(&site, "10", &[]);
     assert_eq!(exit, 0);
 }
+
+#[test]
+fn status_says_how_the_links_are_what_to_do_and_the_same_for_prometheus() {
+    let mut site = Site::new(&script(COUNT));
+    site.ready();
+    let share = site.share("anna", "status.read");
+    let url = site.cloud.url();
+    site.doorkey(&["cancel", "ups-7", &share, "--broker", &url, "--wait", "10"]);
+    let status = site.status();
+    assert_eq!(status["links"]["cloud"]["up"], true);
+    assert_eq!(status["lists"]["ups-7"]["seq"], 1);
+    assert!(status["lists"]["ups-7"]["age_s"].as_u64() < Some(60));
+    let left = status["leases"]["danger"].as_u64().unwrap();
+    assert!((86_340..=86_400).contains(&left), "{left}");
+    site.cloud.stop();
+    let link = |site: &Site| site.status()["links"]["cloud"].clone();
+    wait_until("the loss is noticed and explained", || {
+        let why = link(&site)["why"].to_string();
+        why.contains("is it running, and is the port right?")
+    });
+    assert!(link(&site)["next_try_s"].as_u64() <= Some(60));
+    assert!(link(&site)["losses"].as_u64() >= Some(1));
+    let metrics = |site: &Site| {
+        let out = site.doorward(&["status", "--state", "state", "--openmetrics"]);
+        String::from_utf8(out.stdout).unwrap()
+    };
+    let down = metrics(&site);
+    for line in [
+        "doorward_link_up{link=\"cloud\"} 0",
+        "doorward_store_up 1",
+        "doorward_list_number{audience=\"ups-7\"} 1",
+        "doorward_shares 1",
+    ] {
+        assert!(down.lines().any(|l| l == line), "{line} in\n{down}");
+    }
+    site.cloud.again();
+    wait_until("the link is up again", || link(&site)["up"] == true);
+    assert!(metrics(&site).contains("doorward_link_up{link=\"cloud\"} 1\n"));
+}

@@ -17,6 +17,7 @@ mod runtime;
 mod snapshot;
 mod socket;
 mod start;
+mod status;
 mod step;
 
 pub use self::core::Core;

@@ -8,12 +8,13 @@ use super::begin::{Begun, StartError, begin};
 use super::core::Core;
 use super::inbox::Inbox;
 use super::socket::StatusSocket;
+use super::status::LinkState;
 use super::step::{Action, Delivery, Effects, Ended, Input, LinkId, Topic};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::files::FileError;
 use crate::gate::Origin;
-use crate::link::{Link, LinkConfig, LinkEvent, TrustedTime, connect, topics};
+use crate::link::{LinkConfig, LinkEvent, TrustedTime, connect, topics};
 use crate::operation::Table;
 use crate::store::{Batch, Store};
 use crate::wire::{Hash, Id};
@@ -41,10 +42,8 @@ pub(super) struct Running {
     config: Config,
     table: Table,
     device: Id,
-    links: Vec<(Origin, Link)>,
+    pub(super) links: Vec<LinkState>,
     inbox: Inbox,
-    /// Name of each link, and why it is not connected.
-    pub(super) connected: Vec<(&'static str, Option<String>)>,
     store: Option<Queue>,
     events: mpsc::Receiver<Event>,
     sender: mpsc::Sender<Event>,
@@ -72,8 +71,8 @@ pub async fn run(config: &Config, stop: impl Future<Output = ()>) -> Result<(), 
     tracing::info!(device = %running.device, "ready");
     running.serve(status, stop).await;
     tracing::info!("stopping");
-    for (_, link) in running.links {
-        link.close().await;
+    for state in running.links {
+        state.link.close().await;
     }
     Ok(())
 }
@@ -91,17 +90,21 @@ fn open(config: &Config) -> Result<Running, StartError> {
     let device = core.known().device().clone();
     let time = TrustedTime::default();
     let mut inbox = Inbox::default();
-    let links = links(config, &device, core.known().site(), &time, &mut inbox);
+    let uptime = clock.read().uptime;
+    let links = links(
+        config,
+        &device,
+        core.known().site(),
+        &time,
+        &mut inbox,
+        uptime,
+    );
     let mut running = Running {
         store: Some(committer(store, sender.clone())),
         config: config.clone(),
         clock,
         table,
         device,
-        connected: links
-            .iter()
-            .map(|(origin, _)| (origin.name(), Some("not connected yet".to_owned())))
-            .collect(),
         links,
         inbox,
         events,
@@ -123,7 +126,8 @@ fn links(
     site: Option<&Id>,
     time: &TrustedTime,
     inbox: &mut Inbox,
-) -> Vec<(Origin, Link)> {
+    uptime: u64,
+) -> Vec<LinkState> {
     let sections = [
         (Origin::Cloud, &config.links.cloud),
         (Origin::Local, &config.links.local),
@@ -139,7 +143,13 @@ fn links(
                 site: site.cloned(),
                 time: time.clone(),
             };
-            (origin, connect(config, inbox.add()))
+            LinkState {
+                origin,
+                link: connect(config, inbox.add()),
+                down: Some(("not connected yet".to_owned(), uptime)),
+                since: uptime,
+                losses: 0,
+            }
         })
         .collect()
 }
@@ -228,9 +238,9 @@ impl Running {
                 (self.core, self.notes) = (begun.core, begun.notes);
                 (self.failed, self.retry, self.retry_at) = (None, FIRST_RETRY, None);
                 let site = self.core.known().site().cloned();
-                for (_, link) in &self.links {
-                    link.set_site(site.clone());
-                    link.renew();
+                for state in &self.links {
+                    state.link.set_site(site.clone());
+                    state.link.renew();
                 }
                 self.carry_out(begun.effects);
             }
@@ -247,12 +257,18 @@ impl Running {
         let input = match event {
             Event::Link(link, LinkEvent::Up) => {
                 tracing::info!(link = self.name(link), "connected");
-                self.note_link(link, None);
+                let uptime = self.clock.read().uptime;
+                if let Some(state) = self.links.get_mut(link.0) {
+                    state.is_up(uptime);
+                }
                 Input::LinkUp
             }
-            Event::Link(link, LinkEvent::Down(why)) => {
+            Event::Link(link, LinkEvent::Down { why, again }) => {
                 tracing::warn!(link = self.name(link), %why, "not connected");
-                self.note_link(link, Some(why));
+                let uptime = self.clock.read().uptime;
+                if let Some(state) = self.links.get_mut(link.0) {
+                    state.is_down(why, again, uptime);
+                }
                 return Effects::default();
             }
             Event::Link(
@@ -263,7 +279,7 @@ impl Running {
                     payload,
                 },
             ) => Input::Arrived {
-                origin: self.links.get(link.0).map_or(Origin::Cloud, |l| l.0),
+                origin: self.links.get(link.0).map_or(Origin::Cloud, |l| l.origin),
                 retained,
                 delivery: Delivery { link, number },
                 payload,
@@ -295,19 +311,19 @@ impl Running {
         for action in effects.actions {
             match action {
                 Action::Ack(Delivery { link, number }) => {
-                    if let Some((_, link)) = self.links.get(link.0) {
-                        link.acknowledge(number);
+                    if let Some(state) = self.links.get(link.0) {
+                        state.link.acknowledge(number);
                     }
                 }
                 Action::Publish(topic, payload) => self.publish(&topic, &payload),
                 Action::Site(site) => {
-                    for (_, link) in &self.links {
-                        link.set_site(site.clone());
+                    for state in &self.links {
+                        state.link.set_site(site.clone());
                     }
                 }
                 Action::Refresh => {
-                    for (_, link) in &self.links {
-                        link.refresh();
+                    for state in &self.links {
+                        state.link.refresh();
                     }
                 }
                 Action::Run(permit) => {
@@ -330,20 +346,14 @@ impl Running {
             Topic::State => (topics::state(&self.device), true),
             Topic::Events => (topics::events(&self.device), false),
         };
-        for (_, link) in &self.links {
-            link.publish(name.clone(), payload.to_vec(), retain);
-        }
-    }
-
-    fn note_link(&mut self, link: LinkId, why: Option<String>) {
-        if let Some((_, down)) = self.connected.get_mut(link.0) {
-            *down = why;
+        for state in &self.links {
+            state.link.publish(name.clone(), payload.to_vec(), retain);
         }
     }
 
     fn name(&self, link: LinkId) -> &'static str {
         self.links
             .get(link.0)
-            .map_or("?", |(origin, _)| origin.name())
+            .map_or("?", |state| state.origin.name())
     }
 }

@@ -1,6 +1,6 @@
 //! `doorward status`: how the running daemon is.
 
-use std::io::Read;
+use std::io::{IsTerminal, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
-use super::{Failure, status};
+use super::{Failure, openmetrics, status};
 use crate::agent::STATUS_SOCKET;
 
 #[derive(Debug, Args)]
@@ -20,20 +20,40 @@ pub(super) struct Status {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
+    /// Print metrics for Prometheus, as its node_exporter reads them from a *.prom file.
+    #[arg(long, conflicts_with = "json")]
+    openmetrics: bool,
+    /// Go on, every so many seconds.
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
+          value_parser = clap::value_parser!(u64).range(1..=3600))]
+    watch: Option<u64>,
 }
 
 pub(super) fn run(args: &Status) -> Result<ExitCode, Failure> {
-    let text = ask(&args.state.join(STATUS_SOCKET))?;
-    if args.json {
-        print!("{text}");
-        return Ok(ExitCode::SUCCESS);
+    loop {
+        let text = ask(&args.state.join(STATUS_SOCKET))?;
+        let value: Value =
+            serde_json::from_str(&text).map_err(|error| Failure::new(status::DATA, error))?;
+        if args.watch.is_some() && std::io::stdout().is_terminal() {
+            print!("\x1b[2J\x1b[H");
+        }
+        if args.json {
+            print!("{text}");
+        } else if args.openmetrics {
+            print!("{}", openmetrics::from_status(&value));
+        } else {
+            for (name, value) in value.as_object().into_iter().flatten() {
+                show(name, value);
+            }
+        }
+        let Some(seconds) = args.watch else {
+            return Ok(ExitCode::SUCCESS);
+        };
+        std::io::stdout()
+            .flush()
+            .map_err(|error| Failure::new(status::IO, error))?;
+        std::thread::sleep(Duration::from_secs(seconds));
     }
-    let value: Value =
-        serde_json::from_str(&text).map_err(|error| Failure::new(status::DATA, error))?;
-    for (name, value) in value.as_object().into_iter().flatten() {
-        show(name, value);
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 fn ask(path: &Path) -> Result<String, Failure> {
@@ -77,7 +97,15 @@ fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Object(link) if link.get("up") == Some(&Value::Bool(true)) => "connected".to_owned(),
-        Value::Object(link) => link.get("why").map_or_else(String::new, plain),
+        Value::Object(link) if link.contains_key("why") => format!(
+            "{} (again in at most {} s)",
+            plain(&link["why"]),
+            plain(&link["next_try_s"])
+        ),
+        Value::Object(list) if list.contains_key("seq") => match &list["age_s"] {
+            Value::Null => format!("{}, not held", plain(&list["seq"])),
+            age => format!("{}, {age} s old", plain(&list["seq"])),
+        },
         value => value.to_string(),
     }
 }

@@ -20,6 +20,8 @@ mod export;
 #[cfg(feature = "issuer")]
 mod inspect;
 mod log_check;
+#[cfg(feature = "device")]
+mod openmetrics;
 mod paint;
 #[cfg(feature = "issuer")]
 pub mod send;

@@ -43,8 +43,13 @@ pub enum LinkEvent {
         /// The payload.
         payload: Vec<u8>,
     },
-    /// The connection was lost or refused, with the reason.
-    Down(String),
+    /// The connection was lost or refused.
+    Down {
+        /// Why, and what to do.
+        why: String,
+        /// Seconds until the next attempt, at most.
+        again: u64,
+    },
 }
 
 /// What a link is made from.
@@ -128,6 +133,12 @@ impl Link {
                 "outbox full, message dropped"
             );
         }
+    }
+
+    /// Messages that wait for the broker.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        OUTBOX - self.outbox.capacity()
     }
 
     /// Acknowledges a message. One that belongs to an earlier connection comes again.
@@ -248,10 +259,13 @@ async fn poll(
                     shared.say(&client, UP);
                     LinkEvent::Up
                 } else {
-                    LinkEvent::Down(format!(
-                        "the broker refused a subscription: {:?}",
-                        ack.return_codes
-                    ))
+                    LinkEvent::Down {
+                        why: format!(
+                            "the broker refused a subscription ({:?}); look at its rules",
+                            ack.return_codes
+                        ),
+                        again: 0,
+                    }
                 }
             }
             Ok(Event::Incoming(Packet::Publish(publish))) => {
@@ -270,7 +284,11 @@ async fn poll(
             Err(error) => {
                 connected = false;
                 locked(&shared.acks).clear();
-                let _ = events.send(LinkEvent::Down(reason(&error))).await;
+                let down = LinkEvent::Down {
+                    why: reason(&error),
+                    again: pause.as_secs(),
+                };
+                let _ = events.send(down).await;
                 sleep(jittered(pause)).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
                 continue;

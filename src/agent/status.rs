@@ -1,0 +1,111 @@
+//! How the device is, as JSON: what `doorward status` shows.
+
+use serde_json::{Map, Value, json};
+
+use super::facts::Facts;
+use super::runtime::Running;
+use crate::gate::{Known, Origin};
+use crate::link::Link;
+
+/// A link, and how it is.
+pub(super) struct LinkState {
+    pub(super) origin: Origin,
+    pub(super) link: Link,
+    /// Why it is not connected, and the uptime of the next attempt; nothing if it is.
+    pub(super) down: Option<(String, u64)>,
+    /// The uptime since which it is up or down.
+    pub(super) since: u64,
+    /// How often it was lost or refused.
+    pub(super) losses: u64,
+}
+
+impl LinkState {
+    pub(super) fn is_up(&mut self, uptime: u64) {
+        if self.down.take().is_some() {
+            self.since = uptime;
+        }
+    }
+
+    pub(super) fn is_down(&mut self, why: String, again: u64, uptime: u64) {
+        if self.down.is_none() {
+            self.since = uptime;
+        }
+        self.losses += 1;
+        self.down = Some((why, uptime + again));
+    }
+
+    fn json(&self, uptime: u64) -> Value {
+        let again = self.down.as_ref();
+        json!({
+            "up": self.down.is_none(),
+            "for_s": uptime.saturating_sub(self.since),
+            "why": self.down.as_ref().map(|(why, _)| why),
+            "next_try_s": again.map(|(_, at)| at.saturating_sub(uptime)),
+            "losses": self.losses,
+            "waiting": self.link.waiting(),
+        })
+    }
+}
+
+impl Running {
+    /// How the device is.
+    pub(super) fn status(&mut self) -> Value {
+        let facts = self.core.facts(&self.clock.read());
+        let uptime = facts.now.uptime;
+        let links = self.links.iter();
+        let links = links.map(|link| (link.origin.name().to_owned(), link.json(uptime)));
+        let links = Map::from_iter(links);
+        let refused = facts.refused.iter();
+        let refused = refused.map(|(code, count)| (code.name().to_owned(), json!(count)));
+        let known = self.core.known();
+        let missing: Vec<String> = facts.missing.iter().map(ToString::to_string).collect();
+        json!({
+            "device": known.device().as_str(),
+            "owner": known.registration().map(|r| r.sub.as_str()),
+            "time": facts.now.estimate.to_string(),
+            "time_quality": facts.now.quality,
+            "time_s": facts.now.estimate.0,
+            "uptime_s": uptime,
+            "epoch": facts.standing.epoch.hex(),
+            "links": links,
+            "store": self.failed.as_deref().unwrap_or("works"),
+            "since_start": self.notes,
+            "registration": facts.standing.registration,
+            "lists": lists(known, &facts),
+            "missing": missing,
+            "leases": leases(known, &facts),
+            "shares": facts.shares,
+            "log": {
+                "records": facts.log_size,
+                "used_percent": facts.log_used,
+                "acknowledged": facts.acknowledged,
+            },
+            "refused": Map::from_iter(refused),
+        })
+    }
+}
+
+/// The revocation lists: their numbers, and their age in seconds if the device holds them.
+fn lists(known: &Known, facts: &Facts) -> Value {
+    let lists = facts.standing.revocations.iter().map(|(audience, seq)| {
+        let held = known.revocations(audience);
+        let age = held.map(|list| facts.now.estimate.since(list.iat));
+        (audience.to_string(), json!({"seq": seq, "age_s": age}))
+    });
+    Value::Object(lists.collect())
+}
+
+/// How many seconds shares from before the newest list of this device still count without a
+/// newer one, by class.
+fn leases(known: &Known, facts: &Facts) -> Value {
+    let device = crate::wire::Audience::Device(known.device().clone());
+    let (Some(registration), Some(list)) = (known.registration(), known.revocations(&device))
+    else {
+        return json!({});
+    };
+    let leases = registration.body.leases.iter().map(|(class, lease)| {
+        let age = facts.now.estimate.since(list.iat);
+        (class.name().to_owned(), json!(lease.saturating_sub(age)))
+    });
+    Value::Object(leases.collect())
+}
