@@ -446,3 +446,55 @@ fn status_says_how_the_links_are_what_to_do_and_the_same_for_prometheus() {
     wait_until("the link is up again", || link(&site)["up"] == true);
     assert!(metrics(&site).contains("doorward_link_up{link=\"cloud\"} 1\n"));
 }
+
+#[test]
+fn n03_what_is_carried_on_a_stick_reaches_a_device_that_hears_nothing() {
+    let mut site = Site::new(&script(COUNT));
+    site.ready();
+    let share = site.share("anna", "status.read");
+    assert_eq!(site.send("anna", "status.read", 10)["outcome"], "done");
+    // The site's broker is there, the issuer's word does not reach it.
+    site.doorkey(&["cancel", "ups-7", &share]);
+    for number in 0..9 {
+        site.person(&format!("guest{number}"));
+        let (name, key) = (format!("guest{number}"), format!("guest{number}.pub"));
+        let mut args = vec!["share", "ups-7", "--to", &name, "--key", &key];
+        args.extend(["--allow", "status.read", "--for", "3d"]);
+        let out = site.run(DOORKEY, &args);
+        // As many as the device has slots for.
+        assert_eq!(out.status.success(), number < 5, "{number}");
+    }
+    assert_eq!(site.send("anna", "status.read", 10)["outcome"], "done");
+    site.doorkey(&["bundle", "ups-7", "--out", "stick"]);
+    let import = |site: &Site| {
+        let args = ["import", "stick", "--state", "state", "--json"];
+        let out = site.run(DOORWARD, &args);
+        let said: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap_or_default();
+        (out.status.code(), said)
+    };
+    let (exit, said) = import(&site);
+    // Issuers, registration, the list, five shares: as much as one bundle holds.
+    assert_eq!((exit, &said["statements"]), (Some(0), &8.into()), "{said}");
+    assert_eq!(site.send("anna", "status.read", 10)["code"], "revoked");
+    let stick = site.path().join("stick");
+    let bytes = std::fs::read(&stick).unwrap();
+    std::fs::write(&stick, bytes.repeat(3)).unwrap();
+    let (exit, said) = import(&site);
+    assert_eq!((exit, &said["statements"]), (Some(0), &24.into()), "{said}");
+    // What nobody has signed is named, and what is no statement is not even tried.
+    site.doorkey(&["cancel", "ups-7", "--out", "stick"]);
+    let mut forged = std::fs::read(&stick).unwrap();
+    let last = forged.len() - 1;
+    forged[last] ^= 1;
+    std::fs::write(&stick, forged).unwrap();
+    let (exit, said) = import(&site);
+    assert_eq!(
+        (exit, &said["refused"]["bad_signature"]),
+        (Some(77), &1.into())
+    );
+    std::fs::write(&stick, "hello").unwrap();
+    assert_eq!(import(&site).0, Some(65));
+    std::fs::write(&stick, bytes).unwrap();
+    site.kill();
+    assert_eq!(import(&site).0, Some(69));
+}

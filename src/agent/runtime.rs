@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 
 use super::begin::{Begun, StartError, begin};
 use super::core::Core;
+use super::import::Import;
 use super::inbox::Inbox;
 use super::socket::StatusSocket;
 use super::status::LinkState;
@@ -44,6 +45,7 @@ pub(super) struct Running {
     device: Id,
     pub(super) links: Vec<LinkState>,
     inbox: Inbox,
+    import: Import,
     store: Option<Queue>,
     events: mpsc::Receiver<Event>,
     sender: mpsc::Sender<Event>,
@@ -99,7 +101,10 @@ fn open(config: &Config) -> Result<Running, StartError> {
         &mut inbox,
         uptime,
     );
+    let import = LinkId(links.len());
+    let import = Import::bind(&config.state, import, inbox.add()).map_err(StartError::Store)?;
     let mut running = Running {
+        import,
         store: Some(committer(store, sender.clone())),
         config: config.clone(),
         clock,
@@ -279,7 +284,7 @@ impl Running {
                     payload,
                 },
             ) => Input::Arrived {
-                origin: self.links.get(link.0).map_or(Origin::Cloud, |l| l.origin),
+                origin: self.origin(link),
                 retained,
                 delivery: Delivery { link, number },
                 payload,
@@ -298,7 +303,20 @@ impl Running {
             }
             Event::Finished(command, ended) => Input::Finished(command, ended),
         };
-        self.core.handle(input, &self.clock.read())
+        let reading = self.clock.read();
+        let imported = match &input {
+            Input::Arrived { delivery, .. } if delivery.link == self.import.link => delivery.number,
+            _ => return self.core.handle(input, &reading),
+        };
+        let before = self.core.facts(&reading).refused;
+        let effects = self.core.handle(input, &reading);
+        let mut refused = self.core.facts(&reading).refused;
+        refused.retain(|code, count| {
+            *count -= before.get(code).copied().unwrap_or(0);
+            *count > 0
+        });
+        self.import.refused(imported, refused);
+        effects
     }
 
     fn carry_out(&mut self, effects: Effects) {
@@ -313,6 +331,8 @@ impl Running {
                 Action::Ack(Delivery { link, number }) => {
                     if let Some(state) = self.links.get(link.0) {
                         state.link.acknowledge(number);
+                    } else if link == self.import.link {
+                        self.import.acknowledge(number);
                     }
                 }
                 Action::Publish(topic, payload) => self.publish(&topic, &payload),
@@ -348,6 +368,13 @@ impl Running {
         };
         for state in &self.links {
             state.link.publish(name.clone(), payload.to_vec(), retain);
+        }
+    }
+
+    fn origin(&self, link: LinkId) -> Origin {
+        match self.links.get(link.0) {
+            Some(state) => state.origin,
+            None => Origin::Local,
         }
     }
 

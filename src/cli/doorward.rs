@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use super::{Failure, block_on, device_status, events, status};
+use super::{Failure, block_on, device_status, events, import, status};
 use crate::config::Config;
 use crate::store::Identity;
 use crate::wire::{Id, SecretKey};
@@ -48,6 +48,8 @@ enum Command {
     },
     /// Say how the running daemon is: links, lists, time, store, log.
     Status(device_status::Status),
+    /// Take statements that somebody has brought, such as on a stick.
+    Import(import::Import),
     /// Read the event log.
     Events(events::Events),
     /// Show the whole of it on this machine in half a minute: a broker, a device, shares,
@@ -70,6 +72,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
             json,
         } => provision(&state, &device, &issuers, json),
         Command::Status(args) => device_status::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Events(events) => events::run(&events),
         #[cfg(feature = "demo")]
         Command::Demo(demo) => super::demo::run(&demo),

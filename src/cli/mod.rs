@@ -17,6 +17,8 @@ pub mod doorward;
 mod events;
 #[cfg(feature = "device")]
 mod export;
+#[cfg(feature = "device")]
+mod import;
 #[cfg(feature = "issuer")]
 mod inspect;
 mod log_check;

@@ -1,6 +1,7 @@
 //! The sharing side: who owns which device, who shares it with whom, what was cancelled.
 //! Its whole state is the signed statements themselves, in files.
 
+mod carried;
 mod holder;
 mod platform;
 mod terms;

@@ -12,7 +12,7 @@ use crate::wire::{
     SecretKey, Share, ShareBody, Timestamp, sign,
 };
 
-const LIMIT: u64 = 1 << 20;
+pub(super) const LIMIT: u64 = 1 << 20;
 const ISSUERS: &str = "issuers.cwt";
 
 /// An issuer.
@@ -351,7 +351,7 @@ impl Platform {
         Ok(bytes)
     }
 
-    fn path(&self, audience: &Audience) -> PathBuf {
+    pub(super) fn path(&self, audience: &Audience) -> PathBuf {
         // Ids hold no slash, but they may be dots.
         let name = audience.to_string().replace('.', "%2e");
         self.directory.join("devices").join(name)

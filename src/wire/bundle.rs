@@ -53,6 +53,21 @@ impl<'a> Bundle<'a> {
     }
 }
 
+/// Cuts a sequence of any length into items, in order. Nothing in them is checked.
+///
+/// # Errors
+/// [`WireError::Malformed`] if it is not a sequence of CBOR items of definite length.
+pub fn items(bytes: &[u8]) -> Result<Vec<&[u8]>, WireError> {
+    let mut items = Vec::new();
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let (item, after) = split_item(rest)?;
+        items.push(item);
+        rest = after;
+    }
+    Ok(items)
+}
+
 fn split_item(bytes: &[u8]) -> Result<(&[u8], &[u8]), WireError> {
     let length = item_length(bytes).ok_or(WireError::Malformed(
         "not a sequence of CBOR items of definite length",

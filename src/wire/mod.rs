@@ -21,7 +21,7 @@ mod text;
 mod value;
 
 pub use approval::{Approval, ApprovalBody};
-pub use bundle::{Bundle, MAX_BUNDLE, MAX_ITEMS};
+pub use bundle::{Bundle, MAX_BUNDLE, MAX_ITEMS, items};
 pub use cbor::{Bytes, Map, decode_exact, to_bytes};
 pub use command::{BootTime, Command, CommandBody, MAX_TTL};
 pub use envelope::{Envelope, Kind, Object, sign, to_be_signed};

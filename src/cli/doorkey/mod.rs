@@ -3,6 +3,7 @@
 mod args;
 mod broker;
 mod cancel;
+mod carry;
 mod log;
 mod values;
 
@@ -63,6 +64,8 @@ enum Command {
     Share(NewShareArgs),
     /// End shares at once.
     Cancel(Cancel),
+    /// Write all that a device should know into a file, to be carried there.
+    Bundle(carry::Carry),
     /// Ask a device to do something, and wait for its signed receipt.
     Send(Send),
     /// Show what is in a file: any object, or a bundle of them.
@@ -116,6 +119,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Register(args) => register(&cli.issuer, args, json),
         Command::Share(args) => share(&cli.issuer, args, json),
         Command::Cancel(args) => cancel::run(&cli.issuer, args, json),
+        Command::Bundle(args) => carry::run(&cli.issuer, &args, json),
         Command::Send(args) => send_command(&cli.issuer, args, json),
         Command::Inspect { file } => inspect::run(&file, json),
         Command::Log(log) => log::run(&log, json).map(|()| ExitCode::SUCCESS),
