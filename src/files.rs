@@ -4,6 +4,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+#[cfg(feature = "device")]
+use std::time::Duration;
 
 /// Why a file could not be used, with its path.
 #[derive(Debug)]
@@ -105,20 +107,34 @@ pub(crate) fn read_secret(path: &Path, limit: u64) -> Result<Vec<u8>, FileError>
 }
 
 #[cfg(feature = "device")]
-/// Takes the lock that only one process can hold; it ends with the process.
+/// Takes the lock that only one process can hold; it ends with the process. A program that it
+/// was just starting when it was killed may hold it a moment longer.
 pub(crate) fn lock(path: &Path) -> Result<File, FileError> {
     let lock = || -> io::Result<File> {
         let file = lock_file(path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(file),
-            Err(fs::TryLockError::WouldBlock) => Err(io::Error::new(
-                io::ErrorKind::WouldBlock,
-                "another process holds it; stop that one first",
-            )),
-            Err(fs::TryLockError::Error(error)) => Err(error),
+        if lock_in_a_moment(&file)? {
+            return Ok(file);
         }
+        Err(io::Error::new(
+            io::ErrorKind::WouldBlock,
+            "another process holds it; stop that one first",
+        ))
     };
     lock().doing("lock", path)
+}
+
+#[cfg(feature = "device")]
+/// Takes a lock as soon as it is free, or gives up after a second. Whether it was taken.
+pub(crate) fn lock_in_a_moment(file: &File) -> io::Result<bool> {
+    const ATTEMPTS: u32 = 200;
+    for _ in 0..ATTEMPTS {
+        match file.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(fs::TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(5)),
+            Err(fs::TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    Ok(false)
 }
 
 #[cfg(feature = "issuer")]

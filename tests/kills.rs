@@ -89,7 +89,18 @@ impl Killer {
             kill(site);
             sending.join().unwrap()
         });
-        let receipt = receipt.expect("every accepted command has an outcome");
+        let receipt = receipt.unwrap_or_else(|| {
+            let log = std::fs::read_to_string(self.site.path().join("doorward.log")).unwrap();
+            let last: Vec<&str> = log.lines().rev().take(20).collect();
+            for event in self.site.events().iter().rev().take(12).rev() {
+                println!("{event}");
+            }
+            panic!(
+                "an accepted command has no outcome; {}\nlog, newest first:\n{}",
+                self.site.status(),
+                last.join("\n")
+            );
+        });
         self.heads.push(receipt.body.log);
         receipt
     }

@@ -255,6 +255,25 @@ fn a_retained_command_is_refused_when_it_is_sent_and_at_every_reconnection() {
 }
 
 #[test]
+fn a_lock_that_outlives_the_daemon_for_a_moment_is_waited_for() {
+    let mut site = Site::new(&script(COUNT));
+    site.ready();
+    site.kill();
+    // As a program does that the daemon was just starting when it was killed.
+    let mut child = std::process::Command::new("flock")
+        .args(["state/lock", "-c", "echo held; sleep 0.3"])
+        .current_dir(site.path())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = [0; 4];
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut said).unwrap();
+    site.start();
+    site.ready();
+    child.wait().unwrap();
+}
+
+#[test]
 fn a_second_daemon_on_the_same_state_is_refused() {
     let site = Site::new(&script(COUNT));
     site.ready();

@@ -9,7 +9,6 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use crate::files::{self, Doing, FileError};
 
@@ -146,19 +145,10 @@ impl Cache {
 /// lock of its own; but a thread of sled's may hold it for a moment longer than its database,
 /// and a database that was abandoned holds it for good.
 fn is_free(path: &Path) -> io::Result<bool> {
-    const ATTEMPTS: u32 = 100;
-    let file = match File::open(path.join("db")) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
-        opened => opened?,
-    };
-    for _ in 0..ATTEMPTS {
-        match file.try_lock() {
-            Ok(()) => return Ok(true),
-            Err(fs::TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(5)),
-            Err(fs::TryLockError::Error(error)) => return Err(error),
-        }
+    match File::open(path.join("db")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        opened => files::lock_in_a_moment(&opened?),
     }
-    Ok(false)
 }
 
 /// Leaves the files to whoever holds their lock, and goes on with others of the same content.
