@@ -209,6 +209,7 @@ fn with_the_rules_the_main_job_works_and_strangers_neither_read_nor_write() {
         "doorward/v1/site/north/statements/share/00",
         "doorward/v1/ups-7/state",
         "doorward/v1/ups-7/events",
+        "doorward/v1/ups-7/records",
         "doorward/v1/ups-7/link/cloud",
         "doorward/v1/ups-7/receipts/00",
         "other",

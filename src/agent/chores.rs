@@ -4,6 +4,7 @@
 use super::core::Core;
 use super::step::{Action, Effects};
 use crate::gate::Now;
+use crate::store::record::Change;
 use crate::wire::{Bytes, Timestamp};
 
 /// A checkpoint goes out after so many records ...
@@ -62,6 +63,26 @@ impl Core {
             self.checkpoint(now, out);
         } else if uncovered > 0 && self.chores.uncovered_since.is_none() {
             self.chores.uncovered_since = Some(now.uptime);
+        }
+    }
+
+    pub(super) fn link_up(&mut self, now: &Now, out: &mut Effects) {
+        self.publish_state(now, out);
+        let kept = self.journal.memory.acknowledged;
+        if kept > 0 {
+            out.actions.push(Action::Upload(kept, false));
+        }
+    }
+
+    /// Which records are to be sent after a change. Who acknowledges no more than before has
+    /// lost what was sent since.
+    pub(super) fn upload_after(&self, change: Option<&Change>) -> Option<Action> {
+        match change {
+            Some(Change::Acknowledged(size)) => {
+                let again = *size <= self.journal.memory.acknowledged;
+                Some(Action::Upload(*size, again))
+            }
+            _ => None,
         }
     }
 

@@ -109,7 +109,7 @@ impl Core {
             }
             Input::Finished(command, ended) => self.end(command, ended, None, &now, &mut out),
             // What was not durable must not be claimed either.
-            Input::LinkUp if self.store_works => self.publish_state(&now, &mut out),
+            Input::LinkUp if self.store_works => self.link_up(&now, &mut out),
             Input::Tick if self.store_works => self.tick(&now, &mut out),
             Input::LinkUp | Input::Tick => {}
             Input::Interlocks(interlocks) => self.interlocks = interlocks,
@@ -349,9 +349,13 @@ impl Core {
             standing: self.standing(now),
             change,
         };
+        let upload = self.upload_after(verdict.change.as_ref());
         let event = Event::Outcome(verdict);
         self.journal.append(event, now, &mut out.batch);
         self.publish_receipt(command, out);
+        if let Some(upload) = upload {
+            self.after_log(Waiting::Act(upload), out);
+        }
     }
 
     /// Does something once all that was written so far is durable: at once, if nothing of it

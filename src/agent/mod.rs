@@ -13,6 +13,7 @@ mod flood;
 mod import;
 mod inbox;
 mod journal;
+mod links;
 mod local;
 mod runtime;
 mod snapshot;
@@ -20,6 +21,7 @@ mod socket;
 mod start;
 mod status;
 mod step;
+mod upload;
 
 pub use self::core::Core;
 pub use begin::StartError;

@@ -8,14 +8,15 @@ use super::begin::{Begun, StartError, begin};
 use super::core::Core;
 use super::import::Import;
 use super::inbox::Inbox;
+use super::links::{LinkState, links, upload};
 use super::socket::StatusSocket;
-use super::status::LinkState;
 use super::step::{Action, Delivery, Effects, Ended, Input, LinkId, Topic};
+use super::upload::Upload;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::files::FileError;
 use crate::gate::Origin;
-use crate::link::{LinkConfig, LinkEvent, TrustedTime, connect, topics};
+use crate::link::{LinkEvent, TrustedTime, topics};
 use crate::operation::Table;
 use crate::store::{Batch, Store};
 use crate::wire::{Hash, Id};
@@ -46,6 +47,7 @@ pub(super) struct Running {
     pub(super) links: Vec<LinkState>,
     inbox: Inbox,
     import: Import,
+    upload: Option<Upload>,
     store: Option<Queue>,
     events: mpsc::Receiver<Event>,
     sender: mpsc::Sender<Event>,
@@ -103,8 +105,10 @@ fn open(config: &Config) -> Result<Running, StartError> {
     );
     let import = LinkId(links.len());
     let import = Import::bind(&config.state, import, inbox.add()).map_err(StartError::Store)?;
+    let upload = upload(config, &device, &links);
     let mut running = Running {
         import,
+        upload,
         store: Some(committer(store, sender.clone())),
         config: config.clone(),
         clock,
@@ -121,42 +125,11 @@ fn open(config: &Config) -> Result<Running, StartError> {
         retry_at: None,
         time,
     };
+    if let Some(upload) = &running.upload {
+        upload.durable(running.core.log_size());
+    }
     running.carry_out(effects);
     Ok(running)
-}
-
-fn links(
-    config: &Config,
-    device: &Id,
-    site: Option<&Id>,
-    time: &TrustedTime,
-    inbox: &mut Inbox,
-    uptime: u64,
-) -> Vec<LinkState> {
-    let sections = [
-        (Origin::Cloud, &config.links.cloud),
-        (Origin::Local, &config.links.local),
-    ];
-    sections
-        .into_iter()
-        .filter_map(|(origin, section)| Some((origin, section.as_ref()?)))
-        .map(|(origin, section)| {
-            let config = LinkConfig {
-                broker: section.broker(),
-                device: device.clone(),
-                name: origin.name(),
-                site: site.cloned(),
-                time: time.clone(),
-            };
-            LinkState {
-                origin,
-                link: connect(config, inbox.add()),
-                down: Some(("not connected yet".to_owned(), uptime)),
-                since: uptime,
-                losses: 0,
-            }
-        })
-        .collect()
 }
 
 /// The thread that writes. Batches that wait together become durable together.
@@ -290,7 +263,12 @@ impl Running {
                 payload,
             },
             Event::Tick => Input::Tick,
-            Event::Durable(Ok(size)) => Input::Durable(size),
+            Event::Durable(Ok(size)) => {
+                if let Some(upload) = &self.upload {
+                    upload.durable(size);
+                }
+                Input::Durable(size)
+            }
             Event::Durable(Err(error)) => {
                 if self.failed.is_none() {
                     tracing::error!(%error, "the store failed; everything is denied for now");
@@ -339,6 +317,11 @@ impl Running {
                 Action::Site(site) => {
                     for state in &self.links {
                         state.link.set_site(site.clone());
+                    }
+                }
+                Action::Upload(from, again) => {
+                    if let Some(upload) = &self.upload {
+                        upload.from(from, again);
                     }
                 }
                 Action::Refresh => {

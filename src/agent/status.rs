@@ -4,48 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::facts::Facts;
 use super::runtime::Running;
-use crate::gate::{Known, Origin};
-use crate::link::Link;
-
-/// A link, and how it is.
-pub(super) struct LinkState {
-    pub(super) origin: Origin,
-    pub(super) link: Link,
-    /// Why it is not connected, and the uptime of the next attempt; nothing if it is.
-    pub(super) down: Option<(String, u64)>,
-    /// The uptime since which it is up or down.
-    pub(super) since: u64,
-    /// How often it was lost or refused.
-    pub(super) losses: u64,
-}
-
-impl LinkState {
-    pub(super) fn is_up(&mut self, uptime: u64) {
-        if self.down.take().is_some() {
-            self.since = uptime;
-        }
-    }
-
-    pub(super) fn is_down(&mut self, why: String, again: u64, uptime: u64) {
-        if self.down.is_none() {
-            self.since = uptime;
-        }
-        self.losses += 1;
-        self.down = Some((why, uptime + again));
-    }
-
-    fn json(&self, uptime: u64) -> Value {
-        let again = self.down.as_ref();
-        json!({
-            "up": self.down.is_none(),
-            "for_s": uptime.saturating_sub(self.since),
-            "why": self.down.as_ref().map(|(why, _)| why),
-            "next_try_s": again.map(|(_, at)| at.saturating_sub(uptime)),
-            "losses": self.losses,
-            "waiting": self.link.waiting(),
-        })
-    }
-}
+use crate::gate::Known;
 
 impl Running {
     /// How the device is.

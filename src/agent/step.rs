@@ -131,6 +131,9 @@ pub enum Action {
     Ack(Delivery),
     /// Listen for statements to this site.
     Site(Option<Id>),
+    /// Send the records of the log from this one on; the flag says to go back to it even if
+    /// later ones were sent already.
+    Upload(u64, bool),
     /// Ask the brokers for the retained statements again: one that came too early counts now.
     Refresh,
 }

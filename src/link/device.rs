@@ -114,7 +114,7 @@ pub fn connect(config: LinkConfig, events: mpsc::Sender<LinkEvent>) -> Link {
     let (outbox, queue) = mpsc::channel(OUTBOX);
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(poll(eventloop, client.clone(), Arc::clone(&shared), events));
-    tasks.spawn(send(client.clone(), queue));
+    tasks.spawn(send(Publisher(client.clone()), queue));
     Link {
         client,
         shared,
@@ -133,6 +133,12 @@ impl Link {
                 "outbox full, message dropped"
             );
         }
+    }
+
+    /// For what must not be dropped when many messages wait.
+    #[must_use]
+    pub fn publisher(&self) -> Publisher {
+        Publisher(self.client.clone())
     }
 
     /// Messages that wait for the broker.
@@ -301,23 +307,33 @@ async fn poll(
 }
 
 /// Sends one message at a time: the next goes when the broker has this one.
-async fn send(client: AsyncClient, mut queue: mpsc::Receiver<(String, Vec<u8>, bool)>) {
+async fn send(publisher: Publisher, mut queue: mpsc::Receiver<(String, Vec<u8>, bool)>) {
     while let Some((topic, payload, retain)) = queue.recv().await {
+        publisher.publish(&topic, payload, retain).await;
+    }
+}
+
+/// A way to publish that waits for the broker, over all losses of the connection.
+#[derive(Clone)]
+pub struct Publisher(AsyncClient);
+
+impl Publisher {
+    /// Ready when the broker has the message, or refuses it.
+    pub async fn publish(&self, topic: &str, payload: Vec<u8>, retain: bool) {
         let options = PublishOptions::new(QoS::AtLeastOnce).retain(retain);
         loop {
-            let Ok(notice) = client
-                .publish_tracked(topic.clone(), payload.clone(), options.clone())
-                .await
-            else {
-                return;
-            };
+            let published = self
+                .0
+                .publish_tracked(topic, payload.clone(), options.clone())
+                .await;
+            let Ok(notice) = published else { return };
             match notice.wait_completion_async().await {
-                Ok(()) => break,
+                Ok(()) => return,
                 // Lost with its session: it is ours to send again.
                 Err(rumqttc::PublishNoticeError::SessionReset) => {}
                 Err(error) => {
                     tracing::warn!(%topic, %error, "the broker did not take a message");
-                    break;
+                    return;
                 }
             }
         }

@@ -14,6 +14,6 @@ mod url;
 
 pub use broker::{Broker, Tls};
 #[cfg(feature = "device")]
-pub use device::{Link, LinkConfig, LinkEvent, connect};
+pub use device::{Link, LinkConfig, LinkEvent, Publisher, connect};
 pub use tls::TrustedTime;
 pub use url::BrokerUrl;

@@ -28,6 +28,12 @@ pub fn events(device: &Id) -> String {
     format!("{ROOT}/{device}/events")
 }
 
+/// Where a device sends the records of its event log, once somebody keeps them.
+#[must_use]
+pub fn records(device: &Id) -> String {
+    format!("{ROOT}/{device}/records")
+}
+
 /// Where a device's link says whether it is up, and the broker that it is down when it has
 /// lost the device. Not signed, and nothing is decided by it.
 #[must_use]

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::record::Record;
-use super::{Cache, Damage, Identity, Log, log};
+use super::{Cache, Damage, Identity, Log, LogWrite, log};
 use crate::files::{self, Doing, FileError};
 
 /// What to write before anything is acted upon.
@@ -41,17 +41,6 @@ impl Batch {
         self.issuers = later.issuers.or_else(|| self.issuers.take());
         self.log.extend(later.log);
     }
-}
-
-/// One write to the log.
-#[derive(Debug, PartialEq, Eq)]
-pub enum LogWrite {
-    /// Begin a new segment whose first record has this sequence number.
-    Segment(u64),
-    /// Append one encoded record.
-    Append(Vec<u8>),
-    /// Every segment whose records all come before this one may go.
-    Drop(u64),
 }
 
 /// The open state directory. One process at a time.

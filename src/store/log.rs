@@ -6,11 +6,21 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::LogWrite;
 use super::record::{MAX_RECORD, Record};
 use super::scan::{CHECK, Damage, Found, MIN_RECORD, read_log, salvage, segments};
 use crate::files::{self, Doing, FileError};
 use crate::wire::hash;
+
+/// One write to the log.
+#[derive(Debug, PartialEq, Eq)]
+pub enum LogWrite {
+    /// Begin a new segment whose first record has this sequence number.
+    Segment(u64),
+    /// Append one encoded record.
+    Append(Vec<u8>),
+    /// Every segment whose records all come before this one may go.
+    Drop(u64),
+}
 
 /// The file that marks a break whose answer is not durable yet.
 const UNANSWERED: &str = "unanswered";
@@ -169,6 +179,7 @@ fn frame(record: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
+#[cfg(feature = "device")]
 /// Removes every segment but the newest, which begins with all that must not be forgotten.
 /// Returns how many records went. The caller must hold the lock of the state directory.
 ///
@@ -188,7 +199,7 @@ pub(super) fn trim(directory: &Path) -> Result<u64, FileError> {
 }
 
 /// The sequence number of the first record of a segment, which is its name.
-fn first_of(segment: &Path) -> Option<u64> {
+pub(super) fn first_of(segment: &Path) -> Option<u64> {
     u64::from_str_radix(segment.file_stem()?.to_str()?, 16).ok()
 }
 
@@ -240,7 +251,7 @@ fn mend(directory: &Path, damage: &Damage, found: &Found) -> Result<(), FileErro
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::store::record::Event;
     use crate::store::scan::LENGTH;
@@ -256,7 +267,7 @@ mod tests {
         }
     }
 
-    fn chain(from: u64, mut previous: Hash, count: u64) -> Vec<Vec<u8>> {
+    pub(crate) fn chain(from: u64, mut previous: Hash, count: u64) -> Vec<Vec<u8>> {
         (from..from + count)
             .map(|seq| {
                 let bytes = record(seq, previous).encode();
@@ -266,7 +277,7 @@ mod tests {
             .collect()
     }
 
-    fn append(records: &[Vec<u8>]) -> Vec<LogWrite> {
+    pub(crate) fn append(records: &[Vec<u8>]) -> Vec<LogWrite> {
         records.iter().cloned().map(LogWrite::Append).collect()
     }
 

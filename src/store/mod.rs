@@ -7,18 +7,20 @@ mod cache;
 mod directory;
 #[cfg(feature = "device")]
 mod identity;
-#[cfg(feature = "device")]
 mod log;
 pub mod record;
 mod scan;
+#[cfg(feature = "device")]
+mod tail;
 pub mod words;
 
 #[cfg(feature = "device")]
 pub use cache::Cache;
 #[cfg(feature = "device")]
-pub use directory::{Batch, LogWrite, Opened, Store, trim_log};
+pub use directory::{Batch, Opened, Store, trim_log};
 #[cfg(feature = "device")]
 pub use identity::Identity;
-#[cfg(feature = "device")]
-pub use log::Log;
+pub use log::{Log, LogWrite};
 pub use scan::{Damage, Differs, Found, read_log};
+#[cfg(feature = "device")]
+pub use tail::{Piece, Tail};

@@ -224,7 +224,6 @@ pub(super) fn segments(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-#[cfg(feature = "device")]
 /// The whole records that were set aside beyond the end of the log.
 pub(super) fn salvage(directory: &Path, last: Option<&Record>) -> io::Result<Vec<Record>> {
     let next = last.map_or(0, |record| record.seq + 1);

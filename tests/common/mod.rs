@@ -232,6 +232,8 @@ pub struct Bench {
     pub acknowledged: usize,
     /// How often the brokers were asked for retained statements again.
     pub refreshed: usize,
+    /// From where records were to be sent, and whether again.
+    pub uploads: Vec<(u64, bool)>,
     /// The record before which the log may have been cut off.
     pub dropped: u64,
     /// Which way messages come.
@@ -357,6 +359,7 @@ impl Bench {
             started: Vec::new(),
             acknowledged: 0,
             refreshed: 0,
+            uploads: Vec::new(),
             dropped: 0,
             origin: Origin::Cloud,
             counter: 0,
@@ -411,6 +414,7 @@ impl Bench {
             Action::Publish(Topic::Events, bytes) => self.checkpoints.push(bytes),
             Action::Publish(topic, bytes) => self.published.push((topic, bytes)),
             Action::Ack(_) => self.acknowledged += 1,
+            Action::Upload(from, again) => self.uploads.push((from, again)),
             Action::Site(_) => {}
             Action::Refresh => self.refreshed += 1,
         }

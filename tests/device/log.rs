@@ -184,3 +184,26 @@ fn who_acknowledges_what_is_not_there_acknowledges_nothing() {
     assert_eq!(acknowledge("anna", Value::Int(1)), "not_granted");
     assert_eq!(bench.counted(Code::NotGranted), 1);
 }
+
+#[test]
+fn records_are_sent_once_somebody_keeps_them_and_again_to_whoever_has_lost_some() {
+    let mut bench = Bench::with(&[]);
+    bench.input(Input::LinkUp);
+    assert_eq!(bench.uploads, [], "nobody keeps them yet");
+    let mut keep = |size: i64| {
+        let came = bench.ask_with("ole", "history.acknowledge", "size", Value::Int(size));
+        (came, bench.uploads.pop())
+    };
+    assert_eq!(keep(0), ("done".into(), Some((0, true))));
+    assert_eq!(keep(3), ("done".into(), Some((3, false))));
+    assert_eq!(
+        keep(3),
+        ("done".into(), Some((3, true))),
+        "what followed was lost"
+    );
+    assert_eq!(keep(1), ("done".into(), Some((1, true))), "and more");
+    assert_eq!(keep(99), ("failed".into(), None), "there are not so many");
+    bench.restart();
+    bench.input(Input::LinkUp);
+    assert_eq!(bench.uploads, [(3, false)]);
+}

@@ -168,7 +168,7 @@ impl Device {
                     self.say(format!("acknowledged {}", delivery.number));
                     self.acknowledged.push(delivery.number);
                 }
-                Action::Publish(..) | Action::Site(_) | Action::Refresh => {}
+                Action::Publish(..) | Action::Site(_) | Action::Refresh | Action::Upload(..) => {}
             }
         }
     }

@@ -256,7 +256,7 @@ impl World {
             Action::Publish(Topic::Events, bytes) => self.disk.assert_head(&bytes),
             Action::Publish(_, bytes) => self.answered(&bytes),
             Action::Refresh => self.broker.refreshed(),
-            Action::Site(_) => {}
+            Action::Site(_) | Action::Upload(..) => {}
         }
     }
 

@@ -1,11 +1,12 @@
 //! `doorkey log`: what a visitor, a collector or a court can check with a copy of the log.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
 use super::super::log_check::{self, Head};
 use super::super::{Failure, status};
+use super::collect::{self, Collect};
 use crate::files;
 use crate::wire::{Bundle, Bytes, Checkpoint, Envelope, Kind, LogHead, PublicKey, Receipt, State};
 
@@ -17,6 +18,10 @@ pub(super) struct Log {
 
 #[derive(Debug, Subcommand)]
 enum What {
+    /// Keep a device's log in a directory here, checked record by record, and tell the device
+    /// what is kept, so that it may make room.
+    #[command(mut_arg("broker", |broker| broker.required(true)))]
+    Collect(Collect),
     /// Check that no record is missing or changed, name the first that is, and compare the log
     /// with a head that somebody remembers.
     Verify {
@@ -34,18 +39,22 @@ enum What {
     },
 }
 
-pub(super) fn run(log: &Log, json: bool) -> Result<(), Failure> {
-    let What::Verify {
-        directory,
-        head,
-        signed,
-        device_key,
-    } = &log.what;
-    let remembered = match (signed, device_key) {
-        (Some(file), Some(key)) => Some(head_in(&files::read(file, 1 << 20)?, key)?),
-        _ => head.map(|head| head.0),
-    };
-    log_check::check(directory, remembered, json)
+pub(super) fn run(issuer: &Path, log: Log, json: bool) -> Result<(), Failure> {
+    match log.what {
+        What::Collect(args) => collect::run(issuer, args, json),
+        What::Verify {
+            directory,
+            head,
+            signed,
+            device_key,
+        } => {
+            let remembered = match (signed, device_key) {
+                (Some(file), Some(key)) => Some(head_in(&files::read(&file, 1 << 20)?, &key)?),
+                _ => head.map(|head| head.0),
+            };
+            log_check::check(&directory, remembered, json)
+        }
+    }
 }
 
 fn head_in(bytes: &[u8], key: &str) -> Result<LogHead, Failure> {

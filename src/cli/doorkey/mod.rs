@@ -4,6 +4,7 @@ mod args;
 mod broker;
 mod cancel;
 mod carry;
+mod collect;
 mod log;
 mod values;
 
@@ -73,7 +74,7 @@ enum Command {
         /// The file: bytes or hexadecimal; - for standard input.
         file: PathBuf,
     },
-    /// Check a copy of a device's event log.
+    /// Keep a device's event log, and check a copy of it.
     Log(log::Log),
     /// Say what a code means and what to do about it; without one, list them all.
     Explain {
@@ -122,7 +123,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Bundle(args) => carry::run(&cli.issuer, &args, json),
         Command::Send(args) => send_command(&cli.issuer, args, json),
         Command::Inspect { file } => inspect::run(&file, json),
-        Command::Log(log) => log::run(&log, json).map(|()| ExitCode::SUCCESS),
+        Command::Log(log) => log::run(&cli.issuer, log, json).map(|()| ExitCode::SUCCESS),
         Command::Explain { code } => explain(code.as_deref(), json),
     }
 }
