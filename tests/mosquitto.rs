@@ -350,7 +350,13 @@ fn a_lost_log_is_a_new_epoch_with_the_same_owner_and_said_in_the_status() {
         };
         let now = doorward::clock::system();
         holder
-            .command(&wish, &state.body.standing, now, None)
+            .command(
+                &wish,
+                holder.next_counter().unwrap(),
+                &state.body.standing,
+                now,
+                None,
+            )
             .unwrap()
     });
     site.kill();

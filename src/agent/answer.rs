@@ -3,7 +3,7 @@
 use super::core::{Core, Waiting};
 use super::journal::asked;
 use super::step::{Action, Effects, Topic, short};
-use crate::gate::{Caller, Code, Now, Rehearsal};
+use crate::gate::{Caller, Code, Now, Rehearsal, Retry};
 use crate::store::record::{Event, Verdict};
 use crate::wire::{
     Bytes, Checkpoint, CheckpointBody, Hash, Id, LogHead, Map, Outcome, Standing, State, StateBody,
@@ -20,20 +20,12 @@ const NO_HEAD: LogHead = LogHead {
     hash: Bytes([0; 32]),
 };
 
-/// Whether a refused command is written down and so uses up its counter. What is late, or
-/// from another epoch, or seen before, will be refused for ever by itself; anybody on the way
-/// could repeat it without end, and none of it tells what a person wanted. What only lacks
-/// consent comes again with it.
+/// Whether a refused command is written down and so uses up its counter. What only has to be
+/// signed anew does not: the second one keeps the counter, so that a first one that was late
+/// for a wrong clock cannot run besides; anybody on the way could repeat it without end, and
+/// none of it tells what a person wanted. What only lacks consent comes again with it.
 fn is_recorded(code: Code) -> bool {
-    !matches!(
-        code,
-        Code::Epoch
-            | Code::Replay
-            | Code::ReplayFull
-            | Code::TtlTooLong
-            | Code::Late
-            | Code::NeedsApproval
-    )
+    code.retry() != Retry::Anew && !matches!(code, Code::ReplayFull | Code::NeedsApproval)
 }
 
 impl Core {

@@ -10,7 +10,15 @@ use super::step::LinkId;
 use crate::gate::Code;
 
 /// What forgeries and copies of earlier commands are refused with.
-const FAILURES: [Code; 4] = [Code::BadSignature, Code::Replay, Code::Late, Code::Epoch];
+const FAILURES: [Code; 7] = [
+    Code::BadSignature,
+    Code::Replay,
+    Code::Late,
+    Code::Early,
+    Code::Epoch,
+    Code::NoTime,
+    Code::TtlTooLong,
+];
 
 /// So many failures a link may bring at once ...
 const BURST: u64 = 128;

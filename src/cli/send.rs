@@ -63,10 +63,12 @@ pub async fn send(request: &Request<'_>) -> Result<Sent, Failure> {
     let mut now = clock::system();
     let mut until = None;
     let mut again = true;
+    // The same when it is signed anew: the one that was late must not run besides.
+    let counter = request.holder.next_counter()?;
     loop {
         let command = request
             .holder
-            .command(request.wish, &standing, now, until)?;
+            .command(request.wish, counter, &standing, now, until)?;
         let name = hash(&command);
         let bundle = [request.carry.concat(), command].concat();
         if bundle.len() > MAX_BUNDLE {

@@ -69,18 +69,19 @@ impl Holder {
     }
 
     /// Signs a command for a device of which `standing` is known, at a time that the device
-    /// will believe. The counter is durable before the command exists.
+    /// will believe. Of several commands with one counter a device runs one at most, so what is
+    /// only signed anew keeps its counter.
     ///
     /// # Errors
-    /// If the counter cannot be kept.
+    /// If the kernel has no random bytes.
     pub fn command(
         &self,
         wish: &Wish,
+        (instance, counter): (Bytes<4>, u64),
         standing: &Standing,
         now: Timestamp,
         until: Option<u64>,
     ) -> Result<Vec<u8>, FileError> {
-        let (instance, counter) = self.next_counter()?;
         let command = Command {
             aud: Audience::Device(wish.device.clone()),
             exp: now.plus(wish.ttl.clamp(1, MAX_TTL)),
@@ -103,8 +104,12 @@ impl Holder {
         Ok(sign(&command, &self.key))
     }
 
-    /// The file holds `INSTANCE COUNTER`. Without it this is a new client.
-    fn next_counter(&self) -> Result<(Bytes<4>, u64), FileError> {
+    /// The instance of this client, and a counter that it has never used. The file holds
+    /// `INSTANCE COUNTER`, and is durable first. Without it this is a new client.
+    ///
+    /// # Errors
+    /// If the file cannot be used.
+    pub fn next_counter(&self) -> Result<(Bytes<4>, u64), FileError> {
         let path = &self.counter_file;
         let _lock = files::wait_for_lock(&path.with_extension("count.lock"))?;
         let kept = match files::read(path, LIMIT) {

@@ -251,35 +251,12 @@ fn mend(directory: &Path, damage: &Damage, found: &Found) -> Result<(), FileErro
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
     use crate::store::record::Event;
+    use crate::store::sample::{append, chain, record};
     use crate::store::scan::LENGTH;
-    use crate::wire::{Bytes, Hash, Text, Timestamp};
-
-    fn record(seq: u64, previous: Hash) -> Record {
-        Record {
-            seq,
-            previous,
-            at: Timestamp(1_800_000_000 + seq),
-            quality: 2,
-            event: Event::Epoch(Bytes([7; 16]), Text::new("test").unwrap()),
-        }
-    }
-
-    pub(crate) fn chain(from: u64, mut previous: Hash, count: u64) -> Vec<Vec<u8>> {
-        (from..from + count)
-            .map(|seq| {
-                let bytes = record(seq, previous).encode();
-                previous = hash(&bytes);
-                bytes
-            })
-            .collect()
-    }
-
-    pub(crate) fn append(records: &[Vec<u8>]) -> Vec<LogWrite> {
-        records.iter().cloned().map(LogWrite::Append).collect()
-    }
+    use crate::wire::Bytes;
 
     /// A log of five records in one segment, and the path of that segment.
     fn five(directory: &Path) -> PathBuf {

@@ -9,6 +9,8 @@ mod directory;
 mod identity;
 mod log;
 pub mod record;
+#[cfg(test)]
+mod sample;
 mod scan;
 #[cfg(feature = "device")]
 mod tail;

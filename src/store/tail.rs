@@ -136,7 +136,7 @@ fn record_at(place: &Place) -> io::Result<Option<Vec<u8>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::log::tests::{append, chain};
+    use crate::store::sample::{append, chain};
     use crate::store::{Log, LogWrite};
     use crate::wire::{Bytes, hash, items};
 

@@ -257,3 +257,29 @@ fn copies_of_a_command_are_answered_until_there_are_too_many() {
     assert_eq!(bench.published.len(), 128);
     assert_eq!(bench.started.len(), 1);
 }
+
+#[test]
+fn of_a_command_that_was_late_and_the_same_signed_anew_only_one_runs() {
+    let mut bench = bench();
+    bench.reading.system = Timestamp(NOON + 400);
+    bench.restart();
+    // Late for a clock that is ahead; the client signs again with the device's own time.
+    let mut first = bench.command("device.reboot");
+    (first.iat, first.exp) = (Timestamp(NOON), Timestamp(NOON + 300));
+    assert_eq!(bench.send(&first, "anna"), "late");
+    let mut second = first.clone();
+    (second.iat, second.exp) = (Timestamp(NOON + 400), Timestamp(NOON + 520));
+    assert_eq!(bench.send(&second, "anna"), "done");
+    // The clock is set right, and somebody plays the first one again.
+    bench.reading.system = Timestamp(NOON + 10);
+    bench.restart();
+    assert_eq!(bench.send(&first, "anna"), "replay");
+    // And the other way round.
+    let mut third = bench.command("device.reboot");
+    (third.iat, third.exp) = (Timestamp(NOON - 400), Timestamp(NOON - 100));
+    assert_eq!(bench.send(&third, "anna"), "late");
+    let mut fourth = third.clone();
+    (fourth.iat, fourth.exp) = (Timestamp(NOON + 10), Timestamp(NOON + 130));
+    assert_eq!(bench.send(&fourth, "anna"), "done");
+    assert_eq!(bench.send(&third, "anna"), "replay");
+}

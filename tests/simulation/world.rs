@@ -93,7 +93,8 @@ pub(crate) struct World {
     /// Every reboot that was begun.
     reboots: Vec<Hash>,
     freezes: Vec<Hash>,
-    thaws: Vec<Hash>,
+    /// Commands that resume sharing and may still count, with their ends.
+    thaws: Vec<(Hash, Timestamp)>,
     endings: BTreeMap<Hash, Bytes<16>>,
 }
 
@@ -267,13 +268,17 @@ impl World {
         self.counts.add(receipt.body.outcome.name());
         self.counts.add(code.map_or("no code", Code::name));
         let command = receipt.body.command;
-        if self.thaws.contains(&command) {
-            self.thaws.retain(|thaw| *thaw != command);
+        // One that was refused may count later, such as when it was late for a wrong clock.
+        if self.thaws.iter().any(|(thaw, _)| *thaw == command) {
+            let refused = receipt.body.outcome == Outcome::Denied;
+            self.thaws.retain(|(thaw, _)| refused || *thaw != command);
             self.oracle.may_thaw();
         }
         if receipt.body.outcome == Outcome::Done {
             if self.freezes.contains(&command) {
                 self.freezes.retain(|freeze| *freeze != command);
+                let floor = self.oracle.floor();
+                self.thaws.retain(|(_, end)| *end >= floor);
                 if self.thaws.is_empty() {
                     self.oracle.freeze();
                 }
@@ -503,7 +508,9 @@ impl World {
                 let command = self.signed_by("ole", "share.unfreeze", Map::default());
                 // From here on, until its end is known, either may be so.
                 self.freezes.clear();
-                self.thaws.push(hash(&command));
+                let envelope = Envelope::parse(&command).unwrap();
+                let end = envelope.claims::<Command>().unwrap().exp;
+                self.thaws.push((hash(&command), end));
                 self.oracle.may_thaw();
                 self.send(command);
             }
