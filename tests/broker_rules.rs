@@ -15,14 +15,12 @@ use std::time::Duration;
 
 use doorward::link::Broker;
 use doorward::link::caller::Caller;
-use site::{Site, wait_until};
+use site::{COUNT, Site, block_on, wait_until};
 
 /// What somebody publishes who must not.
 const FORGED: &[u8] = b"forged";
 /// When nothing comes for so long, nothing will.
 const SILENCE: Duration = Duration::from_millis(700);
-
-const COUNT: &str = "cd \"$(/usr/bin/dirname \"$0\")\"\necho x >> reboots";
 
 /// A site whose broker asks for user names and keeps to the rules.
 struct Fenced {
@@ -115,13 +113,6 @@ impl Fenced {
         }
         self.doorkey(user, &args)
     }
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    runtime.unwrap().block_on(future)
 }
 
 /// The topics of all that somebody hears while `meanwhile` happens, but for what is forged.

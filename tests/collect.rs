@@ -15,9 +15,7 @@ use doorward::link::topics;
 use doorward::store::read_log;
 use doorward::store::record::{Event, Record};
 use doorward::wire::{Bytes, Id, Text, Timestamp};
-use site::{DOORKEY, Site};
-
-const COUNT: &str = "cd \"$(/usr/bin/dirname \"$0\")\"\necho x >> reboots";
+use site::{COUNT, DOORKEY, Site, block_on};
 
 /// `doorkey log collect` with ole's key: its exit status, what it says, and its complaint.
 fn collect(site: &Site, to: &str) -> (Option<i32>, serde_json::Value, String) {
@@ -109,11 +107,8 @@ fn whoever_lost_what_was_collected_gets_it_again_and_a_forged_record_is_refused(
         quality: 3,
         event: Event::Epoch(Bytes([1; 16]), Text::new("forged").unwrap()),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
     let topic = topics::records(&Id::new("ups-7").unwrap());
-    runtime.unwrap().block_on(async {
+    block_on(async {
         let caller = Caller::connect(&site.cloud.broker()).await.unwrap();
         caller.publish(topic, forged.encode(), true).await.unwrap();
     });

@@ -246,7 +246,7 @@ fn killed_before_anything_that_it_does_to_its_files_it_keeps_every_promise() {
 
 #[test]
 fn while_the_disk_is_full_all_is_denied_and_afterwards_it_goes_on_by_itself() {
-    let mut site = Site::new("cd \"$(/usr/bin/dirname \"$0\")\"\necho x >> reboots");
+    let mut site = Site::new(site::COUNT);
     site.ready();
     let share = site.share("anna", "status.read");
     site.share("bob", "device.reboot");
@@ -286,7 +286,7 @@ fn while_the_disk_is_full_all_is_denied_and_afterwards_it_goes_on_by_itself() {
 
 #[test]
 fn on_a_read_only_disk_it_says_so_and_once_it_is_writable_it_serves() {
-    let mut site = Site::new("cd \"$(/usr/bin/dirname \"$0\")\"\necho x >> reboots");
+    let mut site = Site::new(site::COUNT);
     site.ready();
     site.share("anna", "device.reboot");
     site.kill();

@@ -17,26 +17,11 @@ use doorward::link::topics;
 use doorward::wire::{
     Bundle, Envelope, Id, Map, Operation, Outcome, Receipt, ReceiptBody, SecretKey, State, sign,
 };
-use site::{DOORKEY, DOORWARD, Site, wait_until};
-
-const COUNT: &str = "echo x >> reboots";
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap()
-        .block_on(future)
-}
-
-/// A script that appends to `reboots` beside itself; the daemon's environment is empty.
-fn script(text: &str) -> String {
-    format!("cd \"$(/usr/bin/dirname \"$0\")\"\n{text}")
-}
+use site::{COUNT, DOORKEY, DOORWARD, Site, block_on, wait_until};
 
 #[test]
 fn provision_share_command_receipt() {
-    let site = Site::new(&script(COUNT));
+    let site = Site::new(COUNT);
     site.ready();
     site.share("anna", "status.read,device.reboot");
     site.share("bob", "status.read");
@@ -77,7 +62,7 @@ fn provision_share_command_receipt() {
 
 #[test]
 fn the_broker_is_stopped_and_started_and_the_device_comes_back() {
-    let mut site = Site::new(&script(COUNT));
+    let mut site = Site::new(COUNT);
     site.ready();
     site.share("anna", "device.reboot");
     for round in 1..=3 {
@@ -93,7 +78,7 @@ fn the_broker_is_stopped_and_started_and_the_device_comes_back() {
 
 #[test]
 fn a_cancellation_is_obeyed_before_the_command_that_was_queued_behind_it() {
-    let mut site = Site::new(&script(COUNT));
+    let mut site = Site::new(COUNT);
     site.ready();
     let share = site.share("anna", "device.reboot");
     assert_eq!(site.send("anna", "device.reboot", 10)["outcome"], "done");
@@ -117,7 +102,7 @@ fn a_cancellation_is_obeyed_before_the_command_that_was_queued_behind_it() {
 
 #[test]
 fn a_forged_receipt_is_passed_over_and_a_forged_state_is_named() {
-    let mut site = Site::new(&script(COUNT));
+    let mut site = Site::new(COUNT);
     site.ready();
     site.share("anna", "status.read");
     assert_eq!(site.send("anna", "status.read", 10)["outcome"], "done");
@@ -187,7 +172,7 @@ fn a_forged_receipt_is_passed_over_and_a_forged_state_is_named() {
 
 #[test]
 fn bad_input_from_the_network_is_survived_and_counted() {
-    let site = Site::new(&script(COUNT));
+    let site = Site::new(COUNT);
     site.ready();
     site.share("anna", "status.read,device.reboot");
     let pid = site.daemon.as_ref().unwrap().0.id();
@@ -222,7 +207,7 @@ fn bad_input_from_the_network_is_survived_and_counted() {
 
 #[test]
 fn a_retained_command_is_refused_when_it_is_sent_and_at_every_reconnection() {
-    let mut site = Site::new(&script(COUNT));
+    let mut site = Site::new(COUNT);
     site.ready();
     site.share("anna", "device.reboot");
     let out = site.run(DOORKEY, &["key", "show", "anna.key"]);
@@ -256,7 +241,7 @@ fn a_retained_command_is_refused_when_it_is_sent_and_at_every_reconnection() {
 
 #[test]
 fn a_lock_that_outlives_the_daemon_for_a_moment_is_waited_for() {
-    let mut site = Site::new(&script(COUNT));
+    let mut site = Site::new(COUNT);
     site.ready();
     site.kill();
     // As a program does that the daemon was just starting when it was killed.
@@ -275,7 +260,7 @@ fn a_lock_that_outlives_the_daemon_for_a_moment_is_waited_for() {
 
 #[test]
 fn a_second_daemon_on_the_same_state_is_refused() {
-    let site = Site::new(&script(COUNT));
+    let site = Site::new(COUNT);
     site.ready();
     let out = site.run(site::DOORWARD, &["run", "--config", "doorward.toml"]);
     assert_eq!(out.status.code(), Some(74));
@@ -288,7 +273,7 @@ fn a_second_daemon_on_the_same_state_is_refused() {
 
 #[test]
 fn a_lost_cache_is_asked_for_again_and_said_in_the_status() {
-    let mut site = Site::new(&script(COUNT));
+    let mut site = Site::new(COUNT);
     site.ready();
     let share = site.share("anna", "device.reboot");
     site.share("bob", "device.reboot");
@@ -325,7 +310,7 @@ fn a_lost_cache_is_asked_for_again_and_said_in_the_status() {
 
 #[test]
 fn a_lost_log_is_a_new_epoch_with_the_same_owner_and_said_in_the_status() {
-    let mut site = Site::new(&script(COUNT));
+    let mut site = Site::new(COUNT);
     site.ready();
     site.share("anna", "device.reboot");
     assert_eq!(site.send("anna", "device.reboot", 10)["outcome"], "done");
@@ -393,7 +378,7 @@ fn a_lost_log_is_a_new_epoch_with_the_same_owner_and_said_in_the_status() {
 
 #[test]
 fn n04_whoever_cancels_can_wait_for_the_signed_word_of_the_device() {
-    let mut site = Site::new(&script(COUNT));
+    let mut site = Site::new(COUNT);
     site.ready();
     let share = site.share("anna", "status.read");
     let url = site.cloud.url();
@@ -435,7 +420,7 @@ fn n04_whoever_cancels_can_wait_for_the_signed_word_of_the_device() {
 
 #[test]
 fn status_says_how_the_links_are_what_to_do_and_the_same_for_prometheus() {
-    let mut site = Site::new(&script(COUNT));
+    let mut site = Site::new(COUNT);
     site.ready();
     let share = site.share("anna", "status.read");
     let url = site.cloud.url();
@@ -474,7 +459,7 @@ fn status_says_how_the_links_are_what_to_do_and_the_same_for_prometheus() {
 
 #[test]
 fn n03_what_is_carried_on_a_stick_reaches_a_device_that_hears_nothing() {
-    let mut site = Site::new(&script(COUNT));
+    let mut site = Site::new(COUNT);
     site.ready();
     let share = site.share("anna", "status.read");
     assert_eq!(site.send("anna", "status.read", 10)["outcome"], "done");

@@ -16,9 +16,8 @@ use std::time::{Duration, SystemTime};
 use doorward::link::caller::Caller;
 use doorward::link::{Broker, BrokerUrl, Tls};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use site::{Mosquitto, Site, free_port, wait_until};
+use site::{COUNT, Mosquitto, Site, block_on, free_port, wait_until};
 
-const COUNT: &str = "cd \"$(/usr/bin/dirname \"$0\")\"\necho x >> reboots";
 const DAY: Duration = Duration::from_secs(86400);
 
 /// Somebody whose word on certificates is taken.
@@ -87,11 +86,7 @@ fn listener(port: u16, ca: &Path, (certificate, key): &(PathBuf, PathBuf), both:
 }
 
 fn connect(broker: &Broker) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
+    block_on(async {
         let caller = Caller::connect(broker).await.map_err(|e| e.to_string())?;
         let topic = "doorward/v1/x/command".to_owned();
         caller

@@ -11,6 +11,19 @@ use doorward::link::{Broker, BrokerUrl};
 pub const DOORWARD: &str = env!("CARGO_BIN_EXE_doorward");
 pub const DOORKEY: &str = env!("CARGO_BIN_EXE_doorkey");
 
+/// A script for rebooting that appends a line to `reboots` beside itself; the daemon's
+/// environment is empty.
+pub const COUNT: &str = "cd \"$(/usr/bin/dirname \"$0\")\"\necho x >> reboots";
+
+/// Runs what waits for a broker.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
+}
+
 /// A child process that does not outlive the test.
 pub struct Process(pub Child);
 
