@@ -215,6 +215,9 @@ impl Running {
                 self.store = Some(committer(begun.store, self.sender.clone()));
                 (self.core, self.notes) = (begun.core, begun.notes);
                 (self.failed, self.retry, self.retry_at) = (None, FIRST_RETRY, None);
+                if let Some(upload) = &self.upload {
+                    upload.durable(self.core.log_size());
+                }
                 let site = self.core.known().site().cloned();
                 for state in &self.links {
                     state.link.set_site(site.clone());

@@ -263,15 +263,14 @@ async fn poll(
                 if ack.return_codes.iter().all(granted) {
                     pause = FIRST_PAUSE;
                     shared.say(&client, UP);
-                    LinkEvent::Up
+                    Ok(LinkEvent::Up)
                 } else {
-                    LinkEvent::Down {
-                        why: format!(
-                            "the broker refused a subscription ({:?}); look at its rules",
-                            ack.return_codes
-                        ),
-                        again: 0,
-                    }
+                    // Without it nothing would be heard, so it is tried again from the start.
+                    eventloop.clean();
+                    Err(format!(
+                        "it refused a subscription ({:?}); look at its rules for this user",
+                        ack.return_codes
+                    ))
                 }
             }
             Ok(Event::Incoming(Packet::Publish(publish))) => {
@@ -279,29 +278,31 @@ async fn poll(
                 if let Some(ack) = client.prepare_ack(&publish) {
                     locked(&shared.acks).insert(number, ack);
                 }
-                LinkEvent::Message {
+                Ok(LinkEvent::Message {
                     retained: publish.retain,
                     number,
                     payload: publish.payload.to_vec(),
-                }
+                })
             }
             Ok(_) => continue,
             Err(rumqttc::ConnectionError::RequestsDone) => return,
-            Err(error) => {
-                connected = false;
-                locked(&shared.acks).clear();
-                let down = LinkEvent::Down {
-                    why: reason(&error),
-                    again: pause.as_secs(),
-                };
-                let _ = events.send(down).await;
-                sleep(jittered(pause)).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
-                continue;
-            }
+            Err(error) => Err(reason(&error)),
         };
+        let lost = event.is_err();
+        if lost {
+            connected = false;
+            locked(&shared.acks).clear();
+        }
+        let event = event.unwrap_or_else(|why| LinkEvent::Down {
+            why,
+            again: pause.as_secs().max(1),
+        });
         if events.send(event).await.is_err() {
             return;
+        }
+        if lost {
+            sleep(jittered(pause)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 }

@@ -36,9 +36,9 @@ const MAX_FILE: u64 = 1 << 20;
 pub struct TrustedTime(Arc<AtomicU64>);
 
 impl TrustedTime {
-    /// Raises it.
+    /// Sets it. It goes back only when new issuers take back the word of a lost key.
     pub fn is_at_least(&self, time: Timestamp) {
-        self.0.fetch_max(time.0, Ordering::Relaxed);
+        self.0.store(time.0, Ordering::Relaxed);
     }
 
     /// The later of the system's clock and what is known.

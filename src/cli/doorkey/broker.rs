@@ -7,28 +7,52 @@ use crate::link::caller::Caller;
 use crate::link::{Broker, BrokerUrl, Tls};
 
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Broker")]
 pub(super) struct BrokerArgs {
     /// The broker, on the cloud's side or on the site's, like mqtts://HOST.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, help_heading = "Broker", value_name = "URL")]
     broker: Option<BrokerUrl>,
     /// Certificates of the authorities that may vouch for it; otherwise those of the system.
-    #[arg(long, value_name = "FILE", requires = "broker")]
+    #[arg(
+        long,
+        help_heading = "Broker",
+        value_name = "FILE",
+        requires = "broker"
+    )]
     ca: Option<PathBuf>,
     /// Your certificate for it.
-    #[arg(long, value_name = "FILE", requires = "certificate_key")]
+    #[arg(
+        long,
+        help_heading = "Broker",
+        value_name = "FILE",
+        requires = "certificate_key"
+    )]
     certificate: Option<PathBuf>,
     /// The key of that certificate.
-    #[arg(long, value_name = "FILE", requires = "certificate")]
+    #[arg(
+        long,
+        help_heading = "Broker",
+        value_name = "FILE",
+        requires = "certificate"
+    )]
     certificate_key: Option<PathBuf>,
     /// The name in its certificate, if that is not the host of its address.
-    #[arg(long, value_name = "NAME", requires = "broker")]
+    #[arg(
+        long,
+        help_heading = "Broker",
+        value_name = "NAME",
+        requires = "broker"
+    )]
     server_name: Option<String>,
     /// Your user name on it.
-    #[arg(long, value_name = "NAME", requires = "broker")]
+    #[arg(
+        long,
+        help_heading = "Broker",
+        value_name = "NAME",
+        requires = "broker"
+    )]
     user: Option<String>,
     /// The file with your password on it.
-    #[arg(long, value_name = "FILE", requires = "user")]
+    #[arg(long, help_heading = "Broker", value_name = "FILE", requires = "user")]
     password_file: Option<PathBuf>,
 }
 
