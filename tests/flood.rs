@@ -1,0 +1,202 @@
+//! A flood on one link, over real brokers: the owner on the other one is still served, and the
+//! daemon does not grow. `DOORWARD_FLOOD=n` sends at least n forgeries.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "this is a test"
+)]
+
+#[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
+#[path = "common/site.rs"]
+mod site;
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use doorward::cli::send::{Request, send};
+use doorward::issuer::{Holder, Wish};
+use doorward::wire::*;
+use site::{COUNT, Mosquitto, Site, block_on, wait_until};
+
+/// Forged messages a second.
+const RATE: u64 = 20_000;
+/// The owner's commands, without the flood and in it.
+const COMMANDS: usize = 100;
+
+/// A device with two links, and its owner.
+struct Two {
+    site: Site,
+    local: Mosquitto,
+    holder: Holder,
+    device_key: PublicKey,
+    wish: Wish,
+}
+
+impl Two {
+    fn new() -> Self {
+        let mut site = Site::new(COUNT);
+        site.ready();
+        site.kill();
+        let local = Mosquitto::start(site.path(), "local");
+        let links = format!(
+            "url = \"{}\"\n[links.local]\nurl = \"{}\"",
+            site.cloud.url(),
+            local.url()
+        );
+        site.write_config_with(&links, COUNT);
+        site.start();
+        wait_until("both links are up", || {
+            let links = &site.status()["links"];
+            links["cloud"]["up"] == true && links["local"]["up"] == true
+        });
+        Self {
+            holder: Holder::open(&site.path().join("ole.key")).unwrap(),
+            device_key: PublicKey::new(&Bytes::from_hex(&site.device_key).unwrap()).unwrap(),
+            wish: Wish {
+                device: Id::new("ups-7").unwrap(),
+                operation: Operation::new("status.read").unwrap(),
+                args: Map::default(),
+                ttl: 120,
+                dry: false,
+            },
+            site,
+            local,
+        }
+    }
+
+    /// From a command of the owner's on the cloud link to its receipt, sorted.
+    fn latencies(&self) -> Vec<Duration> {
+        let broker = self.site.cloud.broker();
+        let request = Request {
+            broker: &broker,
+            device_key: &self.device_key,
+            holder: &self.holder,
+            wish: &self.wish,
+            carry: &[],
+            wait: Duration::from_secs(10),
+        };
+        let mut latencies: Vec<Duration> = (0..COMMANDS)
+            .map(|_| {
+                let sent = block_on(send(&request)).unwrap();
+                let receipt = sent.receipt.expect("the owner was not answered");
+                assert_eq!(receipt.body.outcome, Outcome::Done);
+                sent.took
+            })
+            .collect();
+        latencies.sort();
+        latencies
+    }
+
+    /// The memory that the daemon holds, in KiB.
+    fn memory(&self) -> u64 {
+        let pid = self.site.daemon.as_ref().unwrap().0.id();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// A command in the owner's name that the owner has not signed.
+    fn forged(&self) -> Vec<u8> {
+        let standing = Standing {
+            epoch: Bytes([0; 16]),
+            boot: Bytes([0; 16]),
+            uptime: 0,
+            quality: 0,
+            registration: 0,
+            revocations: Map::default(),
+        };
+        let now = doorward::clock::system();
+        let counter = (Bytes([9; 4]), 1);
+        let command = self
+            .holder
+            .command(&self.wish, counter, &standing, now, None);
+        let mut bytes = command.unwrap();
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        bytes
+    }
+
+    /// Publishes forgeries on the local link until it is told to stop. Returns how many.
+    fn flood(&self, stop: &AtomicBool, sent: &AtomicU64) {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.local.port)).unwrap();
+        // MQTT 3.1.1, section 3.1: no client id, a clean session.
+        let connect = b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x00\x00\x00";
+        stream.write_all(connect).unwrap();
+        let topic = b"doorward/v1/ups-7/command";
+        let payload = self.forged();
+        let length = 2 + topic.len() + payload.len();
+        assert!((128..16_384).contains(&length));
+        let mut packet = vec![0x30, (length % 128) as u8 | 0x80, (length / 128) as u8];
+        packet.extend((topic.len() as u16).to_be_bytes());
+        packet.extend(topic);
+        packet.extend(&payload);
+        let many = packet.repeat(RATE as usize / 100);
+        let start = Instant::now();
+        while !stop.load(Ordering::Relaxed) {
+            stream.write_all(&many).unwrap();
+            let total = sent.fetch_add(RATE / 100, Ordering::Relaxed) + RATE / 100;
+            let due = Duration::from_secs_f64(total as f64 / RATE as f64);
+            std::thread::sleep(due.saturating_sub(start.elapsed()));
+        }
+    }
+}
+
+fn percentile(sorted: &[Duration], percent: usize) -> Duration {
+    sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)]
+}
+
+#[test]
+fn twenty_thousand_forgeries_a_second_on_one_link_leave_the_owner_on_the_other_served() {
+    let two = Two::new();
+    let least = std::env::var("DOORWARD_FLOOD")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    let least: u64 = least.unwrap_or(0);
+    let quiet = two.latencies();
+    let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+    let began = Instant::now();
+    let (flooded, took) = std::thread::scope(|scope| {
+        scope.spawn(|| two.flood(&stop, &sent));
+        let mut flooded = two.latencies();
+        let before = two.memory();
+        while sent.load(Ordering::Relaxed) < least {
+            flooded.extend(two.latencies());
+        }
+        flooded.sort();
+        println!("memory: {before} KiB, then {} KiB", two.memory());
+        assert!(
+            two.memory() < before + 2048,
+            "{before}, then {}",
+            two.memory()
+        );
+        stop.store(true, Ordering::Relaxed);
+        (flooded, began.elapsed())
+    });
+    let sent = sent.load(Ordering::Relaxed);
+    for percent in [50, 99] {
+        let (quiet, flooded) = (percentile(&quiet, percent), percentile(&flooded, percent));
+        println!(
+            "p{percent}: {quiet:?} quiet, {flooded:?} in the flood, {:.2} times",
+            flooded.as_secs_f64() / quiet.as_secs_f64()
+        );
+    }
+    println!("{sent} forgeries in {took:?}");
+    let status = two.site.status();
+    let refused = |code: &str| status["refused"][code].as_u64().unwrap_or(0);
+    println!(
+        "flood {}, bad_signature {}",
+        refused("flood"),
+        refused("bad_signature")
+    );
+    assert!(refused("flood") > 1000, "{status}");
+    // 128 at once and 32 a second, and no more cost a signature check.
+    let allowed = 128 + 32 * (took.as_secs() + 2);
+    assert!(refused("bad_signature") <= allowed, "{status}");
+    assert_eq!(status["links"]["cloud"]["up"], true);
+}
