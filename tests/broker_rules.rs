@@ -237,4 +237,16 @@ fn without_a_user_name_or_with_a_wrong_password_nobody_gets_in_and_is_told_why()
     let broker = fenced.broker("stranger");
     std::fs::write(fenced.password("stranger"), "guess").unwrap();
     assert!(why(&broker).contains("may not connect"), "{}", why(&broker));
+
+    // The device is told the same, and takes a new password without a restart.
+    let mut fenced = fenced;
+    let file = fenced.password("ups-7");
+    std::fs::write(&file, "guess").unwrap();
+    fenced.site.start();
+    let link = |fenced: &Fenced| fenced.site.status()["links"]["cloud"].clone();
+    wait_until("the device is told why", || {
+        link(&fenced)["why"].to_string().contains("may not connect")
+    });
+    fenced.password("ups-7");
+    wait_until("the device is connected", || link(&fenced)["up"] == true);
 }

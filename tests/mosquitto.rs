@@ -508,3 +508,32 @@ fn n03_what_is_carried_on_a_stick_reaches_a_device_that_hears_nothing() {
     site.kill();
     assert_eq!(import(&site).0, Some(69));
 }
+
+#[test]
+fn the_broker_says_that_a_device_is_gone_however_it_went() {
+    let mut site = Site::new(COUNT);
+    site.ready();
+    let topic = topics::link(&Id::new("ups-7").unwrap(), "cloud");
+    let broker = site.cloud.broker();
+    let says = |word: &str| {
+        wait_until(word, || {
+            block_on(async {
+                let mut caller = Caller::connect(&broker).await.unwrap();
+                caller.subscribe(vec![topic.clone()]).await.unwrap();
+                let kept = caller.next(Duration::from_millis(500)).await.unwrap();
+                kept.is_some_and(|(_, text)| text == word.as_bytes())
+            })
+        });
+    };
+    says("up");
+    site.kill();
+    says("down");
+    site.start();
+    says("up");
+    // A goodbye is one too.
+    let pid = site.daemon.as_ref().unwrap().0.id().to_string();
+    let ended = std::process::Command::new("kill").arg(pid).status();
+    assert!(ended.unwrap().success());
+    says("down");
+    assert!(site.daemon.as_mut().unwrap().0.wait().unwrap().success());
+}
