@@ -58,6 +58,7 @@ fn device() -> (Core, Reading) {
         log_limit: 1 << 20,
         segment: 1 << 20,
         firmware: 1,
+        clients: LinkId(2),
     };
     let (mut core, _) = Core::start(found, settings, Bytes([0xe0; 16]), &reading);
     let durable = Input::Durable(core.log_size());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::link::{Broker, BrokerUrl, Tls};
+use crate::link::{Broker, BrokerUrl, ListenerConfig, Tls};
 use crate::wire::{Class, Operation};
 
 /// The whole file.
@@ -16,7 +16,7 @@ use crate::wire::{Class, Operation};
 pub struct Config {
     /// Where the identity, the log and the cache are.
     pub state: PathBuf,
-    /// The two links; at least one must be there.
+    /// The links; at least one must be there.
     pub links: Links,
     /// What the device offers, by name.
     #[serde(default)]
@@ -34,6 +34,8 @@ pub struct Links {
     pub cloud: Option<LinkSection>,
     /// To a broker on the site's own network.
     pub local: Option<LinkSection>,
+    /// Where MQTT clients connect to the device itself.
+    pub listener: Option<ListenerConfig>,
 }
 
 /// One link.
@@ -197,8 +199,13 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), String> {
-        if self.links.cloud.is_none() && self.links.local.is_none() {
-            return Err("[links]: at least one of links.cloud and links.local is needed".into());
+        let links = &self.links;
+        if links.cloud.is_none() && links.local.is_none() && links.listener.is_none() {
+            return Err("[links]: at least one of cloud, local and listener is needed".into());
+        }
+        if let Some(listener) = &links.listener {
+            let checked = listener.check();
+            checked.map_err(|why| format!("[links.listener]: {why}"))?;
         }
         let links = [("cloud", &self.links.cloud), ("local", &self.links.local)];
         for (name, link) in links {

@@ -7,73 +7,18 @@
 )]
 
 #[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
+#[path = "common/authority.rs"]
+mod authority;
+#[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
 #[path = "common/site.rs"]
 mod site;
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
+use authority::{Authority, DAY, Files, today};
 use doorward::link::caller::Caller;
 use doorward::link::{Broker, BrokerUrl, Tls};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use site::{COUNT, Mosquitto, Site, block_on, free_port, wait_until};
-
-const DAY: Duration = Duration::from_secs(86400);
-
-/// Somebody whose word on certificates is taken.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    pem: String,
-}
-
-impl Authority {
-    fn new(name: &str) -> Self {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let pem = params.self_signed(&key).unwrap().pem();
-        Self {
-            issuer: Issuer::new(params, key),
-            pem,
-        }
-    }
-
-    /// A certificate for `name` from `from` until a day later, and its key, as PEM.
-    fn sign(&self, name: &str, from: SystemTime) -> (String, String) {
-        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.not_before = from.into();
-        params.not_after = (from + DAY).into();
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        (certificate.pem(), key.serialize_pem())
-    }
-}
-
-fn today() -> SystemTime {
-    SystemTime::now() - DAY / 2
-}
-
-/// Writes files of certificates into a directory.
-struct Files(PathBuf);
-
-impl Files {
-    fn write(&self, name: &str, text: &str) -> PathBuf {
-        use std::os::unix::fs::PermissionsExt;
-        let path = self.0.join(name);
-        std::fs::write(&path, text).unwrap();
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
-        path
-    }
-
-    fn pair(&self, name: &str, (certificate, key): (String, String)) -> (PathBuf, PathBuf) {
-        (
-            self.write(&format!("{name}.pem"), &certificate),
-            self.write(&format!("{name}.key"), &key),
-        )
-    }
-}
 
 /// The lines for one more listener of mosquitto, with TLS.
 fn listener(port: u16, ca: &Path, (certificate, key): &(PathBuf, PathBuf), both: bool) -> String {

@@ -109,7 +109,8 @@ impl Core {
         };
         let receipt = verdict.receipt(self.known.device(), now.estimate, head);
         let bytes = sign(&receipt, &self.key);
-        let publish = Action::Publish(Topic::Receipts(verdict.holder), bytes);
+        let topic = Topic::Receipts(verdict.holder, verdict.command);
+        let publish = Action::Publish(topic, bytes);
         if self.store_works {
             self.after_log(Waiting::Act(publish), out);
         } else {
@@ -136,7 +137,7 @@ impl Core {
     pub(super) fn publish_receipt(&mut self, command: Hash, out: &mut Effects) {
         if let Some((holder, receipt)) = self.journal.receipt(&command) {
             let bytes = sign(receipt, &self.key);
-            let publish = Action::Publish(Topic::Receipts(*holder), bytes);
+            let publish = Action::Publish(Topic::Receipts(*holder, command), bytes);
             self.after_log(Waiting::Act(publish), out);
         }
     }

@@ -1,6 +1,7 @@
 //! From the state directory to a core that can serve: at a start, and after a failed write.
 
 use super::core::Core;
+use super::links::first_client;
 use super::start::{Found, Settings};
 use super::step::{Effects, Input};
 use crate::clock::Clock;
@@ -64,6 +65,7 @@ pub(super) fn begin(config: &Config, table: &Table, clock: &Clock) -> Result<Beg
         log_limit: config.log.limit_mib << 20,
         segment: SEGMENT,
         firmware: 0,
+        clients: first_client(config),
     };
     let found = Found {
         identity,

@@ -67,7 +67,7 @@ impl Core {
             store_works: true,
             refused: BTreeMap::new(),
             denials: Denials::default(),
-            floods: Floods::default(),
+            floods: Floods::new(settings.clients),
             chores: Chores::default(),
         }
     }
@@ -84,21 +84,21 @@ impl Core {
                 payload,
             } => {
                 let (link, uptime) = (delivery.link, now.uptime);
-                let over = if self.floods.admits(link, uptime) {
+                let ack = Action::Ack(delivery);
+                if self.floods.admits(link, uptime) {
                     let before = self.failures();
                     let over = self.arrived(origin, retained, &payload, reading, &now, &mut out);
                     self.floods.charge(link, self.failures() - before, uptime);
-                    over
+                    match (over, self.store_works) {
+                        (true, true) => self.after_log(Waiting::Act(ack), &mut out),
+                        // It was answered, so it must not come again when the store works.
+                        (true, false) => out.actions.push(ack),
+                        (false, _) => {}
+                    }
                 } else {
+                    // Nothing came of it, so nothing has to be written first.
                     self.count(Code::Flood);
-                    true
-                };
-                let ack = Action::Ack(delivery);
-                match (over, self.store_works) {
-                    (true, true) => self.after_log(Waiting::Act(ack), &mut out),
-                    // It was answered, so it must not come again when the store works.
-                    (true, false) => out.actions.push(ack),
-                    (false, _) => {}
+                    out.actions.push(ack);
                 }
             }
             Input::Durable(size) => self.durable(size, &now, &mut out),

@@ -20,10 +20,21 @@ const FAILURES: [Code; 7] = [
     Code::TtlTooLong,
 ];
 
-/// So many failures a link may bring at once ...
-const BURST: u64 = 128;
-/// ... and so many in every second. A check takes a small device some two milliseconds.
-const PER_SECOND: u64 = 32;
+/// How many failures a link may bring at once, and in every second. A check takes a small device
+/// some two milliseconds.
+#[derive(Debug, Clone, Copy)]
+struct Allowance {
+    burst: u64,
+    rate: u64,
+}
+
+/// Of a link to a broker, with everybody behind it.
+const OF_A_LINK: Allowance = Allowance {
+    burst: 128,
+    rate: 32,
+};
+/// Of one client of the listener.
+const OF_A_CLIENT: Allowance = Allowance { burst: 16, rate: 2 };
 /// What came meanwhile was not heard. Statements are asked for again after so many seconds.
 const HEAR_AGAIN: u64 = 30;
 
@@ -33,14 +44,23 @@ struct Bucket {
     filled: u64,
 }
 
-#[derive(Default)]
 pub(super) struct Floods {
+    /// The links from this one on are clients of the listener.
+    clients: LinkId,
     links: BTreeMap<LinkId, Bucket>,
     /// Uptime at which the statements are to be asked for again.
     hear_again: Option<u64>,
 }
 
 impl Floods {
+    pub(super) fn new(clients: LinkId) -> Self {
+        Self {
+            clients,
+            links: BTreeMap::new(),
+            hear_again: None,
+        }
+    }
+
     /// Whether a link may be listened to.
     pub(super) fn admits(&mut self, link: LinkId, uptime: u64) -> bool {
         let admitted = self.bucket(link, uptime).left > 0;
@@ -67,13 +87,18 @@ impl Floods {
     }
 
     fn bucket(&mut self, link: LinkId, uptime: u64) -> &mut Bucket {
+        let Allowance { burst, rate } = if link < self.clients {
+            OF_A_LINK
+        } else {
+            OF_A_CLIENT
+        };
         let bucket = self.links.entry(link).or_insert(Bucket {
-            left: BURST,
+            left: burst,
             filled: uptime,
         });
         let seconds = uptime.saturating_sub(bucket.filled);
         bucket.filled = bucket.filled.max(uptime);
-        bucket.left = (bucket.left + seconds.saturating_mul(PER_SECOND)).min(BURST);
+        bucket.left = (bucket.left + seconds.saturating_mul(rate)).min(burst);
         bucket
     }
 }
@@ -92,10 +117,13 @@ mod tests {
 
     const CLOUD: LinkId = LinkId(0);
     const LOCAL: LinkId = LinkId(1);
+    const CLIENT: LinkId = LinkId(2);
+    const BURST: u64 = OF_A_LINK.burst;
+    const PER_SECOND: u64 = OF_A_LINK.rate;
 
     #[test]
     fn a_link_is_not_heard_when_it_has_brought_too_many_failures_and_the_other_is() {
-        let mut floods = Floods::default();
+        let mut floods = Floods::new(CLIENT);
         floods.charge(LOCAL, BURST - 1, 10);
         assert!(floods.admits(LOCAL, 10));
         floods.charge(LOCAL, 400, 10);
@@ -110,8 +138,19 @@ mod tests {
     }
 
     #[test]
+    fn a_client_of_the_listener_may_fail_less_than_a_link() {
+        let mut floods = Floods::new(CLIENT);
+        floods.charge(CLIENT, OF_A_CLIENT.burst, 10);
+        assert!(!floods.admits(CLIENT, 10));
+        assert!(floods.admits(LinkId(3), 10), "each has its own");
+        assert!(floods.admits(CLIENT, 11));
+        floods.charge(CLIENT, OF_A_CLIENT.rate, 11);
+        assert!(!floods.admits(CLIENT, 11));
+    }
+
+    #[test]
     fn what_was_not_heard_is_asked_for_again_once() {
-        let mut floods = Floods::default();
+        let mut floods = Floods::new(CLIENT);
         assert_eq!(floods.due(), None);
         floods.charge(LOCAL, BURST, 10);
         assert!(!floods.admits(LOCAL, 10));

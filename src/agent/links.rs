@@ -3,25 +3,34 @@
 use serde_json::{Value, json};
 
 use super::inbox::Inbox;
+use super::listening::Listening;
+use super::step::{Delivery, LinkId, Topic};
 use super::upload::Upload;
 use crate::config::Config;
 use crate::gate::Origin;
 use crate::link::{Link, LinkConfig, TrustedTime, connect, topics};
 use crate::wire::Id;
 
-/// A link, and how it is.
-pub(super) struct LinkState {
-    pub(super) origin: Origin,
-    pub(super) link: Link,
+/// How a link is.
+pub(super) struct Health {
     /// Why it is not connected, and the uptime of the next attempt; nothing if it is.
-    pub(super) down: Option<(String, u64)>,
+    down: Option<(String, u64)>,
     /// The uptime since which it is up or down.
-    pub(super) since: u64,
+    since: u64,
     /// How often it was lost or refused.
-    pub(super) losses: u64,
+    losses: u64,
 }
 
-impl LinkState {
+impl Health {
+    /// Of a link that has just begun.
+    pub(super) fn new(uptime: u64) -> Self {
+        Self {
+            down: Some(("not connected yet".to_owned(), uptime)),
+            since: uptime,
+            losses: 0,
+        }
+    }
+
     pub(super) fn is_up(&mut self, uptime: u64) {
         if self.down.take().is_some() {
             self.since = uptime;
@@ -36,7 +45,8 @@ impl LinkState {
         self.down = Some((why, uptime + again));
     }
 
-    pub(super) fn json(&self, uptime: u64) -> Value {
+    /// What `doorward status` shows; `name` is what is counted besides.
+    pub(super) fn json(&self, uptime: u64, name: &str, count: usize) -> Value {
         let again = self.down.as_ref();
         json!({
             "up": self.down.is_none(),
@@ -44,28 +54,48 @@ impl LinkState {
             "why": self.down.as_ref().map(|(why, _)| why),
             "next_try_s": again.map(|(_, at)| at.saturating_sub(uptime)),
             "losses": self.losses,
-            "waiting": self.link.waiting(),
+            name: count,
         })
     }
 }
 
-/// Starts them.
-pub(super) fn links(
-    config: &Config,
-    device: &Id,
-    site: Option<&Id>,
-    time: &TrustedTime,
-    inbox: &mut Inbox,
-    uptime: u64,
-) -> Vec<LinkState> {
-    let sections = [
-        (Origin::Cloud, &config.links.cloud),
-        (Origin::Local, &config.links.local),
-    ];
-    sections
-        .into_iter()
-        .filter_map(|(origin, section)| Some((origin, section.as_ref()?)))
-        .map(|(origin, section)| {
+/// A link to a broker, and how it is.
+struct LinkState {
+    origin: Origin,
+    link: Link,
+    health: Health,
+}
+
+/// All of them, numbered in the order in which they were begun.
+pub(super) struct Links {
+    brokers: Vec<LinkState>,
+    listening: Option<Listening>,
+}
+
+/// The number of the first client of the listener: after the brokers, and the import.
+pub(super) fn first_client(config: &Config) -> LinkId {
+    let links = &config.links;
+    LinkId(usize::from(links.cloud.is_some()) + usize::from(links.local.is_some()) + 1)
+}
+
+impl Links {
+    /// Starts those to brokers.
+    pub(super) fn start(
+        config: &Config,
+        device: &Id,
+        site: Option<&Id>,
+        time: &TrustedTime,
+        inbox: &mut Inbox,
+        uptime: u64,
+    ) -> Self {
+        let sections = [
+            (Origin::Cloud, &config.links.cloud),
+            (Origin::Local, &config.links.local),
+        ];
+        let sections = sections
+            .into_iter()
+            .filter_map(|(origin, section)| Some((origin, section.as_ref()?)));
+        let brokers = sections.map(|(origin, section)| {
             let config = LinkConfig {
                 broker: section.broker(),
                 device: device.clone(),
@@ -76,18 +106,123 @@ pub(super) fn links(
             LinkState {
                 origin,
                 link: connect(config, inbox.add()),
-                down: Some(("not connected yet".to_owned(), uptime)),
-                since: uptime,
-                losses: 0,
+                health: Health::new(uptime),
             }
-        })
-        .collect()
-}
+        });
+        Self {
+            brokers: brokers.collect(),
+            listening: None,
+        }
+    }
 
-/// Records go to the cloud; on a site without one, to its own broker.
-pub(super) fn upload(config: &Config, device: &Id, links: &[LinkState]) -> Option<Upload> {
-    let cloud = links.iter().find(|state| state.origin == Origin::Cloud);
-    let publisher = cloud.or(links.first())?.link.publisher();
-    let log = config.state.join("log");
-    Some(Upload::start(&log, publisher, topics::records(device)))
+    /// The number after those of the brokers.
+    pub(super) fn next(&self) -> LinkId {
+        LinkId(self.brokers.len())
+    }
+
+    /// Starts the listener, if there is to be one.
+    pub(super) fn listen(
+        &mut self,
+        config: &Config,
+        device: &Id,
+        time: &TrustedTime,
+        inbox: &mut Inbox,
+        uptime: u64,
+    ) {
+        let first = first_client(config);
+        self.listening = Listening::start(config, device, time, inbox, first, uptime);
+    }
+
+    /// Records go to the cloud; on a site without one, to its own broker.
+    pub(super) fn upload(&self, config: &Config, device: &Id) -> Option<Upload> {
+        let mut brokers = self.brokers.iter();
+        let cloud = brokers.find(|state| state.origin == Origin::Cloud);
+        let publisher = cloud.or(self.brokers.first())?.link.publisher();
+        let log = config.state.join("log");
+        Some(Upload::start(&log, publisher, topics::records(device)))
+    }
+
+    pub(super) fn acknowledge(&self, delivery: Delivery) {
+        if let Some(state) = self.brokers.get(delivery.link.0) {
+            state.link.acknowledge(delivery.number);
+        } else if let Some(listening) = &self.listening {
+            listening.acknowledge(delivery);
+        }
+    }
+
+    pub(super) fn publish(&self, device: &Id, topic: &Topic, payload: &[u8]) {
+        let (name, retain) = match topic {
+            Topic::Receipts(holder, _) => (topics::receipts(device, holder), false),
+            Topic::State => (topics::state(device), true),
+            Topic::Events => (topics::events(device), false),
+        };
+        for state in &self.brokers {
+            state.link.publish(name.clone(), payload.to_vec(), retain);
+        }
+        if let Some(listening) = &self.listening {
+            listening.publish(topic, payload);
+        }
+    }
+
+    /// Listens to the statements of this site from now on.
+    pub(super) fn set_site(&self, site: Option<&Id>) {
+        for state in &self.brokers {
+            state.link.set_site(site.cloned());
+        }
+    }
+
+    /// Asks the brokers for everything that they retain for this device once more.
+    pub(super) fn refresh(&self) {
+        for state in &self.brokers {
+            state.link.refresh();
+        }
+    }
+
+    /// Connects anew, so that what was never acknowledged comes again.
+    pub(super) fn renew(&self) {
+        for state in &self.brokers {
+            state.link.renew();
+        }
+        if let Some(listening) = &self.listening {
+            listening.renew();
+        }
+    }
+
+    pub(super) async fn close(self) {
+        for state in self.brokers {
+            state.link.close().await;
+        }
+    }
+
+    /// What is stamped on everything that comes over it.
+    pub(super) fn origin(&self, link: LinkId) -> Origin {
+        match self.brokers.get(link.0) {
+            Some(state) => state.origin,
+            None => Origin::Local,
+        }
+    }
+
+    pub(super) fn health(&mut self, link: LinkId) -> Option<&mut Health> {
+        match self.brokers.get_mut(link.0) {
+            Some(state) => Some(&mut state.health),
+            None => self.listening.as_mut()?.health(link),
+        }
+    }
+
+    pub(super) fn name(&self, link: LinkId) -> &'static str {
+        let state = self.brokers.get(link.0);
+        state.map_or("listener", |state| state.origin.name())
+    }
+
+    /// What `doorward status` shows.
+    pub(super) fn json(&self, uptime: u64) -> Value {
+        let brokers = self.brokers.iter().map(|state| {
+            let waiting = state.link.waiting();
+            let json = state.health.json(uptime, "waiting", waiting);
+            (state.origin.name().to_owned(), json)
+        });
+        let listening = self.listening.iter();
+        let listening = listening.map(|it| ("listener".to_owned(), it.json(uptime)));
+        Value::Object(brokers.chain(listening).collect())
+    }
 }

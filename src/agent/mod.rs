@@ -14,6 +14,8 @@ mod import;
 mod inbox;
 mod journal;
 mod links;
+#[cfg_attr(not(feature = "local-listener"), path = "not_listening.rs")]
+mod listening;
 mod local;
 mod runtime;
 mod snapshot;

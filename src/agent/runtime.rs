@@ -8,15 +8,14 @@ use super::begin::{Begun, StartError, begin};
 use super::core::Core;
 use super::import::Import;
 use super::inbox::Inbox;
-use super::links::{LinkState, links, upload};
+use super::links::Links;
 use super::socket::StatusSocket;
-use super::step::{Action, Delivery, Effects, Ended, Input, LinkId, Topic};
+use super::step::{Action, Delivery, Effects, Ended, Input, LinkId};
 use super::upload::Upload;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::files::FileError;
-use crate::gate::Origin;
-use crate::link::{LinkEvent, TrustedTime, topics};
+use crate::link::{LinkEvent, TrustedTime};
 use crate::operation::Table;
 use crate::store::{Batch, Store};
 use crate::wire::{Hash, Id};
@@ -44,7 +43,7 @@ pub(super) struct Running {
     config: Config,
     table: Table,
     device: Id,
-    pub(super) links: Vec<LinkState>,
+    pub(super) links: Links,
     inbox: Inbox,
     import: Import,
     upload: Option<Upload>,
@@ -75,9 +74,7 @@ pub async fn run(config: &Config, stop: impl Future<Output = ()>) -> Result<(), 
     tracing::info!(device = %running.device, "ready");
     running.serve(status, stop).await;
     tracing::info!("stopping");
-    for state in running.links {
-        state.link.close().await;
-    }
+    running.links.close().await;
     Ok(())
 }
 
@@ -95,17 +92,12 @@ fn open(config: &Config) -> Result<Running, StartError> {
     let time = TrustedTime::default();
     let mut inbox = Inbox::default();
     let uptime = clock.read().uptime;
-    let links = links(
-        config,
-        &device,
-        core.known().site(),
-        &time,
-        &mut inbox,
-        uptime,
-    );
-    let import = LinkId(links.len());
+    let site = core.known().site();
+    let mut links = Links::start(config, &device, site, &time, &mut inbox, uptime);
+    let import = links.next();
     let import = Import::bind(&config.state, import, inbox.add()).map_err(StartError::Store)?;
-    let upload = upload(config, &device, &links);
+    links.listen(config, &device, &time, &mut inbox, uptime);
+    let upload = links.upload(config, &device);
     let mut running = Running {
         import,
         upload,
@@ -218,11 +210,8 @@ impl Running {
                 if let Some(upload) = &self.upload {
                     upload.durable(self.core.log_size());
                 }
-                let site = self.core.known().site().cloned();
-                for state in &self.links {
-                    state.link.set_site(site.clone());
-                    state.link.renew();
-                }
+                self.links.set_site(self.core.known().site());
+                self.links.renew();
                 self.carry_out(begun.effects);
             }
             Err(error) => {
@@ -237,18 +226,18 @@ impl Running {
     fn step(&mut self, event: Event) -> Effects {
         let input = match event {
             Event::Link(link, LinkEvent::Up) => {
-                tracing::info!(link = self.name(link), "connected");
+                tracing::info!(link = self.links.name(link), "connected");
                 let uptime = self.clock.read().uptime;
-                if let Some(state) = self.links.get_mut(link.0) {
-                    state.is_up(uptime);
+                if let Some(health) = self.links.health(link) {
+                    health.is_up(uptime);
                 }
                 Input::LinkUp
             }
             Event::Link(link, LinkEvent::Down { why, again }) => {
-                tracing::warn!(link = self.name(link), %why, "not connected");
+                tracing::warn!(link = self.links.name(link), %why, "not connected");
                 let uptime = self.clock.read().uptime;
-                if let Some(state) = self.links.get_mut(link.0) {
-                    state.is_down(why, again, uptime);
+                if let Some(health) = self.links.health(link) {
+                    health.is_down(why, again, uptime);
                 }
                 return Effects::default();
             }
@@ -260,7 +249,7 @@ impl Running {
                     payload,
                 },
             ) => Input::Arrived {
-                origin: self.origin(link),
+                origin: self.links.origin(link),
                 retained,
                 delivery: Delivery { link, number },
                 payload,
@@ -309,29 +298,20 @@ impl Running {
         }
         for action in effects.actions {
             match action {
-                Action::Ack(Delivery { link, number }) => {
-                    if let Some(state) = self.links.get(link.0) {
-                        state.link.acknowledge(number);
-                    } else if link == self.import.link {
-                        self.import.acknowledge(number);
-                    }
+                Action::Ack(delivery) if delivery.link == self.import.link => {
+                    self.import.acknowledge(delivery.number);
                 }
-                Action::Publish(topic, payload) => self.publish(&topic, &payload),
-                Action::Site(site) => {
-                    for state in &self.links {
-                        state.link.set_site(site.clone());
-                    }
+                Action::Ack(delivery) => self.links.acknowledge(delivery),
+                Action::Publish(topic, payload) => {
+                    self.links.publish(&self.device, &topic, &payload);
                 }
+                Action::Site(site) => self.links.set_site(site.as_ref()),
                 Action::Upload(from, again) => {
                     if let Some(upload) = &self.upload {
                         upload.from(from, again);
                     }
                 }
-                Action::Refresh => {
-                    for state in &self.links {
-                        state.link.refresh();
-                    }
-                }
+                Action::Refresh => self.links.refresh(),
                 Action::Run(permit) => {
                     let table = self.table.clone();
                     let facts = self.core.facts(&self.clock.read());
@@ -344,29 +324,5 @@ impl Running {
                 }
             }
         }
-    }
-
-    fn publish(&self, topic: &Topic, payload: &[u8]) {
-        let (name, retain) = match topic {
-            Topic::Receipts(holder) => (topics::receipts(&self.device, holder), false),
-            Topic::State => (topics::state(&self.device), true),
-            Topic::Events => (topics::events(&self.device), false),
-        };
-        for state in &self.links {
-            state.link.publish(name.clone(), payload.to_vec(), retain);
-        }
-    }
-
-    fn origin(&self, link: LinkId) -> Origin {
-        match self.links.get(link.0) {
-            Some(state) => state.origin,
-            None => Origin::Local,
-        }
-    }
-
-    fn name(&self, link: LinkId) -> &'static str {
-        self.links
-            .get(link.0)
-            .map_or("?", |state| state.origin.name())
     }
 }

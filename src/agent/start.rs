@@ -2,7 +2,7 @@
 
 use super::core::Core;
 use super::journal::{Journal, statement_event};
-use super::step::Effects;
+use super::step::{Effects, LinkId};
 use crate::gate::{Code, Known, Offers, Proven, Reading, Timekeeper};
 use crate::store::record::{Event, Open, Record, Verdict};
 use crate::store::{Damage, Identity};
@@ -40,6 +40,8 @@ pub struct Settings {
     pub segment: u64,
     /// The version of the firmware that runs; 0 if that is not known.
     pub firmware: u32,
+    /// The links from this one on are clients of the listener, one each.
+    pub clients: LinkId,
 }
 
 impl Core {

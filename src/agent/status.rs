@@ -11,9 +11,6 @@ impl Running {
     pub(super) fn status(&mut self) -> Value {
         let facts = self.core.facts(&self.clock.read());
         let uptime = facts.now.uptime;
-        let links = self.links.iter();
-        let links = links.map(|link| (link.origin.name().to_owned(), link.json(uptime)));
-        let links = Map::from_iter(links);
         let refused = facts.refused.iter();
         let refused = refused.map(|(code, count)| (code.name().to_owned(), json!(count)));
         let known = self.core.known();
@@ -26,7 +23,7 @@ impl Running {
             "time_s": facts.now.estimate.0,
             "uptime_s": uptime,
             "epoch": facts.standing.epoch.hex(),
-            "links": links,
+            "links": self.links.json(uptime),
             "store": self.failed.as_deref().unwrap_or("works"),
             "since_start": self.notes,
             "registration": facts.standing.registration,

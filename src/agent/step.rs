@@ -112,8 +112,8 @@ pub(super) fn short(text: &str) -> Option<Text> {
 /// Where a message goes, on every link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Topic {
-    /// To the holder of a key.
-    Receipts(KeyBytes),
+    /// To the holder of a key, on this command.
+    Receipts(KeyBytes, Hash),
     /// Retained, to whom it may concern.
     State,
     /// To whoever keeps the event log: checkpoints.

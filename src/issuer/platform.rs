@@ -193,7 +193,7 @@ impl Platform {
                 lease: None,
                 region,
                 group: None,
-                limits: None,
+                limits: new.limits,
             },
         };
         let bytes = self.signed(Role::Shares, &share)?;

@@ -2,7 +2,7 @@
 
 use crate::files::FileError;
 use crate::wire::{
-    Audience, Id, KeyBytes, Operation, Plan, Registration, Text, Timestamp, WireError,
+    Audience, Id, KeyBytes, Limits, Operation, Plan, Registration, Text, Timestamp, WireError,
 };
 
 /// Why the issuer side refused.
@@ -77,6 +77,8 @@ pub struct NewShare {
     pub description: Option<Text>,
     /// The region, if the audience is a site; a device has its own.
     pub region: Id,
+    /// How often, and which way.
+    pub limits: Option<Limits>,
 }
 
 /// A registered device as the issuer knows it.

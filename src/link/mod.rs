@@ -5,6 +5,10 @@ mod broker;
 pub mod caller;
 #[cfg(feature = "device")]
 mod device;
+#[cfg(feature = "local-listener")]
+pub mod listener;
+#[cfg(feature = "device")]
+mod listener_config;
 mod reason;
 #[cfg(feature = "device")]
 mod session;
@@ -15,5 +19,7 @@ mod url;
 pub use broker::{Broker, Tls};
 #[cfg(feature = "device")]
 pub use device::{Link, LinkConfig, LinkEvent, Publisher, connect};
+#[cfg(feature = "device")]
+pub use listener_config::ListenerConfig;
 pub use tls::TrustedTime;
 pub use url::BrokerUrl;

@@ -77,11 +77,7 @@ pub(super) async fn connect(
 
 fn config(tls: &Tls, time: &TrustedTime) -> Result<ClientConfig, FileError> {
     let ca = tls.ca.as_deref().unwrap_or(Path::new(SYSTEM_CA));
-    let mut roots = RootCertStore::empty();
-    let (usable, _) = roots.add_parsable_certificates(certificates(ca)?);
-    if usable == 0 {
-        return Err(invalid("it holds no certificate of an authority")).doing("use", ca);
-    }
+    let roots = authorities(ca)?;
     let config = ClientConfig::builder_with_details(
         Arc::new(ring::default_provider()),
         Arc::new(time.clone()),
@@ -99,6 +95,54 @@ fn config(tls: &Tls, time: &TrustedTime) -> Result<ClientConfig, FileError> {
     };
     config.alpn_protocols = tls.alpn.iter().map(|name| name.clone().into()).collect();
     Ok(config)
+}
+
+/// For those who connect to us. There is no way back to a connection without TLS.
+///
+/// # Errors
+/// If a file cannot be used.
+#[cfg(feature = "local-listener")]
+pub(super) fn acceptor(
+    certificate: &Path,
+    key: &Path,
+    client_ca: Option<&Path>,
+    time: &TrustedTime,
+) -> Result<tokio_rustls::TlsAcceptor, FileError> {
+    use tokio_rustls::rustls::server::{
+        NoServerSessionStorage, ServerConfig, WebPkiClientVerifier,
+    };
+    let provider = Arc::new(ring::default_provider());
+    let config = ServerConfig::builder_with_details(Arc::clone(&provider), Arc::new(time.clone()))
+        .with_protocol_versions(&[&version::TLS13, &version::TLS12])
+        .map_err(|error| invalid(error.to_string()))
+        .doing("use", certificate)?;
+    let config = match client_ca {
+        Some(ca) => {
+            let verifier = WebPkiClientVerifier::builder_with_provider(authorities(ca)?, provider)
+                .build()
+                .map_err(|error| invalid(error.to_string()))
+                .doing("use", ca)?;
+            config.with_client_cert_verifier(verifier)
+        }
+        None => config.with_no_client_auth(),
+    };
+    let mut config = config
+        .with_single_cert(certificates(certificate)?, private_key(key)?)
+        .map_err(|error| invalid(format!("it does not fit the certificate: {error}")))
+        .doing("use", key)?;
+    // The files are read for every connection, so there is nothing to resume.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(Arc::new(config).into())
+}
+
+fn authorities(path: &Path) -> Result<Arc<RootCertStore>, FileError> {
+    let mut roots = RootCertStore::empty();
+    let (usable, _) = roots.add_parsable_certificates(certificates(path)?);
+    if usable == 0 {
+        return Err(invalid("it holds no certificate of an authority")).doing("use", path);
+    }
+    Ok(Arc::new(roots))
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {

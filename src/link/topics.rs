@@ -1,6 +1,6 @@
 //! Topic names. Reply topics are derived from keys, never taken from a message.
 
-use crate::wire::{Audience, Id, KeyBytes, Kind};
+use crate::wire::{Audience, Bytes, Id, KeyBytes, Kind};
 
 const ROOT: &str = "doorward/v1";
 
@@ -66,9 +66,124 @@ fn statements_base(audience: &Audience) -> String {
     }
 }
 
+/// What a client of the device itself may publish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// A command, with what it brings along.
+    Command,
+    /// A statement.
+    Statement,
+}
+
+impl Heard {
+    /// What is published on `topic`, if this device listens there.
+    #[must_use]
+    pub fn on(topic: &str, device: &Id) -> Option<Self> {
+        let mut levels = topic.strip_prefix(ROOT)?.strip_prefix('/')?.split('/');
+        let first = levels.next()?;
+        if first == "site" {
+            levels.next()?;
+        } else if first != device.as_str() {
+            return None;
+        }
+        match levels.next()? {
+            "command" if first != "site" && levels.next().is_none() => Some(Self::Command),
+            "statements" => levels.next().map(|_| Self::Statement),
+            _ => None,
+        }
+    }
+}
+
+/// What a client of the device itself may listen to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Told {
+    /// How the device is.
+    State,
+    /// Checkpoints of its event log.
+    Events,
+    /// The answers to the holder of a key.
+    Receipts(KeyBytes),
+}
+
+impl Told {
+    /// What is told under `filter`, if this device tells anything there. Patterns are no names.
+    #[must_use]
+    pub fn under(filter: &str, device: &Id) -> Option<Self> {
+        let of_device = filter.strip_prefix(ROOT)?.strip_prefix('/')?;
+        let name = of_device.strip_prefix(device.as_str())?.strip_prefix('/')?;
+        match name.split_once('/') {
+            None if name == "state" => Some(Self::State),
+            None if name == "events" => Some(Self::Events),
+            Some(("receipts", key)) => {
+                let key = Bytes::from_hex(key)?;
+                // One spelling only, that in which it is published.
+                (receipts(device, &key) == filter).then_some(Self::Receipts(key))
+            }
+            _ => None,
+        }
+    }
+
+    /// The topic.
+    #[must_use]
+    pub fn topic(&self, device: &Id) -> String {
+        match self {
+            Self::State => state(device),
+            Self::Events => events(device),
+            Self::Receipts(holder) => receipts(device, holder),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_hears_its_own_command_topic_and_statements() {
+        let device = Id::new("ups-7").unwrap();
+        for (topic, heard) in [
+            ("doorward/v1/ups-7/command", Some(Heard::Command)),
+            (
+                "doorward/v1/ups-7/statements/share/01",
+                Some(Heard::Statement),
+            ),
+            (
+                "doorward/v1/site/north/statements/revocations",
+                Some(Heard::Statement),
+            ),
+            ("doorward/v1/ups-7/command/x", None),
+            ("doorward/v1/ups-7/statements", None),
+            ("doorward/v1/ups-8/command", None),
+            ("doorward/v1/site/north/command", None),
+            ("doorward/v1/ups-7/state", None),
+            ("doorward/v1/ups-7/receipts/00", None),
+            ("doorward/v1ups-7/command", None),
+            ("", None),
+        ] {
+            assert_eq!(Heard::on(topic, &device), heard, "{topic}");
+        }
+    }
+
+    #[test]
+    fn a_device_tells_under_whole_names_only() {
+        let device = Id::new("ups-7").unwrap();
+        let holder = crate::wire::Bytes([0xab; 32]);
+        for told in [Told::State, Told::Events, Told::Receipts(holder)] {
+            assert_eq!(Told::under(&told.topic(&device), &device), Some(told));
+        }
+        let upper = receipts(&device, &holder).replace("ab", "AB");
+        for filter in [
+            "#",
+            "doorward/v1/ups-7/#",
+            "doorward/v1/ups-7/receipts/+",
+            "doorward/v1/ups-8/state",
+            "doorward/v1/ups-7/records",
+            "doorward/v1/ups-7/statements/share/01",
+            upper.as_str(),
+        ] {
+            assert_eq!(Told::under(filter, &device), None, "{filter}");
+        }
+    }
 
     #[test]
     fn names_are_as_the_protocol_says() {

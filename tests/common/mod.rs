@@ -302,6 +302,7 @@ pub fn settings() -> Settings {
         log_limit: 16 << 20,
         segment: 1 << 20,
         firmware: 7,
+        clients: LinkId(8),
     }
 }
 
@@ -493,7 +494,7 @@ impl Bench {
 
     /// The last receipt that was published.
     pub fn last_receipt(&self) -> Receipt {
-        let is_receipt = |(topic, _): &&(Topic, Vec<u8>)| matches!(topic, Topic::Receipts(_));
+        let is_receipt = |(topic, _): &&(Topic, Vec<u8>)| matches!(topic, Topic::Receipts(..));
         let (_, bytes) = self.published.iter().rfind(is_receipt).unwrap();
         receipt(bytes)
     }
@@ -508,7 +509,7 @@ impl Bench {
         }
         let receipts: Vec<Receipt> = self.published[before..]
             .iter()
-            .filter(|(topic, _)| matches!(topic, Topic::Receipts(_)))
+            .filter(|(topic, _)| matches!(topic, Topic::Receipts(..)))
             .map(|(_, bytes)| receipt(bytes))
             .collect();
         match receipts.last() {

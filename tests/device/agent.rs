@@ -38,7 +38,7 @@ fn outcomes(bench: &Bench) -> Vec<(Outcome, String)> {
     bench
         .published
         .iter()
-        .filter(|(topic, _)| matches!(topic, Topic::Receipts(_)))
+        .filter(|(topic, _)| matches!(topic, Topic::Receipts(..)))
         .map(|(_, bytes)| receipt(bytes).body)
         .map(|body| {
             (
@@ -254,7 +254,7 @@ fn when_the_disk_fails_everything_is_denied_and_nothing_runs() {
         .actions
         .iter()
         .filter_map(|action| match action {
-            Action::Publish(Topic::Receipts(_), bytes) => receipt(bytes).body.code,
+            Action::Publish(Topic::Receipts(..), bytes) => receipt(bytes).body.code,
             _ => None,
         })
         .collect();

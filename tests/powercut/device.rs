@@ -158,7 +158,7 @@ impl Device {
                     self.ran.push(command);
                     self.input(Input::Finished(command, Ended::done(Map::default())));
                 }
-                Action::Publish(Topic::Receipts(_), bytes) => {
+                Action::Publish(Topic::Receipts(..), bytes) => {
                     let receipt = receipt(&bytes);
                     let body = &receipt.body;
                     self.say(format!("receipt {} {}", body.command, body.outcome.name()));

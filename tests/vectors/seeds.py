@@ -36,6 +36,29 @@ def keep(target, data):
     (folder / hashlib.sha256(data).hexdigest()[:16]).write_bytes(data)
 
 
+def listener():
+    """A client of the listener that connects, subscribes, publishes and leaves; the pieces as
+    the fuzzer reads them: bytes, their length behind them."""
+    topic = b"doorward/v1/ups-7/"
+    connect = b"\x10\x0d\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x00"
+
+    def packet(first, body):
+        return bytes([first, len(body)]) + body
+
+    def text(value):
+        return len(value).to_bytes(2, "big") + value
+
+    return [
+        connect,
+        connect + packet(0x82, b"\x00\x01\x00" + text(topic + b"state") + b"\x01"),
+        connect + packet(0x82, b"\x00\x02\x00" + text(topic + b"receipts/" + b"ab" * 32) + b"\x01"),
+        connect + packet(0xA2, b"\x00\x03\x00" + text(topic + b"state")),
+        connect + packet(0x32, text(topic + b"command") + b"\x00\x04\x00x"),
+        connect + packet(0x31, text(topic + b"statements/share/01") + b"\x00x"),
+        connect + b"\xc0\x00\xe0\x00",
+    ]
+
+
 def main():
     samples = json.loads((HERE / "samples.json").read_text())
     bundles = [bytes.fromhex(text) for text in samples["setting"]]
@@ -51,6 +74,8 @@ def main():
             continue
         if (CORPUS / kind).is_dir():
             keep(kind, payload)
+    for seed in listener():
+        keep("listener", seed)
 
 
 main()

@@ -184,6 +184,7 @@ impl World {
                 end,
                 description: None,
                 region: Id::new("eu").map_err(|error| broken("region", error))?,
+                limits: None,
             },
             now,
         )?;

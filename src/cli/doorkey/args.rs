@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::broker::BrokerArgs;
 use super::values::{Argument, PublicHex, When};
-use crate::wire::{Audience, Id, Operation, Text};
+use crate::wire::{Audience, Id, Limits, Operation, Text, Way};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Register {
@@ -68,11 +68,39 @@ pub(super) struct NewShareArgs {
     /// The region of a site; a device has its own.
     #[arg(long, default_value = "eu")]
     pub(super) region: Id,
+    /// How many commands it allows in all.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) uses: Option<u32>,
+    /// Which way commands must come: from the site itself, or through the cloud.
+    #[arg(long, value_name = "WAY")]
+    pub(super) origin: Option<Origin>,
     /// Write a pass for the recipient: what `doorkey send --pass` takes.
     #[arg(long, value_name = "FILE")]
     pub(super) out: Option<PathBuf>,
     #[command(flatten)]
     pub(super) broker: BrokerArgs,
+}
+
+/// Which way commands must come.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(super) enum Origin {
+    Local,
+    Cloud,
+}
+
+impl NewShareArgs {
+    /// The limits, if there are any.
+    pub(super) fn limits(&self) -> Option<Limits> {
+        let limits = Limits {
+            uses: self.uses,
+            origin: self.origin.map(|origin| match origin {
+                Origin::Local => Way::Local,
+                Origin::Cloud => Way::Cloud,
+            }),
+            ..Limits::default()
+        };
+        (limits != Limits::default()).then_some(limits)
+    }
 }
 
 #[derive(Debug, clap::Args)]

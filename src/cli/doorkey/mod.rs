@@ -207,6 +207,7 @@ fn register(directory: &Path, args: Register, json: bool) -> Result<ExitCode, Fa
 fn share(directory: &Path, args: NewShareArgs, json: bool) -> Result<ExitCode, Failure> {
     let platform = Platform::open(directory)?;
     let now = clock::system();
+    let limits = args.limits();
     let (share, bytes) = platform.share(
         NewShare {
             audience: args.audience,
@@ -215,6 +216,7 @@ fn share(directory: &Path, args: NewShareArgs, json: bool) -> Result<ExitCode, F
             operations: args.allow,
             end: args.end.from(now),
             description: args.description,
+            limits,
             region: args.region,
         },
         now,
