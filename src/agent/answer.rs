@@ -32,12 +32,19 @@ impl Core {
     /// Answers a command that came before with the receipt that it got then. After a failed
     /// write that receipt may not be on the disk, and a start might find another end.
     pub(super) fn repeat(&mut self, command: Hash, out: &mut Effects) -> bool {
-        let known = self.store_works && self.journal.receipt(&command).is_some();
-        if known {
-            self.count(Code::Replay);
-            self.publish_receipt(command, out);
+        if !self.store_works {
+            return false;
         }
-        known
+        if self.journal.receipt(&command).is_some() {
+            self.publish_receipt(command, out);
+        } else if let Some((holder, bytes)) = self.denials.answer(&command) {
+            let publish = Action::Publish(Topic::Receipts(holder, command), bytes);
+            self.after_log(Waiting::Act(publish), out);
+        } else {
+            return false;
+        }
+        self.count(Code::Replay);
+        true
     }
 
     pub(super) fn deny(&mut self, code: Code, caller: &Caller, now: &Now, out: &mut Effects) {
@@ -55,11 +62,12 @@ impl Core {
             self.journal.append(event, now, &mut out.batch);
             self.publish_receipt(caller.command, out);
         } else {
+            let bytes = self.publish_unrecorded(&verdict, now, out);
             if is_recorded(code) {
                 let windows = &mut self.journal.memory.windows;
                 windows.remember(caller.key, caller.instance, caller.counter);
+                self.denials.answered(caller.command, caller.key, bytes);
             }
-            self.publish_unrecorded(&verdict, now, out);
         }
     }
 
@@ -101,8 +109,8 @@ impl Core {
         self.publish_unrecorded(&verdict, now, out);
     }
 
-    /// A receipt that no record of the log stands for.
-    fn publish_unrecorded(&mut self, verdict: &Verdict, now: &Now, out: &mut Effects) {
+    /// A receipt that no record of the log stands for. Returns it.
+    fn publish_unrecorded(&mut self, verdict: &Verdict, now: &Now, out: &mut Effects) -> Vec<u8> {
         let head = match self.store_works {
             true => self.journal.head(),
             false => NO_HEAD,
@@ -110,12 +118,13 @@ impl Core {
         let receipt = verdict.receipt(self.known.device(), now.estimate, head);
         let bytes = sign(&receipt, &self.key);
         let topic = Topic::Receipts(verdict.holder, verdict.command);
-        let publish = Action::Publish(topic, bytes);
+        let publish = Action::Publish(topic, bytes.clone());
         if self.store_works {
             self.after_log(Waiting::Act(publish), out);
         } else {
             out.actions.push(publish);
         }
+        bytes
     }
 
     /// The device's word on how far its log has come, for whoever keeps it.

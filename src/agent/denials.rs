@@ -1,11 +1,11 @@
 //! Refused commands: the first few of a sender are written down one by one, the rest of a
 //! while as a number, so that nobody can fill the log with what they may not do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::gate::Caller;
 use crate::store::record::{Event, Sender};
-use crate::wire::{Id, KeyBytes};
+use crate::wire::{Hash, Id, KeyBytes};
 
 /// So many of one sender are written down one by one ...
 const EACH: u64 = 8;
@@ -13,6 +13,8 @@ const EACH: u64 = 8;
 const WHILE: u64 = 600;
 /// Senders that are told apart at a time.
 const SENDERS: usize = 256;
+/// Answers that are kept although no record stands for them.
+const ANSWERS: usize = 64;
 
 struct Run {
     person: Id,
@@ -22,15 +24,19 @@ struct Run {
 }
 
 #[derive(Default)]
-pub(super) struct Denials(BTreeMap<KeyBytes, Run>);
+pub(super) struct Denials {
+    runs: BTreeMap<KeyBytes, Run>,
+    /// What was answered to commands that were not written down, for when they come again.
+    answers: VecDeque<(Hash, KeyBytes, Vec<u8>)>,
+}
 
 impl Denials {
     /// Counts a refused command. Returns whether it is written down by itself.
     pub(super) fn one_more(&mut self, caller: &Caller, uptime: u64) -> bool {
-        if !self.0.contains_key(&caller.key) && self.0.len() >= SENDERS {
+        if !self.runs.contains_key(&caller.key) && self.runs.len() >= SENDERS {
             return false;
         }
-        let run = self.0.entry(caller.key).or_insert_with(|| Run {
+        let run = self.runs.entry(caller.key).or_insert_with(|| Run {
             person: caller.person.clone(),
             since: uptime,
             count: 0,
@@ -39,10 +45,25 @@ impl Denials {
         run.count <= EACH
     }
 
+    /// Keeps the answer to a command that was not written down.
+    pub(super) fn answered(&mut self, command: Hash, holder: KeyBytes, receipt: Vec<u8>) {
+        if self.answers.len() >= ANSWERS {
+            self.answers.pop_front();
+        }
+        self.answers.push_back((command, holder, receipt));
+    }
+
+    /// The answer to a command that came before and was not written down.
+    pub(super) fn answer(&self, command: &Hash) -> Option<(KeyBytes, Vec<u8>)> {
+        let mut answers = self.answers.iter();
+        let (_, holder, receipt) = answers.find(|(name, ..)| name == command)?;
+        Some((*holder, receipt.clone()))
+    }
+
     /// The numbers of those whose while is over.
     pub(super) fn over(&mut self, uptime: u64) -> Vec<Event> {
         let mut events = Vec::new();
-        self.0.retain(|holder, run| {
+        self.runs.retain(|holder, run| {
             let over = uptime.saturating_sub(run.since) >= WHILE;
             if over && run.count > EACH {
                 let sender = Sender {
@@ -58,7 +79,7 @@ impl Denials {
 
     /// The uptime at which the next while with something to write down is over.
     pub(super) fn due(&self) -> Option<u64> {
-        let unwritten = self.0.values().filter(|run| run.count > EACH);
+        let unwritten = self.runs.values().filter(|run| run.count > EACH);
         unwritten.map(|run| run.since + WHILE).min()
     }
 }

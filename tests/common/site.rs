@@ -100,6 +100,11 @@ impl Mosquitto {
         process.0.wait().unwrap();
     }
 
+    /// SIGKILL: what it has not written down yet is lost.
+    pub fn kill(&mut self) {
+        self.process.take().unwrap().kill();
+    }
+
     pub fn url(&self) -> String {
         format!("mqtt://127.0.0.1:{}", self.port)
     }

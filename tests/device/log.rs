@@ -41,7 +41,8 @@ fn of_many_refused_commands_eight_are_written_down_and_the_rest_as_a_number() {
     // What was not written down by itself is still not taken twice.
     let refused = sign(&bench.command(REBOOT), &key("anna"));
     assert_eq!(bench.send_bytes(&refused), "not_granted");
-    assert_eq!(bench.send_bytes(&refused), "replay");
+    assert_eq!(bench.send_bytes(&refused), "not_granted", "as before");
+    assert_eq!(bench.counted(Code::Replay), 1, "and it is known");
     bench.pass(600);
     bench.input(Input::Tick);
     let numbers: Vec<_> = bench
@@ -56,6 +57,35 @@ fn of_many_refused_commands_eight_are_written_down_and_the_rest_as_a_number() {
     assert_eq!(numbers, [(id("anna"), 43)]);
     assert_eq!(bench.ask("anna", REBOOT), "not_granted");
     assert_eq!(count(&bench, single), 10, "and from the beginning again");
+}
+
+#[test]
+fn a_refusal_that_was_not_written_down_is_answered_the_same_when_its_command_comes_again() {
+    let mut bench = Bench::with(&[share("anna", &[STATUS])]);
+    for _ in 0..8 {
+        bench.ask("anna", REBOOT);
+    }
+    let refused = sign(&bench.command(REBOOT), &key("anna"));
+    let answer = |bench: &mut Bench| {
+        let before = bench.published.len();
+        bench.send_bytes(&refused);
+        bench.published[before..].to_vec()
+    };
+    let first = answer(&mut bench);
+    assert_eq!(first.len(), 1);
+    bench.pass(10);
+    assert_eq!(answer(&mut bench), first, "to the byte");
+    // Even if it would be allowed by now.
+    bench.deliver(&signed(&share("anna", &[REBOOT, STATUS])));
+    assert_eq!(answer(&mut bench), first);
+    for _ in 0..64 {
+        bench.ask("anna", "config.read");
+    }
+    assert_eq!(
+        bench.send_bytes(&refused),
+        "replay",
+        "only the last are kept"
+    );
 }
 
 #[test]
