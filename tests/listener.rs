@@ -227,6 +227,21 @@ fn receipts_are_told_to_whoever_brought_the_command_and_to_nobody_else() {
     assert_eq!(heard.unwrap(), None);
 }
 
+#[test]
+fn n03_whoever_has_the_issuers_files_brings_what_the_device_lacks_along_with_any_command() {
+    let alone = Alone::new("");
+    let share = alone.share("anna", "status.read");
+    assert_eq!(alone.send("anna", "status.read")["outcome"], "done");
+    let known = |alone: &Alone| alone.site.status()["lists"]["ups-7"]["seq"].clone();
+    let before = known(&alone);
+    // The list is made with no connection to anything.
+    alone.site.doorkey(&["cancel", "ups-7", &share]);
+    assert_eq!(known(&alone), before);
+    assert_eq!(alone.send("ole", "status.read")["outcome"], "done");
+    assert_ne!(known(&alone), before);
+    assert_eq!(alone.send("anna", "status.read")["code"], "revoked");
+}
+
 /// A program that was written without us.
 fn mosquitto_sub(args: &[&str]) -> Output {
     Command::new("mosquitto_sub")

@@ -11,7 +11,8 @@ use crate::issuer::{Holder, Wish};
 use crate::link::caller::Caller;
 use crate::link::{Broker, topics};
 use crate::wire::{
-    Envelope, Hash, Kind, MAX_BUNDLE, Outcome, PublicKey, Receipt, State, Timestamp, hash,
+    Envelope, Hash, Kind, MAX_BUNDLE, MAX_ITEMS, Outcome, PublicKey, Receipt, Registration,
+    Revocations, Standing, State, Timestamp, hash, items,
 };
 
 /// How long the retained `state` of the device may take, if the broker has it.
@@ -29,7 +30,7 @@ pub struct Request<'a> {
     pub holder: &'a Holder,
     /// What is asked.
     pub wish: &'a Wish,
-    /// Statements to bring along.
+    /// Statements to bring along, as far as the device lacks them.
     pub carry: &'a [Vec<u8>],
     /// How long to wait for the receipt.
     pub wait: Duration,
@@ -60,6 +61,7 @@ pub async fn send(request: &Request<'_>) -> Result<Sent, Failure> {
         .await?;
     let state = state_of(&mut caller, &state_topic, request).await?;
     let mut standing = state.body.standing;
+    let carry = lacking(request.carry, &standing)?;
     let mut now = clock::system();
     let mut until = None;
     let mut again = true;
@@ -70,7 +72,7 @@ pub async fn send(request: &Request<'_>) -> Result<Sent, Failure> {
             .holder
             .command(request.wish, counter, &standing, now, until)?;
         let name = hash(&command);
-        let bundle = [request.carry.concat(), command].concat();
+        let bundle = [carry.clone(), command].concat();
         if bundle.len() > MAX_BUNDLE {
             return Err(Failure::new(
                 status::DATA,
@@ -98,6 +100,51 @@ pub async fn send(request: &Request<'_>) -> Result<Sent, Failure> {
                 });
             }
         }
+    }
+}
+
+/// What the device lacks of what could be carried, as far as its `state` tells. Issuers go along
+/// with other news only, which they may have signed.
+fn lacking(carry: &[Vec<u8>], standing: &Standing) -> Result<Vec<u8>, Failure> {
+    let broken = |error| Failure::new(status::DATA, format!("what is to be carried: {error}"));
+    let mut lacking: Vec<(Option<Kind>, &[u8])> = Vec::new();
+    for item in carry.iter().map(|statements| items(statements)) {
+        for item in item.map_err(broken)? {
+            let envelope = Envelope::parse(item).ok();
+            // What cannot be read here is for the device to judge.
+            let known = envelope.as_ref().is_some_and(|it| is_known(it, standing));
+            if !known && lacking.iter().all(|(_, other)| *other != item) {
+                lacking.push((envelope.map(|envelope| envelope.kind), item));
+            }
+        }
+    }
+    let is_news = |kind: &Option<Kind>| *kind != Some(Kind::Issuers);
+    if !lacking.iter().any(|(kind, _)| is_news(kind)) {
+        lacking.clear();
+    }
+    if lacking.len() >= MAX_ITEMS {
+        let most = MAX_ITEMS - 1;
+        let why = format!("a command carries {most} statements at most");
+        return Err(Failure::new(status::DATA, why)
+            .with_remedy("Carry fewer, or take them there by `doorkey bundle`."));
+    }
+    Ok(lacking
+        .iter()
+        .flat_map(|(_, item)| *item)
+        .copied()
+        .collect())
+}
+
+fn is_known(envelope: &Envelope<'_>, standing: &Standing) -> bool {
+    match envelope.kind {
+        Kind::Registration => envelope
+            .claims::<Registration>()
+            .is_ok_and(|it| it.body.seq <= standing.registration),
+        Kind::Revocations => envelope.claims::<Revocations>().is_ok_and(|it| {
+            let known = standing.revocations.get(&it.aud);
+            known.is_some_and(|known| it.body.seq <= *known)
+        }),
+        _ => false,
     }
 }
 

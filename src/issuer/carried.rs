@@ -13,24 +13,40 @@ impl Platform {
     /// # Errors
     /// If a file cannot be used.
     pub fn statements(&self, device: &Id, now: Timestamp) -> Result<Vec<Vec<u8>>, IssuerError> {
-        let mut statements = vec![files::read(&self.issuers_file(), LIMIT)?];
-        let mut audiences = vec![Audience::Device(device.clone())];
-        if let Some(device) = self.device(device)? {
-            audiences.extend(device.registration.body.site.map(Audience::Site));
-            statements.push(device.bytes);
-        }
-        for audience in &audiences {
-            let list = self.path(audience).join("revocations.cwt");
-            if list.exists() {
-                statements.push(files::read(&list, LIMIT)?);
-            }
-        }
-        for audience in &audiences {
+        let mut statements = self.news(device)?;
+        for audience in &self.audiences(device)? {
             for share in self.live_shares(audience, now)? {
                 let name = format!("shares/{}.cwt", share.cti.hex());
                 statements.push(files::read(&self.path(audience).join(name), LIMIT)?);
             }
         }
         Ok(statements)
+    }
+
+    /// Issuers, registration and revocation lists: what ends shares and keeps them fresh.
+    ///
+    /// # Errors
+    /// If a file cannot be used.
+    pub fn news(&self, device: &Id) -> Result<Vec<Vec<u8>>, IssuerError> {
+        let mut news = vec![files::read(&self.issuers_file(), LIMIT)?];
+        news.extend(self.device(device)?.map(|device| device.bytes));
+        for audience in &self.audiences(device)? {
+            let list = self.path(audience).join("revocations.cwt");
+            if list.exists() {
+                news.push(files::read(&list, LIMIT)?);
+            }
+        }
+        Ok(news)
+    }
+
+    /// The device, and its site if it has one.
+    fn audiences(&self, device: &Id) -> Result<Vec<Audience>, IssuerError> {
+        let registered = self.device(device)?;
+        let site = registered.and_then(|device| device.registration.body.site);
+        let device = Audience::Device(device.clone());
+        Ok([device]
+            .into_iter()
+            .chain(site.map(Audience::Site))
+            .collect())
     }
 }

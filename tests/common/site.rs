@@ -317,10 +317,14 @@ impl Site {
         let mut args = vec![
             "send", "ups-7", operation, "--json", "--broker", &url, "--key", &key, "--wait", &wait,
         ];
-        if self.path().join(&pass).exists() {
+        // Who has a pass has no issuer's files.
+        let issuer = if self.path().join(&pass).exists() {
             args.extend(["--pass", &pass]);
-        }
-        self.run(DOORKEY, &args)
+            "none"
+        } else {
+            "issuer"
+        };
+        self.run_with(DOORKEY, &[&["--issuer", issuer], &args[..]].concat())
     }
 
     /// Runs doorkey; it must succeed.
@@ -334,11 +338,14 @@ impl Site {
     }
 
     pub fn run(&self, program: &str, args: &[&str]) -> Output {
-        let mut command = Command::new(program);
-        if program == DOORKEY {
-            command.args(["--issuer", "issuer"]);
+        match program {
+            DOORKEY => self.run_with(program, &[&["--issuer", "issuer"], args].concat()),
+            _ => self.run_with(program, args),
         }
-        command
+    }
+
+    fn run_with(&self, program: &str, args: &[&str]) -> Output {
+        Command::new(program)
             .args(args)
             .current_dir(self.path())
             .stdin(Stdio::null())

@@ -23,6 +23,8 @@ use crate::wire::{
 const SILENCE: Duration = Duration::from_secs(5);
 /// How often in a row.
 const ATTEMPTS: u32 = 3;
+/// Pause before somebody who follows tries again.
+const PAUSE: Duration = Duration::from_secs(5);
 /// Records between two acknowledgements.
 const ACKNOWLEDGE: u64 = 1000;
 
@@ -64,7 +66,16 @@ pub(super) fn run(issuer: &Path, args: Collect, json: bool) -> Result<(), Failur
         follow: args.follow,
     };
     let before = collector.copy.next;
-    let head = block_on(collector.collect())?;
+    let head = loop {
+        match block_on(collector.collect()) {
+            // Brokers come and go; whoever follows waits.
+            Err(failure) if args.follow && failure.exit == status::UNAVAILABLE => {
+                eprintln!("{}; going on in {} s", failure.message, PAUSE.as_secs());
+                std::thread::sleep(PAUSE);
+            }
+            collected => break collected?,
+        }
+    };
     let count = collector.copy.next - before;
     if json {
         print_json(&json!({

@@ -263,9 +263,18 @@ fn send_command(directory: &Path, args: Send, json: bool) -> Result<ExitCode, Fa
         device_key = device_key.or(key_in_pass(&bytes, &args.device));
         carry.push(bytes);
     }
-    if device_key.is_none() && directory.exists() {
-        let device = Platform::open(directory)?.device(&args.device)?;
-        device_key = device.map(|device| device.registration.body.device);
+    // An issuer has the news, and whoever comes to the device can bring them.
+    let platform = Platform::open(directory);
+    match platform {
+        Ok(platform) => {
+            if let Some(device) = platform.device(&args.device)? {
+                device_key = device_key.or(Some(device.registration.body.device));
+                carry.extend(platform.news(&args.device)?);
+            }
+        }
+        // Those who hold a pass need no issuer's files.
+        Err(_) if device_key.is_some() || !directory.exists() => {}
+        Err(error) => return Err(error.into()),
     }
     for file in &args.carry {
         carry.push(files::read(file, 1 << 16)?);
