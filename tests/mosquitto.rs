@@ -15,7 +15,8 @@ use doorward::issuer::{Holder, Wish};
 use doorward::link::caller::Caller;
 use doorward::link::topics;
 use doorward::wire::{
-    Bundle, Envelope, Id, Map, Operation, Outcome, Receipt, ReceiptBody, SecretKey, State, sign,
+    Bundle, Envelope, Id, Map, Operation, Outcome, Receipt, ReceiptBody, SecretKey, State,
+    Timestamp, hash, sign,
 };
 use site::{COUNT, DOORKEY, DOORWARD, Site, block_on, wait_until};
 
@@ -237,6 +238,56 @@ fn a_retained_command_is_refused_when_it_is_sent_and_at_every_reconnection() {
         site.ready();
     }
     assert_eq!(site.reboots(), 1);
+}
+
+#[test]
+fn a_command_that_the_broker_delivers_hours_late_is_refused_and_its_twin_gets_the_same_word() {
+    let mut site = Site::new(COUNT);
+    site.ready();
+    site.kill();
+    let holder = Holder::open(&site.path().join("ole.key")).unwrap();
+    let device = Id::new("ups-7").unwrap();
+    let wish = Wish {
+        device: device.clone(),
+        operation: Operation::new("device.reboot").unwrap(),
+        args: Map::default(),
+        ttl: 300,
+        dry: false,
+    };
+    let broker = site.cloud.broker();
+    let receipts = topics::receipts(&device, &holder.public());
+    let said = block_on(async {
+        let mut owner = Caller::connect(&broker).await.unwrap();
+        let state = topics::state(&device);
+        owner.subscribe(vec![state, receipts]).await.unwrap();
+        let (_, state) = owner.next(Duration::from_secs(5)).await.unwrap().unwrap();
+        let state: State = Envelope::parse(&state).unwrap().claims().unwrap();
+        // What was signed three hours ago has waited at the broker for the device.
+        let then = Timestamp(doorward::clock::system().0 - 3 * 3600);
+        let counter = holder.next_counter().unwrap();
+        let command = holder.command(&wish, counter, &state.body.standing, then, None);
+        let command = command.unwrap();
+        let name = hash(&command);
+        for _ in 0..2 {
+            let publish = owner.publish(topics::command(&device), command.clone(), false);
+            publish.await.unwrap();
+        }
+        site.start();
+        let mut said = Vec::new();
+        while said.len() < 2 {
+            let (topic, payload) = owner.next(Duration::from_secs(20)).await.unwrap().unwrap();
+            if topic.contains("/receipts/") {
+                let receipt: Receipt = Envelope::parse(&payload).unwrap().claims().unwrap();
+                // Others are sent again after a start.
+                if receipt.body.command == name {
+                    said.push(receipt.body.code.unwrap().to_string());
+                }
+            }
+        }
+        said
+    });
+    assert_eq!(said, ["late", "late"]);
+    assert_eq!(site.reboots(), 0);
 }
 
 #[test]
