@@ -3,12 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::Deserialize;
 
+mod nut;
+mod operation;
+
+pub use nut::Nut;
+pub use operation::{ArgDefinition, ArgKind, Condition, Confirm, Definition, Handler, placeholder};
+
 use crate::link::{Broker, BrokerUrl, ListenerConfig, Tls};
-use crate::wire::{Class, Operation};
+use crate::wire::Operation;
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
@@ -21,6 +26,8 @@ pub struct Config {
     /// What the device offers, by name.
     #[serde(default)]
     pub operations: BTreeMap<OperationName, Definition>,
+    /// The UPS, as NUT's upsd on this machine knows it.
+    pub nut: Option<Nut>,
     /// The event log.
     #[serde(default)]
     pub log: LogConfig,
@@ -91,59 +98,6 @@ fn default_log() -> u64 {
     16
 }
 
-/// An operation as it is configured.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Definition {
-    /// How much it can do.
-    #[serde(deserialize_with = "class")]
-    pub class: Class,
-    /// Who does it.
-    pub handler: Handler,
-    /// `exec`: the program and its arguments. No shell is involved.
-    #[serde(default)]
-    pub argv: Vec<String>,
-    /// How long it may take, in seconds.
-    #[serde(default = "default_timeout")]
-    pub timeout_s: u64,
-    /// What shows that it took effect.
-    #[serde(default)]
-    pub confirm: Confirm,
-}
-
-fn default_timeout() -> u64 {
-    60
-}
-
-impl Definition {
-    /// How long it may take.
-    #[must_use]
-    pub fn timeout(&self) -> Duration {
-        Duration::from_secs(self.timeout_s)
-    }
-}
-
-/// Who does it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Handler {
-    /// doorward itself.
-    Builtin,
-    /// A program.
-    Exec,
-}
-
-/// What shows that an operation took effect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Confirm {
-    /// Its handler says so.
-    #[default]
-    Exit,
-    /// The machine boots.
-    Boot,
-}
-
 /// An operation's name as a key of the file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
@@ -155,16 +109,6 @@ impl TryFrom<String> for OperationName {
     fn try_from(text: String) -> Result<Self, Self::Error> {
         Operation::new(&text).map(Self)
     }
-}
-
-fn class<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Class, D::Error> {
-    let name = String::deserialize(d)?;
-    Class::ALL
-        .into_iter()
-        .find(|class| class.name() == name)
-        .ok_or_else(|| {
-            serde::de::Error::custom("a class is one of read, change, interrupt, danger")
-        })
 }
 
 /// Why a configuration cannot be used.
@@ -214,29 +158,15 @@ impl Config {
                 checked.map_err(|why| format!("[links.{name}]: {why}"))?;
             }
         }
+        if let Some(nut) = &self.nut {
+            nut.check().map_err(|why| format!("[nut]: {why}"))?;
+        }
         if !(1..=1024).contains(&self.log.limit_mib) {
             return Err("[log]: limit_mib must be from 1 to 1024".into());
         }
         for (OperationName(name), definition) in &self.operations {
-            let wrong = |why: &str| Err(format!("[operations.\"{name}\"]: {why}"));
-            match definition.handler {
-                Handler::Exec if definition.argv.is_empty() => {
-                    return wrong("the exec handler needs argv");
-                }
-                Handler::Exec if !definition.argv[0].starts_with('/') => {
-                    return wrong("argv must begin with an absolute path");
-                }
-                Handler::Builtin if !crate::operation::is_builtin(name) => {
-                    return wrong("doorward has no built-in operation of this name");
-                }
-                Handler::Builtin if !definition.argv.is_empty() => {
-                    return wrong("argv is for the exec handler only");
-                }
-                Handler::Exec | Handler::Builtin => {}
-            }
-            if !(1..=86400).contains(&definition.timeout_s) {
-                return wrong("timeout_s must be from 1 to 86400");
-            }
+            let checked = definition.check(name, self.nut.is_some());
+            checked.map_err(|why| format!("[operations.\"{name}\"]: {why}"))?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 
 use crate::agent::Ended;
-use crate::config::{Confirm, Definition};
+use crate::config::{Confirm, Definition, placeholder};
 use crate::gate::Code;
 use crate::wire::{Map, Text, Value};
 
@@ -14,9 +14,9 @@ use crate::wire::{Map, Text, Value};
 const OUTPUT: u64 = 1024;
 
 /// Runs the program to its end, or until its time is over.
-pub(super) async fn run(definition: &Definition) -> Ended {
+pub(super) async fn run(definition: &Definition, args: &Map<Text, Value>) -> Ended {
     let finished = async {
-        let ended = exit(definition).await;
+        let ended = exit(definition, args).await;
         // A program that asked for a boot has only been heard. The proof is the boot, and if
         // it comes, nobody is here any more to see this end.
         if definition.confirm == Confirm::Boot && ended.code.is_none() {
@@ -40,8 +40,11 @@ pub(super) async fn run(definition: &Definition) -> Ended {
     clippy::disallowed_methods,
     reason = "this is operation/, behind a permit"
 )]
-async fn exit(definition: &Definition) -> Ended {
-    let Some((program, args)) = definition.argv.split_first() else {
+async fn exit(definition: &Definition, args: &Map<Text, Value>) -> Ended {
+    let Some(argv) = filled(&definition.argv, args) else {
+        return Ended::failed(Code::Param, "an argument is missing");
+    };
+    let Some((program, args)) = argv.split_first() else {
         return Ended::failed(Code::Failed, "no program is configured");
     };
     let child = tokio::process::Command::new(program)
@@ -70,6 +73,20 @@ async fn exit(definition: &Definition) -> Ended {
     }
 }
 
+/// The program and its arguments, with the values of the command in their places. A value is
+/// always one whole argument.
+fn filled(argv: &[String], args: &Map<Text, Value>) -> Option<Vec<String>> {
+    argv.iter()
+        .map(|part| match placeholder(part) {
+            Some(name) => match args.get(name)? {
+                Value::Text(text) => Some(text.clone()),
+                value => Some(value.to_string()),
+            },
+            None => Some(part.clone()),
+        })
+        .collect()
+}
+
 /// Reads to the end, so that the program never waits for us, and keeps the beginning.
 async fn bounded(stream: Option<impl AsyncRead + Unpin>) -> String {
     let mut kept = Vec::new();
@@ -87,17 +104,22 @@ async fn bounded(stream: Option<impl AsyncRead + Unpin>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Handler;
-    use crate::wire::{Class, Outcome};
+    use crate::wire::Outcome;
 
     fn definition(argv: &[&str], confirm: Confirm) -> Definition {
+        let argv: Vec<String> = argv.iter().map(|part| format!("{part:?}")).collect();
+        let text = format!(
+            "class = \"interrupt\"\nhandler = \"exec\"\nargv = [{}]\ntimeout_s = 1",
+            argv.join(", ")
+        );
         Definition {
-            class: Class::Interrupt,
-            handler: Handler::Exec,
-            argv: argv.iter().map(|&a| a.to_owned()).collect(),
-            timeout_s: 1,
             confirm,
+            ..toml::from_str(&text).unwrap()
         }
+    }
+
+    async fn run(definition: &Definition) -> Ended {
+        super::run(definition, &Map::default()).await
     }
 
     #[tokio::test]

@@ -2,15 +2,17 @@
 
 mod exec;
 mod history;
+mod nut;
 mod status;
+mod upsd;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::agent::{Ended, Facts};
-use crate::config::{Config, Confirm, Definition, Handler};
+use crate::config::{Config, Confirm, Definition, Handler, Nut};
 use crate::gate::{Argument, Code, Offer, Offers, Permit};
-use crate::wire::{ArgLimit, Operation, Text};
+use crate::wire::{ArgLimit, Operation, Text, Value};
 
 /// Operations that doorward carries out itself.
 const BUILTIN: [&str; 2] = ["history.read", "status.read"];
@@ -40,6 +42,7 @@ pub struct Table {
     operations: BTreeMap<Operation, Definition>,
     /// The state directory.
     state: PathBuf,
+    nut: Option<Nut>,
 }
 
 impl Table {
@@ -52,6 +55,7 @@ impl Table {
                 .map(|(name, definition)| (name.0.clone(), definition.clone()))
                 .collect(),
             state: config.state.clone(),
+            nut: config.nut.clone(),
         }
     }
 
@@ -61,12 +65,17 @@ impl Table {
         self.operations
             .iter()
             .map(|(name, definition)| {
-                let args = arguments(name, definition.handler).into_iter();
+                let builtin = arguments(name, definition.handler).into_iter();
+                let builtin = builtin.filter_map(|arg| Text::new(arg).ok()).map(optional);
+                let configured = definition.args.iter().filter_map(|(arg, definition)| {
+                    let argument = Argument {
+                        required: !definition.optional,
+                        limit: definition.limit(),
+                    };
+                    Some((Text::new(arg).ok()?, argument))
+                });
                 let offer = Offer {
-                    args: args
-                        .filter_map(|arg| Text::new(arg).ok())
-                        .map(optional)
-                        .collect(),
+                    args: builtin.chain(configured).collect(),
                     ..Offer::plain(definition.class)
                 };
                 (name.clone(), offer)
@@ -90,6 +99,23 @@ impl Table {
         let Some(definition) = self.operations.get(name) else {
             return Ended::failed(Code::Failed, "the operation is no longer configured");
         };
+        // The gate has looked at them; whoever hands them on looks again.
+        let sound = |(arg, value): (&Text, &Value)| {
+            let definition = definition.args.get(arg.as_str());
+            definition.is_some_and(|definition| definition.takes(value))
+        };
+        if definition.handler != Handler::Builtin && !permit.args().iter().all(sound) {
+            return Ended::failed(Code::Param, "an argument is not what the operation takes");
+        }
+        if !definition.interlocks.is_empty() {
+            let forbidden = match &self.nut {
+                Some(nut) => nut::forbidden(nut, &definition.interlocks).await,
+                None => Some(Ended::failed(Code::Interlock, "no UPS is configured")),
+            };
+            if let Some(ended) = forbidden {
+                return ended;
+            }
+        }
         match definition.handler {
             Handler::Builtin if name.as_str() == "history.read" => {
                 let state = self.state.clone();
@@ -98,7 +124,11 @@ impl Table {
                     .unwrap_or_else(|error| Ended::failed(Code::Failed, &error.to_string()))
             }
             Handler::Builtin => status::read(&facts),
-            Handler::Exec => exec::run(definition).await,
+            Handler::Exec => exec::run(definition, permit.args()).await,
+            Handler::Nut => match &self.nut {
+                Some(nut) => nut::run(nut, definition, permit.args()).await,
+                None => Ended::failed(Code::Failed, "no UPS is configured"),
+            },
         }
     }
 }

@@ -311,12 +311,23 @@ impl Site {
     }
 
     pub fn try_send(&self, person: &str, operation: &str, wait: u32) -> Output {
+        self.try_send_with(person, operation, &[], wait)
+    }
+
+    /// With arguments, as NAME=VALUE.
+    pub fn try_send_with(
+        &self,
+        person: &str,
+        operation: &str,
+        arguments: &[&str],
+        wait: u32,
+    ) -> Output {
         let url = self.cloud.url();
         let (key, pass) = (format!("{person}.key"), format!("{person}.pass"));
         let wait = wait.to_string();
-        let mut args = vec![
-            "send", "ups-7", operation, "--json", "--broker", &url, "--key", &key, "--wait", &wait,
-        ];
+        let mut args = vec!["send", "ups-7", operation];
+        args.extend(arguments);
+        args.extend(["--json", "--broker", &url, "--key", &key, "--wait", &wait]);
         // Who has a pass has no issuer's files.
         let issuer = if self.path().join(&pass).exists() {
             args.extend(["--pass", &pass]);

@@ -1,0 +1,264 @@
+//! A UPS behind Debian's upsd and its real driver: what was allowed reaches the serial line, and
+//! of what was refused not one byte.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "this is a test"
+)]
+
+#[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
+#[path = "common/site.rs"]
+mod site;
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use site::{COUNT, Process, Site, free_port, wait_until};
+
+const OPERATIONS: &str = r#"
+[operations."ups.read"]
+class = "read"
+handler = "nut"
+read = ["ups.status", "ups.delay.shutdown"]
+[operations."diag.selftest"]
+class = "change"
+handler = "nut"
+command = "test.battery.start.quick"
+read = ["ups.status"]
+interlocks = ["on_battery"]
+[operations."power.shutdown.return"]
+class = "danger"
+handler = "nut"
+command = "shutdown.return"
+[operations."power.load.off"]
+class = "danger"
+handler = "nut"
+command = "load.off"
+[operations."config.write:ups.delay.shutdown"]
+class = "change"
+handler = "nut"
+variable = "ups.delay.shutdown"
+read = ["ups.delay.shutdown"]
+args.value = { type = "int", min = 12, max = 600 }
+"#;
+
+/// A registered device with a UPS.
+struct Powered {
+    site: Site,
+    processes: Vec<Process>,
+}
+
+impl Powered {
+    fn new() -> Self {
+        let mut site = Site::new(COUNT);
+        site.ready();
+        site.kill();
+        let nut = site.path().join("nut");
+        std::fs::create_dir(&nut).unwrap();
+        let port = free_port();
+        let write = |name: &str, text: &str| {
+            use std::os::unix::fs::PermissionsExt;
+            let path = nut.join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+            path
+        };
+        let state = nut.display();
+        write("nut.conf", "MODE=standalone\n");
+        let upsd = format!("LISTEN 127.0.0.1 {port}\nSTATEPATH {state}\nMAXAGE 15\n");
+        write("upsd.conf", &upsd);
+        // load.off is not among what upsd lets doorward do.
+        write(
+            "upsd.users",
+            "[doorward]\npassword = s3cret\nactions = SET\n\
+             instcmds = test.battery.start.quick\ninstcmds = shutdown.return\n",
+        );
+        let ups = format!(
+            "[ups]\ndriver = nutdrv_qx\nport = {state}/tty\nprotocol = megatec\npollinterval = 1\n"
+        );
+        write("ups.conf", &ups);
+        let password = write("password", "s3cret\n");
+        let mut powered = Self {
+            site,
+            processes: Vec::new(),
+        };
+        powered.start_ups();
+        for program in ["nutdrv_qx", "upsd"] {
+            let mut command = Command::new(format!("/lib/nut/{program}"));
+            command.args(match program {
+                "upsd" => &["-F", "-u", "root"][..],
+                _ => &["-F", "-u", "root", "-a", "ups"],
+            });
+            let log = std::fs::File::create(nut.join(format!("{program}.log"))).unwrap();
+            let child = command
+                .env("NUT_CONFPATH", &nut)
+                .env("NUT_STATEPATH", &nut)
+                .env("NUT_ALTPIDPATH", &nut)
+                .stdout(log.try_clone().unwrap())
+                .stderr(log)
+                .spawn()
+                .expect("nut-server is not installed; `tests/run` installs what tests need");
+            powered.processes.push(Process(child));
+            if program == "nutdrv_qx" {
+                let socket = nut.join("nutdrv_qx-ups");
+                wait_until("the driver listens", || socket.exists());
+            }
+        }
+        let path = powered.site.path().join("doorward.toml");
+        let config = std::fs::read_to_string(&path).unwrap();
+        let section = format!(
+            "[nut]\naddress = \"127.0.0.1:{port}\"\nups = \"ups\"\nuser = \"doorward\"\n\
+             password_file = \"{}\"\n",
+            password.display()
+        );
+        std::fs::write(&path, format!("{config}{section}{OPERATIONS}")).unwrap();
+        powered.site.start();
+        powered.site.ready();
+        wait_until("upsd knows the UPS", || {
+            powered.send("ole", "ups.read", &[])["outcome"] == "done"
+        });
+        powered
+    }
+
+    fn nut(&self, name: &str) -> PathBuf {
+        self.site.path().join("nut").join(name)
+    }
+
+    fn start_ups(&mut self) {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/nut/ups.py");
+        let mut ups = Command::new("python3")
+            .arg(script)
+            .args([self.nut("tty"), self.nut("wire")])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let said = ups.stdout.take().unwrap();
+        BufReader::new(said).read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n");
+        self.processes.push(Process(ups));
+    }
+
+    /// The orders that have reached the UPS.
+    fn wire(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.nut("wire")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn send(&self, person: &str, operation: &str, args: &[&str]) -> serde_json::Value {
+        let out = self.site.try_send_with(person, operation, args, 15);
+        serde_json::from_slice(&out.stdout).unwrap_or_default()
+    }
+}
+
+#[test]
+fn what_is_allowed_reaches_the_ups_and_of_what_is_refused_not_one_byte() {
+    let powered = Powered::new();
+    let site = &powered.site;
+    site.share("anna", "diag.selftest,ups.read");
+    let read = powered.send("anna", "ups.read", &[]);
+    assert_eq!(read["result"]["ups.status"], "OL", "{read}");
+    assert_eq!(powered.wire(), Vec::<String>::new());
+    for (operation, code) in [
+        ("power.shutdown.return", "not_granted"),
+        ("power.load.off", "not_granted"),
+        ("config.write:ups.delay.shutdown", "not_granted"),
+    ] {
+        assert_eq!(
+            powered.send("anna", operation, &[])["code"],
+            code,
+            "{operation}"
+        );
+    }
+    assert_eq!(
+        powered.send("ole", "power.outlet.cycle:1", &[])["code"],
+        "unsupported"
+    );
+    assert_eq!(powered.wire(), Vec::<String>::new(), "not one byte");
+    let done = powered.send("anna", "diag.selftest", &[]);
+    assert_eq!(done["outcome"], "done", "{done}");
+    assert_eq!(done["result"]["accepted"], true);
+    assert!(done["result"]["tracking"].is_string(), "{done}");
+    wait_until("the test reaches the UPS", || powered.wire() == ["T"]);
+    let done = powered.send("ole", "power.shutdown.return", &[]);
+    assert_eq!(done["outcome"], "done", "{done}");
+    wait_until("the shutdown reaches the UPS", || {
+        powered.wire() == ["T", "S.5R0003"]
+    });
+}
+
+#[test]
+fn s04_a_setting_of_the_ups_is_written_within_its_range_and_read_back() {
+    let powered = Powered::new();
+    powered
+        .site
+        .share("anna", "config.write:ups.delay.shutdown");
+    let operation = "config.write:ups.delay.shutdown";
+    let written = powered.send("anna", operation, &["value=60"]);
+    assert_eq!(written["outcome"], "done", "{written}");
+    assert_eq!(written["result"]["ups.delay.shutdown"], "60");
+    for value in ["value=5", "value=601", "value=x", "other=60"] {
+        assert_eq!(
+            powered.send("anna", operation, &[value])["code"],
+            "param",
+            "{value}"
+        );
+    }
+    assert_eq!(powered.send("anna", operation, &[])["code"], "param");
+    let read = powered.send("ole", "ups.read", &[]);
+    assert_eq!(read["result"]["ups.delay.shutdown"], "60");
+}
+
+#[test]
+fn n21_on_battery_a_self_test_is_not_begun_and_upsds_own_refusals_are_told_with_the_remedy() {
+    let powered = Powered::new();
+    std::fs::write(powered.nut("tty.mains-lost"), "OB").unwrap();
+    wait_until("upsd knows that it is on battery", || {
+        powered.send("ole", "ups.read", &[])["result"]["ups.status"] == "OB"
+    });
+    let refused = powered.send("ole", "diag.selftest", &[]);
+    assert_eq!(refused["code"], "interlock", "{refused}");
+    assert_eq!(powered.wire(), Vec::<String>::new());
+    std::fs::remove_file(powered.nut("tty.mains-lost")).unwrap();
+    wait_until("upsd knows that the mains are back", || {
+        powered.send("ole", "ups.read", &[])["result"]["ups.status"] == "OL"
+    });
+    assert_eq!(powered.send("ole", "diag.selftest", &[])["outcome"], "done");
+    let refused = powered.send("ole", "power.load.off", &[]);
+    assert_eq!(refused["outcome"], "failed");
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("ACCESS-DENIED") && detail.contains("upsd.users"),
+        "{detail}"
+    );
+    std::fs::write(powered.nut("password"), "wrong").unwrap();
+    let refused = powered.send("ole", "power.shutdown.return", &[]);
+    assert!(
+        refused["detail"]
+            .as_str()
+            .unwrap()
+            .contains("ACCESS-DENIED"),
+        "{refused}"
+    );
+    assert_eq!(powered.wire(), ["T"]);
+}
+
+#[test]
+fn a_upsd_that_is_gone_or_has_lost_the_ups_is_told_as_such() {
+    let mut powered = Powered::new();
+    // The UPS's cable first, then upsd itself.
+    drop(powered.processes.remove(0));
+    wait_until("the driver has lost the UPS", || {
+        let read = powered.send("ole", "ups.read", &[]);
+        let detail = read["detail"].as_str().unwrap_or_default();
+        detail.contains("its driver has lost the UPS")
+    });
+    drop(powered.processes.pop());
+    let read = powered.send("ole", "ups.read", &[]);
+    assert_eq!(read["outcome"], "failed", "{read}");
+    assert!(
+        read["detail"].as_str().unwrap().contains("refused"),
+        "{read}"
+    );
+}
