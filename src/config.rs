@@ -164,11 +164,20 @@ impl Config {
         if !(1..=1024).contains(&self.log.limit_mib) {
             return Err("[log]: limit_mib must be from 1 to 1024".into());
         }
-        for (OperationName(name), definition) in &self.operations {
-            let checked = definition.check(name, self.nut.is_some());
-            checked.map_err(|why| format!("[operations.\"{name}\"]: {why}"))?;
-        }
         Ok(())
+    }
+
+    /// Operations that cannot work as they are defined, and why. They are offered, and fail with
+    /// that reason; the others work.
+    #[must_use]
+    pub fn broken(&self) -> BTreeMap<Operation, String> {
+        let operations = self.operations.iter();
+        operations
+            .filter_map(|(OperationName(name), definition)| {
+                let checked = definition.check(name, self.nut.is_some());
+                Some((name.clone(), checked.err()?))
+            })
+            .collect()
     }
 }
 
@@ -208,7 +217,7 @@ handler = "builtin"
     #[test]
     fn the_shipped_example_is_valid() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/doorward.toml");
-        Config::load(&path).unwrap();
+        assert_eq!(Config::load(&path).unwrap().broken(), BTreeMap::new());
     }
 
     #[test]
@@ -216,8 +225,6 @@ handler = "builtin"
         assert!(load(GOOD).is_ok());
         for (change, to, says) in [
             ("read\"\nh", "reed\"\nh", "a class is one of"),
-            ("builtin", "exec", "needs argv"),
-            ("status.read", "status.raed", "no built-in operation"),
             ("mqtt://", "http://", "mqtts://HOST"),
             (
                 "\n[op",
@@ -237,6 +244,92 @@ handler = "builtin"
             let error = load(&GOOD.replace(change, to)).unwrap_err();
             assert!(error.contains(says), "{change} -> {to}: {error}");
         }
+    }
+
+    #[test]
+    fn an_operation_that_cannot_work_is_named_and_the_others_do() {
+        let with = |fields: &str| {
+            let text = format!(
+                "{GOOD}[operations.\"x\"]\nclass = \"change\"\n{fields}\n[nut]\nups = \"ups\"\n\
+                 user = \"doorward\"\npassword_file = \"/p\"\n"
+            );
+            let broken = load(&text).unwrap().broken();
+            assert!(broken.len() <= 1, "{broken:?}");
+            broken.into_values().next().unwrap_or_default()
+        };
+        let nut = "handler = \"nut\"\n";
+        let exec = "handler = \"exec\"\n";
+        let int = "args.value = { type = \"int\" }";
+        for (fields, says) in [
+            (format!("{nut}command = \"load.off\""), ""),
+            (format!("{nut}read = [\"ups.status\"]"), ""),
+            (format!("{nut}variable = \"a.b\"\n{int}"), ""),
+            (
+                format!("{exec}argv = [\"/bin/x\", \"{{value}}\"]\n{int}"),
+                "",
+            ),
+            ("handler = \"builtin\"".into(), "no built-in operation"),
+            (exec.into(), "needs argv"),
+            (format!("{exec}argv = [\"x\"]"), "absolute path"),
+            (
+                format!("{exec}argv = [\"/bin/x\", \"{{value}}\"]"),
+                "needs args.value",
+            ),
+            (
+                format!("{exec}argv = [\"/bin/x\", \"-{{value}}\"]\n{int}"),
+                "stands alone",
+            ),
+            (
+                format!("{exec}argv = [\"/bin/x\"]\ncommand = \"load.off\""),
+                "another handler",
+            ),
+            (nut.into(), "needs command, variable or read"),
+            (
+                format!("{nut}command = \"outlet.0.load.off\""),
+                "outlet 0 is all",
+            ),
+            (
+                format!("{nut}command = \"load.off\\nFSD ups\""),
+                "no name of NUT",
+            ),
+            (
+                format!("{nut}command = \"load.off\"\n{int}"),
+                "only variable takes",
+            ),
+            (format!("{nut}variable = \"a.b\""), "needs args.value"),
+            (
+                format!("{nut}command = \"a\"\nvariable = \"a.b\"\n{int}"),
+                "either command",
+            ),
+            (format!("{nut}command = \"a\"\ntimeout_s = 0"), "timeout_s"),
+            (
+                format!("{nut}variable = \"a.b\"\nargs.value = {{ type = \"text\", min = 1 }}"),
+                "min and max are for",
+            ),
+            (
+                format!("{nut}variable = \"a.b\"\nargs.value = {{ type = \"text\", one_of = [] }}"),
+                "one_of is empty",
+            ),
+            (
+                format!(
+                    "{nut}variable = \"a.b\"\nargs.value = {{ type = \"int\", min = 2, max = 1 }}"
+                ),
+                "min is above max",
+            ),
+        ] {
+            let said = with(&fields);
+            assert!(
+                said.contains(says) && said.is_empty() == says.is_empty(),
+                "{fields}: {said}"
+            );
+        }
+        let alone = format!("{GOOD}[operations.\"x\"]\nclass = \"read\"\n{nut}read = [\"a\"]");
+        let broken = load(&alone).unwrap().broken();
+        assert!(broken.values().all(|why| why.contains("add [nut]")) && broken.len() == 1);
+        let far = with("handler = \"exec\"\nargv = [\"/bin/x\"]");
+        assert_eq!(far, "");
+        let far = GOOD.replace("[operations", "[nut]\nups = \"u\"\nuser = \"d\"\npassword_file = \"/p\"\naddress = \"10.0.0.1:3493\"\n[operations");
+        assert!(load(&far).unwrap_err().contains("must be on this machine"));
     }
 
     #[test]

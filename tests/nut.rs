@@ -13,8 +13,12 @@ mod site;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use site::{COUNT, Process, Site, free_port, wait_until};
+use doorward::cli::send::{Request, send};
+use doorward::issuer::{Holder, Wish};
+use doorward::wire::{Bytes, Id, Map, Operation, Outcome, PublicKey, Text, Value};
+use site::{COUNT, Process, Site, block_on, free_port, wait_until};
 
 const OPERATIONS: &str = r#"
 [operations."ups.read"]
@@ -43,6 +47,62 @@ read = ["ups.delay.shutdown"]
 args.value = { type = "int", min = 12, max = 600 }
 "#;
 
+/// Texts that would do harm if anything took them for more than a text.
+fn hostile() -> Vec<String> {
+    let seeds = [
+        "; reboot",
+        "$(reboot)",
+        "`reboot`",
+        "| reboot",
+        "& reboot",
+        "&& reboot",
+        "> /etc/passwd",
+        "\" FSD ups \"",
+        "\\",
+        "\"",
+        "'",
+        "\\\"",
+        "\" ; INSTCMD ups load.off",
+        "$HOME",
+        "${IFS}",
+        "%s%n",
+        "%00",
+        "../../etc/shadow",
+        "/etc/shadow",
+        "{value}",
+        "{{value}}",
+        "*",
+        "?",
+        "~root",
+        "!!",
+        "#",
+        "\u{202e}gpj",
+        "é\u{301}",
+        "\u{feff}",
+        "-rf",
+        "--help",
+        "-",
+        "a\nFSD ups",
+        "a\r\nINSTCMD ups load.off",
+        "a\0b",
+        "\u{1b}[2J",
+        "\t",
+        "\u{7f}",
+        "a\u{85}b",
+        "\\x41",
+    ];
+    let wrapped = seeds.iter().flat_map(|seed| {
+        [
+            (*seed).to_owned(),
+            format!("x{seed}"),
+            format!("{seed}x"),
+            format!("x {seed} x"),
+            seed.repeat(5),
+        ]
+    });
+    wrapped.collect()
+}
+
 /// A registered device with a UPS.
 struct Powered {
     site: Site,
@@ -51,6 +111,12 @@ struct Powered {
 
 impl Powered {
     fn new() -> Self {
+        let ups = "driver = nutdrv_qx\nport = {}/tty\nprotocol = megatec\npollinterval = 1\n";
+        Self::with("nutdrv_qx", ups, OPERATIONS)
+    }
+
+    /// With another driver, its lines in ups.conf, and other operations.
+    fn with(driver: &str, lines: &str, operations: &str) -> Self {
         let mut site = Site::new(COUNT);
         site.ready();
         site.kill();
@@ -74,17 +140,16 @@ impl Powered {
             "[doorward]\npassword = s3cret\nactions = SET\n\
              instcmds = test.battery.start.quick\ninstcmds = shutdown.return\n",
         );
-        let ups = format!(
-            "[ups]\ndriver = nutdrv_qx\nport = {state}/tty\nprotocol = megatec\npollinterval = 1\n"
-        );
-        write("ups.conf", &ups);
+        let lines = lines.replace("{}", nut.to_str().unwrap());
+        write("ups.conf", &format!("[ups]\n{lines}"));
+        write("device.dev", "ups.id: none\nups.status: OL\n");
         let password = write("password", "s3cret\n");
         let mut powered = Self {
             site,
             processes: Vec::new(),
         };
         powered.start_ups();
-        for program in ["nutdrv_qx", "upsd"] {
+        for program in [driver, "upsd"] {
             let mut command = Command::new(format!("/lib/nut/{program}"));
             command.args(match program {
                 "upsd" => &["-F", "-u", "root"][..],
@@ -100,8 +165,8 @@ impl Powered {
                 .spawn()
                 .expect("nut-server is not installed; `tests/run` installs what tests need");
             powered.processes.push(Process(child));
-            if program == "nutdrv_qx" {
-                let socket = nut.join("nutdrv_qx-ups");
+            if program == driver {
+                let socket = nut.join(format!("{driver}-ups"));
                 wait_until("the driver listens", || socket.exists());
             }
         }
@@ -112,11 +177,11 @@ impl Powered {
              password_file = \"{}\"\n",
             password.display()
         );
-        std::fs::write(&path, format!("{config}{section}{OPERATIONS}")).unwrap();
+        std::fs::write(&path, format!("{config}{section}{operations}")).unwrap();
         powered.site.start();
         powered.site.ready();
         wait_until("upsd knows the UPS", || {
-            powered.send("ole", "ups.read", &[])["outcome"] == "done"
+            powered.send("ole", "ups.read", &[])["result"]["ups.status"] == "OL"
         });
         powered
     }
@@ -260,5 +325,94 @@ fn a_upsd_that_is_gone_or_has_lost_the_ups_is_told_as_such() {
     assert!(
         read["detail"].as_str().unwrap().contains("refused"),
         "{read}"
+    );
+}
+
+#[test]
+fn two_hundred_hostile_texts_are_data_or_refused() {
+    let operations = r#"
+[operations."ups.read"]
+class = "read"
+handler = "nut"
+read = ["ups.status"]
+[operations."config.write:ups.id"]
+class = "change"
+handler = "nut"
+variable = "ups.id"
+read = ["ups.id"]
+args.value = { type = "text" }
+[operations."print"]
+class = "change"
+handler = "exec"
+argv = ["/usr/bin/printf", "[%s]", "{value}"]
+args.value = { type = "text" }
+"#;
+    let lines = "driver = dummy-ups\nport = {}/device.dev\nmode = dummy-once\n";
+    let powered = Powered::with("dummy-ups", lines, operations);
+    let site = &powered.site;
+    let broker = site.cloud.broker();
+    let holder = Holder::open(&site.path().join("ole.key")).unwrap();
+    let device_key = PublicKey::new(&Bytes::from_hex(&site.device_key).unwrap()).unwrap();
+    let ask = |operation: &str, text: &str| {
+        let value = (Text::new("value").unwrap(), Value::from(text));
+        let wish = Wish {
+            device: Id::new("ups-7").unwrap(),
+            operation: Operation::new(operation).unwrap(),
+            args: Map::new([value]),
+            ttl: 120,
+            dry: false,
+        };
+        let request = Request {
+            broker: &broker,
+            device_key: &device_key,
+            holder: &holder,
+            wish: &wish,
+            carry: &[],
+            wait: Duration::from_secs(10),
+        };
+        let receipt = block_on(send(&request)).unwrap().receipt;
+        let silence = || panic!("silence to {operation} {text:?}: {}", site.status());
+        receipt.unwrap_or_else(silence).body
+    };
+    let texts = hostile();
+    assert_eq!(texts.len(), 200);
+    let mut taken = 0;
+    for text in &texts {
+        let unsound = text.starts_with('-') || text.chars().any(char::is_control);
+        for (operation, result, expected) in [
+            ("config.write:ups.id", "ups.id", text.clone()),
+            ("print", "output", format!("[{text}]")),
+        ] {
+            let body = ask(operation, text);
+            let unsound = unsound
+                || operation != "print" && (text.contains(['"', '\\', '#']) || !text.is_ascii());
+            if unsound {
+                let code = body.code.map(|code| code.to_string());
+                assert_eq!(code.as_deref(), Some("param"), "{operation} {text:?}");
+                continue;
+            }
+            // The UPS has its own limits for the length.
+            let detail = body.detail.as_ref().map_or("", |detail| detail.as_str());
+            if operation != "print" && detail.contains("TOO-LONG") {
+                continue;
+            }
+            assert_eq!(
+                body.outcome,
+                Outcome::Done,
+                "{operation} {text:?} {:?}",
+                body.detail
+            );
+            assert_eq!(
+                body.result.get(result),
+                Some(&Value::Text(expected)),
+                "{operation}"
+            );
+            taken += 1;
+        }
+    }
+    assert!(taken > 180, "{taken}");
+    assert_eq!(
+        powered.send("ole", "ups.read", &[])["result"]["ups.status"],
+        "OL"
     );
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use super::{Failure, block_on, device_status, events, import, status};
+use super::{Failure, block_on, device_status, events, import, status, validate};
 use crate::config::Config;
 use crate::store::Identity;
 use crate::wire::{Id, SecretKey};
@@ -31,6 +31,8 @@ enum Command {
         )]
         config: PathBuf,
     },
+    /// Check a configuration before it is used.
+    Validate(validate::Validate),
     /// Give this device its id, a new key, and the issuer that it will trust. Done once.
     Provision {
         /// The state directory of the configuration.
@@ -71,6 +73,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
             issuers,
             json,
         } => provision(&state, &device, &issuers, json),
+        Command::Validate(args) => validate::run(&args),
         Command::Status(args) => device_status::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Events(events) => events::run(&events),
@@ -89,6 +92,9 @@ fn serve(path: &Path) -> Result<ExitCode, Failure> {
         Failure::new(status::CONFIG, error)
             .with_remedy("config/doorward.toml in the source is an example with comments.")
     })?;
+    for (name, why) in config.broken() {
+        tracing::warn!(operation = %name, %why, "an operation cannot work as it is defined");
+    }
     block_on(async {
         let stop = stop_signal().map_err(|error| Failure::new(status::IO, error))?;
         crate::agent::run(&config, stop)

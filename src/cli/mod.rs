@@ -27,6 +27,8 @@ mod openmetrics;
 mod paint;
 #[cfg(feature = "issuer")]
 pub mod send;
+#[cfg(feature = "device")]
+mod validate;
 
 use std::process::ExitCode;
 

@@ -303,3 +303,50 @@ fn class<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Class, D::Error> {
             serde::de::Error::custom("a class is one of read, change, interrupt, danger")
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arg(text: &str) -> ArgDefinition {
+        toml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn a_value_is_of_the_type_and_within_its_limits() {
+        let percent = arg("type = \"int\"\nmin = 0\nmax = 100");
+        let open = arg("type = \"int\"");
+        let mode = arg("type = \"text\"\none_of = [\"eco\", \"full\"]");
+        let flag = arg("type = \"bool\"");
+        for (definition, value, takes) in [
+            (&percent, Value::Int(100), true),
+            (&percent, Value::Int(101), false),
+            (&percent, Value::Int(-1), false),
+            (&percent, Value::from("1"), false),
+            (&open, Value::Int(i64::MIN), true),
+            (&open, Value::Bool(true), false),
+            (&mode, Value::from("eco"), true),
+            (&mode, Value::from("eco "), false),
+            (&flag, Value::Bool(false), true),
+            (&flag, Value::Int(0), false),
+            (&flag, Value::Bytes(vec![]), false),
+        ] {
+            assert_eq!(definition.takes(&value), takes, "{definition:?} {value:?}");
+            assert_eq!(
+                definition.limit().allows(&value),
+                takes,
+                "{value:?} at the gate"
+            );
+        }
+    }
+
+    #[test]
+    fn a_text_can_be_taken_for_nothing_but_a_value() {
+        let text = arg("type = \"text\"");
+        assert!(text.takes(&Value::from("back to \"eco\"; $(reboot)")));
+        for hostile in ["-rf", "--config=/x", "a\nFSD ups", "a\0b", "\u{1b}[2J"] {
+            assert!(!text.takes(&Value::from(hostile)), "{hostile:?}");
+        }
+        assert!(!text.takes(&Value::Text("x".repeat(257))));
+    }
+}

@@ -43,6 +43,8 @@ pub struct Table {
     /// The state directory.
     state: PathBuf,
     nut: Option<Nut>,
+    /// Those that cannot work, and why.
+    broken: BTreeMap<Operation, String>,
 }
 
 impl Table {
@@ -56,6 +58,7 @@ impl Table {
                 .collect(),
             state: config.state.clone(),
             nut: config.nut.clone(),
+            broken: config.broken(),
         }
     }
 
@@ -99,6 +102,9 @@ impl Table {
         let Some(definition) = self.operations.get(name) else {
             return Ended::failed(Code::Failed, "the operation is no longer configured");
         };
+        if let Some(why) = self.broken.get(name) {
+            return Ended::failed(Code::Failed, &format!("its definition is broken: {why}"));
+        }
         // The gate has looked at them; whoever hands them on looks again.
         let sound = |(arg, value): (&Text, &Value)| {
             let definition = definition.args.get(arg.as_str());

@@ -48,7 +48,8 @@ async fn converse(
             }
             (None, Some(variable)) => {
                 let Some(value) = args.get("value").and_then(plain) else {
-                    return Ok(Ended::failed(Code::Param, "value is missing"));
+                    let why = "NUT takes numbers, and text of ASCII without \", \\ and #";
+                    return Ok(Ended::failed(Code::Param, why));
                 };
                 *told = true;
                 upsd.set(variable, &value).await
@@ -96,11 +97,16 @@ pub(super) async fn forbidden(nut: &Nut, interlocks: &[Condition]) -> Option<End
     Some(Ended::failed(Code::Interlock, &why))
 }
 
-/// A value as NUT writes it.
+/// A value as NUT writes it. What its parser has to escape does not always reach a driver as it
+/// was (2.8.0 lost quotes and all that is not ASCII, and never said what became of a lone #), so
+/// there is none of it.
 fn plain(value: &Value) -> Option<String> {
     match value {
         Value::Int(number) => Some(number.to_string()),
-        Value::Text(text) => Some(text.clone()),
+        Value::Text(text) => {
+            let plain = |c: char| matches!(c, ' '..='~') && !matches!(c, '"' | '\\' | '#');
+            text.chars().all(plain).then(|| text.clone())
+        }
         Value::Bool(true) => Some("yes".to_owned()),
         Value::Bool(false) => Some("no".to_owned()),
         Value::Bytes(_) => None,
