@@ -21,11 +21,11 @@ use std::time::{Duration, Instant};
 
 use cable::{Cable, Mode};
 use doorward::cli::send::{Request, send};
-use doorward::issuer::{Holder, Wish};
+use doorward::issuer::Holder;
 use doorward::link::Broker;
 use doorward::store::read_log;
 use doorward::wire::*;
-use site::{COUNT, DOORKEY, Mosquitto, Process, Site, block_on, wait_until};
+use site::{COUNT, DOORKEY, Mosquitto, Process, Site, block_on, wait_until, wish};
 
 /// How often a link is cut, unless `DOORWARD_CUTS` says otherwise.
 const CUTS: u64 = 20;
@@ -118,13 +118,7 @@ fn while_links_are_cut_every_command_has_one_outcome_and_no_record_is_lost() {
     let cuts = number("DOORWARD_CUTS").unwrap_or(CUTS);
     let holder = Holder::open(&site.path().join("ole.key")).unwrap();
     let device_key = PublicKey::new(&Bytes::from_hex(&site.device_key).unwrap()).unwrap();
-    let wish = Wish {
-        device: Id::new("ups-7").unwrap(),
-        operation: Operation::new("device.reboot").unwrap(),
-        args: Map::default(),
-        ttl: 300,
-        dry: false,
-    };
+    let wish = wish("device.reboot", Map::default());
     // Somebody keeps the log meanwhile.
     let url = site.cloud.url();
     let collect = [

@@ -18,7 +18,7 @@ use doorward::wire::{
     Bundle, Envelope, Id, Map, Operation, Outcome, Receipt, ReceiptBody, SecretKey, State,
     Timestamp, hash, sign,
 };
-use site::{COUNT, DOORKEY, DOORWARD, Site, block_on, wait_until};
+use site::{COUNT, DOORKEY, DOORWARD, Site, block_on, wait_until, wish};
 
 #[test]
 fn provision_share_command_receipt() {
@@ -247,13 +247,7 @@ fn a_command_that_the_broker_delivers_hours_late_is_refused_and_its_twin_gets_th
     site.kill();
     let holder = Holder::open(&site.path().join("ole.key")).unwrap();
     let device = Id::new("ups-7").unwrap();
-    let wish = Wish {
-        device: device.clone(),
-        operation: Operation::new("device.reboot").unwrap(),
-        args: Map::default(),
-        ttl: 300,
-        dry: false,
-    };
+    let wish = wish("device.reboot", Map::default());
     let broker = site.cloud.broker();
     let receipts = topics::receipts(&device, &holder.public());
     let said = block_on(async {

@@ -23,14 +23,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use authority::{Authority, Files, today};
-use doorward::issuer::{Holder, Wish};
+use doorward::issuer::Holder;
 use doorward::link::caller::Caller;
 use doorward::link::{Broker, BrokerUrl, Tls, topics};
 use doorward::store::read_log;
 use doorward::store::record::Event;
 use doorward::wire::*;
 use namespaces::{CLOUD, Namespaces, SITE, inside, set};
-use site::{COUNT, DOORKEY, DOORWARD, Mosquitto, Process, Site, wait_until};
+use site::{COUNT, DOORKEY, DOORWARD, Mosquitto, Process, Site, wait_until, wish};
 
 /// How often a link is cut, unless `DOORWARD_CUTS` says otherwise.
 const CUTS: u64 = 10;
@@ -309,13 +309,7 @@ fn inside_of_the_namespaces() {
     let cuts = std::env::var("DOORWARD_CUTS").ok();
     let cuts: u64 = cuts.map_or(CUTS, |text| text.parse().unwrap());
     let device = Id::new("ups-7").unwrap();
-    let wish = Wish {
-        device: device.clone(),
-        operation: Operation::new("device.reboot").unwrap(),
-        args: Map::default(),
-        ttl: 300,
-        dry: false,
-    };
+    let wish = wish("device.reboot", Map::default());
     let url = world.site.cloud.url();
     let collect = [
         "log", "collect", "ups-7", "--to", "copy", "--key", "ole.key", "--broker", &url,

@@ -16,9 +16,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use doorward::cli::send::{Request, send};
-use doorward::issuer::{Holder, Wish};
-use doorward::wire::{Bytes, Id, Map, Operation, Outcome, PublicKey, Text, Value};
-use site::{COUNT, Process, Site, block_on, free_port, wait_until};
+use doorward::issuer::Holder;
+use doorward::wire::{Bytes, Map, Outcome, PublicKey, Text, Value};
+use site::{COUNT, Process, Site, block_on, free_port, wait_until, wish};
 
 const OPERATIONS: &str = r#"
 [operations."ups.read"]
@@ -355,13 +355,7 @@ args.value = { type = "text" }
     let device_key = PublicKey::new(&Bytes::from_hex(&site.device_key).unwrap()).unwrap();
     let ask = |operation: &str, text: &str| {
         let value = (Text::new("value").unwrap(), Value::from(text));
-        let wish = Wish {
-            device: Id::new("ups-7").unwrap(),
-            operation: Operation::new(operation).unwrap(),
-            args: Map::new([value]),
-            ttl: 120,
-            dry: false,
-        };
+        let wish = wish(operation, Map::new([value]));
         let request = Request {
             broker: &broker,
             device_key: &device_key,

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use doorward::issuer::Wish;
 use doorward::link::{Broker, BrokerUrl};
+use doorward::wire::{Id, Map, Operation, Text, Value};
 
 pub const DOORWARD: &str = env!("CARGO_BIN_EXE_doorward");
 pub const DOORKEY: &str = env!("CARGO_BIN_EXE_doorkey");
@@ -14,6 +16,17 @@ pub const DOORKEY: &str = env!("CARGO_BIN_EXE_doorkey");
 /// A script for rebooting that appends a line to `reboots` beside itself; the daemon's
 /// environment is empty.
 pub const COUNT: &str = "cd \"$(/usr/bin/dirname \"$0\")\"\necho x >> reboots";
+
+/// What is asked of "ups-7".
+pub fn wish(operation: &str, args: Map<Text, Value>) -> Wish {
+    Wish {
+        device: Id::new("ups-7").unwrap(),
+        operation: Operation::new(operation).unwrap(),
+        args,
+        ttl: 300,
+        dry: false,
+    }
+}
 
 /// Runs what waits for a broker.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
