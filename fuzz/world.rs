@@ -165,7 +165,7 @@ pub fn hear(bytes: &[u8]) -> Heard {
         }
     }
     let started = actions.iter().any(|action| matches!(action, Action::Run(_)));
-    had_effect |= actions.iter().any(|action| !matches!(action, Action::Ack(_)));
+    had_effect |= actions.iter().any(|action| !matches!(action, Action::Ack(_) | Action::Refuse(_)));
     Heard {
         started,
         had_effect,

@@ -303,6 +303,10 @@ handler = "builtin"
             ),
             (format!("{nut}command = \"a\"\ntimeout_s = 0"), "timeout_s"),
             (
+                format!("{nut}command = \"a\"\nconfirm = \"boot\""),
+                "for the exec",
+            ),
+            (
                 format!("{nut}variable = \"a.b\"\nargs.value = {{ type = \"text\", min = 1 }}"),
                 "min and max are for",
             ),

@@ -147,6 +147,7 @@ fn while_links_are_cut_every_command_has_one_outcome_and_no_record_is_lost() {
                 holder: &holder,
                 wish: &wish,
                 carry: &[],
+                news: &[],
                 wait: Duration::from_secs(60),
             };
             let start = Instant::now();

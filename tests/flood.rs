@@ -98,6 +98,7 @@ impl Two {
             holder: &self.holder,
             wish: &self.wish,
             carry: &[],
+            news: &[],
             wait: Duration::from_secs(10),
         };
         let mut latencies: Vec<Duration> = (0..COMMANDS)

@@ -75,6 +75,7 @@ impl Killer {
             holder: &self.holder,
             wish: &self.wish,
             carry: std::slice::from_ref(&self.pass),
+            news: &[],
             wait: Duration::from_secs(10),
         };
         let site = &mut self.site;

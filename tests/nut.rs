@@ -362,6 +362,7 @@ args.value = { type = "text" }
             holder: &holder,
             wish: &wish,
             carry: &[],
+            news: &[],
             wait: Duration::from_secs(10),
         };
         let receipt = block_on(send(&request)).unwrap().receipt;

@@ -86,9 +86,10 @@ impl Core {
                 let (link, uptime) = (delivery.link, now.uptime);
                 let ack = Action::Ack(delivery);
                 if self.floods.admits(link, uptime) {
-                    let before = self.failures();
+                    let before = self.failures(link);
                     let over = self.arrived(origin, retained, &payload, reading, &now, &mut out);
-                    self.floods.charge(link, self.failures() - before, uptime);
+                    self.floods
+                        .charge(link, self.failures(link) - before, uptime);
                     match (over, self.store_works) {
                         (true, true) => self.after_log(Waiting::Act(ack), &mut out),
                         // It was answered, so it must not come again when the store works.
@@ -98,7 +99,10 @@ impl Core {
                 } else {
                     // Nothing came of it, so nothing has to be written first.
                     self.count(Code::Flood);
-                    out.actions.push(ack);
+                    out.actions.push(match self.floods.is_client(link) {
+                        true => Action::Refuse(delivery),
+                        false => ack,
+                    });
                 }
             }
             Input::Durable(size) => self.durable(size, &now, &mut out),

@@ -64,10 +64,16 @@ impl Floods {
     /// Whether a link may be listened to.
     pub(super) fn admits(&mut self, link: LinkId, uptime: u64) -> bool {
         let admitted = self.bucket(link, uptime).left > 0;
-        if !admitted && self.hear_again.is_none() {
+        // A client of the listener is told that it was not heard, and sends again by itself.
+        if !admitted && link < self.clients && self.hear_again.is_none() {
             self.hear_again = Some(uptime + HEAR_AGAIN);
         }
         admitted
+    }
+
+    /// Whether this link is one client of the listener.
+    pub(super) fn is_client(&self, link: LinkId) -> bool {
+        link >= self.clients
     }
 
     /// Charges a link with so many failures.
@@ -87,10 +93,9 @@ impl Floods {
     }
 
     fn bucket(&mut self, link: LinkId, uptime: u64) -> &mut Bucket {
-        let Allowance { burst, rate } = if link < self.clients {
-            OF_A_LINK
-        } else {
-            OF_A_CLIENT
+        let Allowance { burst, rate } = match self.is_client(link) {
+            false => OF_A_LINK,
+            true => OF_A_CLIENT,
         };
         let bucket = self.links.entry(link).or_insert(Bucket {
             left: burst,
@@ -104,10 +109,13 @@ impl Floods {
 }
 
 impl Core {
-    /// How many forgeries and copies came so far.
-    pub(super) fn failures(&self) -> u64 {
-        let counted = FAILURES.iter().filter_map(|code| self.refused.get(code));
-        counted.sum()
+    /// How much came so far that a link is charged for: forgeries and copies, since behind a
+    /// broker there are many; of a client of the listener, whatever was refused.
+    pub(super) fn failures(&self, link: LinkId) -> u64 {
+        let is_client = self.floods.is_client(link);
+        let charged = |code: &Code| is_client || FAILURES.contains(code);
+        let refused = self.refused.iter().filter(|(code, _)| charged(code));
+        refused.map(|(_, count)| count).sum()
     }
 }
 
@@ -142,6 +150,11 @@ mod tests {
         let mut floods = Floods::new(CLIENT);
         floods.charge(CLIENT, OF_A_CLIENT.burst, 10);
         assert!(!floods.admits(CLIENT, 10));
+        assert_eq!(
+            floods.due(),
+            None,
+            "brokers are not asked for what it brought"
+        );
         assert!(floods.admits(LinkId(3), 10), "each has its own");
         assert!(floods.admits(CLIENT, 11));
         floods.charge(CLIENT, OF_A_CLIENT.rate, 11);

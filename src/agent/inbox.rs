@@ -8,9 +8,8 @@ use tokio::sync::mpsc;
 use super::step::LinkId;
 use crate::link::LinkEvent;
 
-/// Messages of one link that wait for the core; while there are so many, the link does not
-/// read on.
-const WAITING: usize = 32;
+/// Messages of a link to a broker that wait for the core.
+pub(super) const WAITING: usize = 32;
 
 #[derive(Default)]
 pub(super) struct Inbox {
@@ -20,9 +19,10 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    /// A place for one more link. They are numbered from 0 in this order.
-    pub(super) fn add(&mut self) -> mpsc::Sender<LinkEvent> {
-        let (sender, queue) = mpsc::channel(WAITING);
+    /// A place for one more link; while so many messages wait, it does not read on. They are
+    /// numbered from 0 in this order.
+    pub(super) fn add(&mut self, waiting: usize) -> mpsc::Sender<LinkEvent> {
+        let (sender, queue) = mpsc::channel(waiting);
         self.queues.push(queue);
         sender
     }
@@ -64,7 +64,7 @@ mod tests {
     fn links_are_served_in_turn_and_a_closed_one_is_passed_over() {
         let mut inbox = Inbox::default();
         assert!(inbox.try_next().is_none());
-        let senders: Vec<_> = (0..3).map(|_| inbox.add()).collect();
+        let senders: Vec<_> = (0..3).map(|_| inbox.add(WAITING)).collect();
         for _ in 0..20 {
             senders[0].try_send(LinkEvent::Up).unwrap();
         }

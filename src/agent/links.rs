@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::inbox::Inbox;
+use super::inbox::{Inbox, WAITING};
 use super::listening::Listening;
 use super::step::{Delivery, LinkId, Topic};
 use super::upload::Upload;
@@ -105,7 +105,7 @@ impl Links {
             };
             LinkState {
                 origin,
-                link: connect(config, inbox.add()),
+                link: connect(config, inbox.add(WAITING)),
                 health: Health::new(uptime),
             }
         });
@@ -150,6 +150,13 @@ impl Links {
         }
     }
 
+    /// Says to a client of the listener that its message was not heard.
+    pub(super) fn refuse(&self, delivery: Delivery) {
+        if let Some(listening) = &self.listening {
+            listening.refuse(delivery);
+        }
+    }
+
     pub(super) fn publish(&self, device: &Id, topic: &Topic, payload: &[u8]) {
         let (name, retain) = match topic {
             Topic::Receipts(holder, _) => (topics::receipts(device, holder), false),
@@ -189,6 +196,8 @@ impl Links {
     }
 
     pub(super) async fn close(self) {
+        // Its clients are told goodbye while the brokers are.
+        drop(self.listening);
         for state in self.brokers {
             state.link.close().await;
         }

@@ -10,6 +10,9 @@ use crate::link::listener::{CONNECTIONS, Listener, listen};
 use crate::link::{TrustedTime, topics::Told};
 use crate::wire::Id;
 
+/// Messages of one client that wait for the core.
+const WAITING: usize = 2;
+
 pub(super) struct Listening {
     listener: Listener,
     /// The number of its first client among the links.
@@ -28,7 +31,7 @@ impl Listening {
         uptime: u64,
     ) -> Option<Self> {
         let config = config.links.listener.clone()?;
-        let events = (0..CONNECTIONS).map(|_| inbox.add()).collect();
+        let events = (0..CONNECTIONS).map(|_| inbox.add(WAITING)).collect();
         Some(Self {
             listener: listen(config, device.clone(), time.clone(), events),
             first,
@@ -44,6 +47,12 @@ impl Listening {
     pub(super) fn acknowledge(&self, delivery: Delivery) {
         if let Some(place) = delivery.link.0.checked_sub(self.first.0) {
             self.listener.acknowledge(place, delivery.number);
+        }
+    }
+
+    pub(super) fn refuse(&self, delivery: Delivery) {
+        if let Some(place) = delivery.link.0.checked_sub(self.first.0) {
+            self.listener.refuse(place, delivery.number);
         }
     }
 

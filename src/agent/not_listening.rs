@@ -32,6 +32,10 @@ impl Listening {
         match *self {}
     }
 
+    pub(super) fn refuse(&self, _: Delivery) {
+        match *self {}
+    }
+
     pub(super) fn publish(&self, _: &Topic, _: &[u8]) {
         match *self {}
     }

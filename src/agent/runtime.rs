@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use super::begin::{Begun, StartError, begin};
 use super::core::Core;
 use super::import::Import;
-use super::inbox::Inbox;
+use super::inbox::{Inbox, WAITING};
 use super::links::Links;
 use super::socket::StatusSocket;
 use super::step::{Action, Delivery, Effects, Ended, Input, LinkId};
@@ -95,7 +95,8 @@ fn open(config: &Config) -> Result<Running, StartError> {
     let site = core.known().site();
     let mut links = Links::start(config, &device, site, &time, &mut inbox, uptime);
     let import = links.next();
-    let import = Import::bind(&config.state, import, inbox.add()).map_err(StartError::Store)?;
+    let import =
+        Import::bind(&config.state, import, inbox.add(WAITING)).map_err(StartError::Store)?;
     links.listen(config, &device, &time, &mut inbox, uptime);
     let upload = links.upload(config, &device);
     let mut running = Running {
@@ -212,6 +213,10 @@ impl Running {
                 }
                 self.links.set_site(self.core.known().site());
                 self.links.renew();
+                // Those who come to the listener next are shown the state of now.
+                let now = self.clock.read();
+                let shown = self.core.handle(Input::LinkUp, &now);
+                self.carry_out(shown);
                 self.carry_out(begun.effects);
             }
             Err(error) => {
@@ -302,6 +307,7 @@ impl Running {
                     self.import.acknowledge(delivery.number);
                 }
                 Action::Ack(delivery) => self.links.acknowledge(delivery),
+                Action::Refuse(delivery) => self.links.refuse(delivery),
                 Action::Publish(topic, payload) => {
                     self.links.publish(&self.device, &topic, &payload);
                 }

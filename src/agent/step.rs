@@ -129,6 +129,8 @@ pub enum Action {
     Publish(Topic, Vec<u8>),
     /// Acknowledge.
     Ack(Delivery),
+    /// Tell a client of the listener that its message was not heard.
+    Refuse(Delivery),
     /// Listen for statements to this site.
     Site(Option<Id>),
     /// Send the records of the log from this one on; the flag says to go back to it even if

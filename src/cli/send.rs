@@ -30,8 +30,10 @@ pub struct Request<'a> {
     pub holder: &'a Holder,
     /// What is asked.
     pub wish: &'a Wish,
-    /// Statements to bring along, as far as the device lacks them.
+    /// Statements to bring along.
     pub carry: &'a [Vec<u8>],
+    /// Statements to bring along as far as the device lacks them.
+    pub news: &'a [Vec<u8>],
     /// How long to wait for the receipt.
     pub wait: Duration,
 }
@@ -61,12 +63,12 @@ pub async fn send(request: &Request<'_>) -> Result<Sent, Failure> {
         .await?;
     let state = state_of(&mut caller, &state_topic, request).await?;
     let mut standing = state.body.standing;
-    let carry = lacking(request.carry, &standing)?;
+    let mut carry = carried(request, Some(&standing))?;
     let mut now = clock::system();
     let mut until = None;
     let mut again = true;
     // The same when it is signed anew: the one that was late must not run besides.
-    let counter = request.holder.next_counter()?;
+    let mut counter = request.holder.next_counter()?;
     loop {
         let command = request
             .holder
@@ -86,6 +88,14 @@ pub async fn send(request: &Request<'_>) -> Result<Sent, Failure> {
         let receipt = receipt_of(&mut caller, &receipts, name, request, watch).await?;
         let took = watch.elapsed();
         match &receipt {
+            // Its log knows of the lists, and it may have lost them.
+            Some(receipt) if again && !request.news.is_empty() && is_stale(receipt) => {
+                again = false;
+                carry = carried(request, None)?;
+                counter = request.holder.next_counter()?;
+                now = receipt.iat;
+                standing = receipt.body.standing.clone();
+            }
             Some(receipt) if again && is_signed_anew(receipt) => {
                 again = false;
                 now = receipt.iat;
@@ -103,36 +113,38 @@ pub async fn send(request: &Request<'_>) -> Result<Sent, Failure> {
     }
 }
 
-/// What the device lacks of what could be carried, as far as its `state` tells. Issuers go along
-/// with other news only, which they may have signed.
-fn lacking(carry: &[Vec<u8>], standing: &Standing) -> Result<Vec<u8>, Failure> {
-    let broken = |error| Failure::new(status::DATA, format!("what is to be carried: {error}"));
-    let mut lacking: Vec<(Option<Kind>, &[u8])> = Vec::new();
-    for item in carry.iter().map(|statements| items(statements)) {
-        for item in item.map_err(broken)? {
-            let envelope = Envelope::parse(item).ok();
-            // What cannot be read here is for the device to judge.
-            let known = envelope.as_ref().is_some_and(|it| is_known(it, standing));
-            if !known && lacking.iter().all(|(_, other)| *other != item) {
-                lacking.push((envelope.map(|envelope| envelope.kind), item));
-            }
+/// What goes along: the news that the device lacks, as its `state` tells, or all of them if that
+/// is not known, and whatever was asked for. Issuers go with other news only, which they may have
+/// signed.
+fn carried(request: &Request<'_>, standing: Option<&Standing>) -> Result<Vec<u8>, Failure> {
+    let is_lacked = |item: &&[u8]| {
+        let envelope = Envelope::parse(item).ok();
+        !envelope.is_some_and(|it| standing.is_some_and(|standing| is_known(&it, standing)))
+    };
+    let is_issuers = |item: &&[u8]| Envelope::parse(item).is_ok_and(|it| it.kind == Kind::Issuers);
+    let mut along: Vec<&[u8]> = split(request.news)?.into_iter().filter(is_lacked).collect();
+    if along.iter().all(is_issuers) {
+        along.clear();
+    }
+    for item in split(request.carry)? {
+        if !along.contains(&item) {
+            along.push(item);
         }
     }
-    let is_news = |kind: &Option<Kind>| *kind != Some(Kind::Issuers);
-    if !lacking.iter().any(|(kind, _)| is_news(kind)) {
-        lacking.clear();
-    }
-    if lacking.len() >= MAX_ITEMS {
+    if along.len() >= MAX_ITEMS {
         let most = MAX_ITEMS - 1;
         let why = format!("a command carries {most} statements at most");
         return Err(Failure::new(status::DATA, why)
             .with_remedy("Carry fewer, or take them there by `doorkey bundle`."));
     }
-    Ok(lacking
-        .iter()
-        .flat_map(|(_, item)| *item)
-        .copied()
-        .collect())
+    Ok(along.concat())
+}
+
+fn split(statements: &[Vec<u8>]) -> Result<Vec<&[u8]>, Failure> {
+    let broken = |error| Failure::new(status::DATA, format!("what is to be carried: {error}"));
+    let lists = statements.iter().map(|statements| items(statements));
+    let lists: Result<Vec<_>, _> = lists.collect();
+    Ok(lists.map_err(broken)?.concat())
 }
 
 fn is_known(envelope: &Envelope<'_>, standing: &Standing) -> bool {
@@ -146,6 +158,11 @@ fn is_known(envelope: &Envelope<'_>, standing: &Standing) -> bool {
         }),
         _ => false,
     }
+}
+
+/// Whether the device lacks news of the share's audience.
+fn is_stale(receipt: &Receipt) -> bool {
+    code_of(receipt) == Some(Code::Stale)
 }
 
 /// Whether the device only lacks a newer signature, not a reason. What was seen before may

@@ -196,6 +196,9 @@ impl Definition {
             Handler::Nut => self.check_nut(),
         };
         handled?;
+        if self.confirm == Confirm::Boot && self.handler != Handler::Exec {
+            return Err("confirm = \"boot\" is for the exec handler".into());
+        }
         if (self.handler == Handler::Nut || !self.interlocks.is_empty()) && !has_nut {
             return Err("the UPS is not named; add [nut]".into());
         }

@@ -11,70 +11,84 @@ use crate::config::{Condition, Definition, Nut};
 use crate::gate::Code;
 use crate::wire::{Map, Text, Value};
 
-/// How long upsd may take to tell the conditions of the UPS.
+/// How long upsd may take to tell what the UPS shows.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Carries out what a definition names, with the arguments of a command.
 pub(super) async fn run(nut: &Nut, definition: &Definition, args: &Map<Text, Value>) -> Ended {
     let mut told = false;
-    let work = converse(nut, definition, args, &mut told);
-    match timeout(definition.timeout(), work).await {
-        Ok(Ok(ended)) => ended,
+    let begun = begin(nut, definition, args, &mut told);
+    let (mut upsd, mut rows) = match timeout(definition.timeout(), begun).await {
+        Ok(Ok(Begun::Taken(upsd, rows))) => (upsd, rows),
+        Ok(Ok(Begun::Ended(ended))) => return ended,
         // Whether it arrived before the connection was lost is not known to anybody.
         Ok(Err(UpsdError::Lost(error))) if told => {
-            Ended::failed(Code::Unknown, &UpsdError::Lost(error).to_string())
+            return Ended::failed(Code::Unknown, &UpsdError::Lost(error).to_string());
         }
-        Ok(Err(error)) => Ended::failed(Code::Failed, &error.to_string()),
-        Err(_) if told => Ended::failed(Code::Unknown, "upsd has not said what became of it"),
-        Err(_) => Ended::failed(Code::Timeout, "upsd does not answer"),
+        Ok(Err(error)) => return Ended::failed(Code::Failed, &error.to_string()),
+        Err(_) if told => {
+            return Ended::failed(Code::Unknown, "upsd has not said what became of it");
+        }
+        Err(_) => return Ended::failed(Code::Timeout, "upsd does not answer"),
+    };
+    for variable in &definition.read {
+        // What was done is done, even if the UPS does not show this any more.
+        match timeout(PATIENCE, upsd.value(variable)).await {
+            Ok(Ok(value)) => rows.push((variable.clone(), Value::Text(shortened(value)))),
+            Ok(Err(UpsdError::Refused(_))) if told => {}
+            Ok(Err(UpsdError::Lost(_))) | Err(_) if told => break,
+            Ok(Err(error)) => return Ended::failed(Code::Failed, &error.to_string()),
+            Err(_) => return Ended::failed(Code::Timeout, "upsd does not answer"),
+        }
     }
+    let _ = timeout(PATIENCE, upsd.leave()).await;
+    Ended::done(Map::new(
+        rows.into_iter()
+            .filter_map(|(name, value)| Some((Text::new(&name).ok()?, value))),
+    ))
 }
 
-/// `told` is set when upsd has been told to do something.
-async fn converse(
+/// How far it came.
+enum Begun {
+    /// The driver has taken it; the conversation goes on.
+    Taken(Upsd, Vec<(String, Value)>),
+    /// Nothing was begun.
+    Ended(Ended),
+}
+
+/// Tells upsd what is to be done, if anything, and waits until the driver has taken it. `told`
+/// is set when it may have arrived.
+async fn begin(
     nut: &Nut,
     definition: &Definition,
     args: &Map<Text, Value>,
     told: &mut bool,
-) -> Result<Ended, UpsdError> {
+) -> Result<Begun, UpsdError> {
     let mut upsd = Upsd::connect(nut).await?;
+    let taken = match (&definition.command, &definition.variable) {
+        (Some(command), _) => {
+            upsd.log_in(nut).await?;
+            *told = true;
+            upsd.command(command).await?
+        }
+        (None, Some(variable)) => {
+            let Some(value) = args.get("value").and_then(plain) else {
+                let why = "NUT takes numbers, and text of ASCII without \", \\ and #";
+                return Ok(Begun::Ended(Ended::failed(Code::Param, why)));
+            };
+            upsd.log_in(nut).await?;
+            *told = true;
+            upsd.set(variable, &value).await?
+        }
+        (None, None) => return Ok(Begun::Taken(upsd, Vec::new())),
+    };
     let mut rows = Vec::new();
-    if definition.command.is_some() || definition.variable.is_some() {
-        upsd.log_in(nut).await?;
-        let taken = match (&definition.command, &definition.variable) {
-            (Some(command), _) => {
-                *told = true;
-                upsd.command(command).await
-            }
-            (None, Some(variable)) => {
-                let Some(value) = args.get("value").and_then(plain) else {
-                    let why = "NUT takes numbers, and text of ASCII without \", \\ and #";
-                    return Ok(Ended::failed(Code::Param, why));
-                };
-                *told = true;
-                upsd.set(variable, &value).await
-            }
-            (None, None) => Ok(Taken::Untracked),
-        };
-        if let Taken::Tracked(id) = taken? {
-            upsd.follow(&id).await?;
-            rows.push(("tracking".to_owned(), Value::Text(id)));
-        }
-        rows.push(("accepted".to_owned(), Value::Bool(true)));
+    if let Taken::Tracked(id) = taken {
+        upsd.follow(&id).await?;
+        rows.push(("tracking".to_owned(), Value::Text(id)));
     }
-    for variable in &definition.read {
-        // What was done is done, even if the UPS does not show this.
-        match upsd.value(variable).await {
-            Ok(value) => rows.push((variable.clone(), Value::Text(shortened(value)))),
-            Err(UpsdError::Refused(_)) if !rows.is_empty() => {}
-            Err(UpsdError::Lost(_)) if *told => break,
-            Err(error) => return Err(error),
-        }
-    }
-    upsd.leave().await;
-    Ok(Ended::done(Map::new(rows.into_iter().filter_map(
-        |(name, value)| Some((Text::new(&name).ok()?, value)),
-    ))))
+    rows.push(("accepted".to_owned(), Value::Bool(true)));
+    Ok(Begun::Taken(upsd, rows))
 }
 
 /// What forbids an operation now: a condition of the UPS, or that it is not known.
@@ -86,15 +100,26 @@ pub(super) async fn forbidden(nut: &Nut, interlocks: &[Condition]) -> Option<End
         Ok::<_, UpsdError>(status)
     };
     let why = match timeout(PATIENCE, status).await {
-        Ok(Ok(status)) => {
-            let mut words = status.split_whitespace();
-            let word = words.find(|word| interlocks.iter().any(|it| it.word() == *word))?;
-            format!("ups.status has {word}")
-        }
+        Ok(Ok(status)) => rules_out(&status, interlocks)?,
         Ok(Err(error)) => error.to_string(),
         Err(_) => "upsd does not answer".to_owned(),
     };
     Some(Ended::failed(Code::Interlock, &why))
+}
+
+/// Why an operation is not begun with this `ups.status`, if it is not.
+fn rules_out(status: &str, interlocks: &[Condition]) -> Option<String> {
+    let words: Vec<&str> = status.split_whitespace().collect();
+    let is = |word: &str| words.contains(&word);
+    let on_battery = interlocks.contains(&Condition::OnBattery);
+    match interlocks.iter().find(|condition| is(condition.word())) {
+        Some(condition) => Some(format!("ups.status has {}", condition.word())),
+        // Not to say that it is on line is not to be.
+        None if words.is_empty() || (on_battery && !is("OL")) => Some(format!(
+            "ups.status is `{status}`, which does not say that it may"
+        )),
+        None => None,
+    }
 }
 
 /// A value as NUT writes it. What its parser has to escape does not always reach a driver as it
@@ -118,4 +143,28 @@ fn shortened(mut text: String) -> String {
         text.pop();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_that_does_not_say_so_lets_nothing_begin() {
+        use Condition::{Calibrating, LowBattery, OnBattery};
+        for (status, interlocks, begins) in [
+            ("OL CHRG", vec![OnBattery, LowBattery], true),
+            ("OL CAL", vec![Calibrating], false),
+            ("OL CAL", vec![OnBattery], true),
+            ("OB DISCHRG", vec![OnBattery], false),
+            ("OB LB", vec![LowBattery], false),
+            ("OB", vec![LowBattery], true),
+            ("ALARM", vec![OnBattery], false),
+            ("BYPASS", vec![OnBattery], false),
+            ("", vec![LowBattery], false),
+        ] {
+            let forbidden = rules_out(status, &interlocks);
+            assert_eq!(forbidden.is_none(), begins, "{status:?} {interlocks:?}");
+        }
+    }
 }

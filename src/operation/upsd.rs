@@ -140,7 +140,7 @@ impl Upsd {
     }
 
     /// Ends the conversation.
-    pub(super) async fn leave(mut self) {
+    pub(super) async fn leave(&mut self) {
         let _ = self.ask("LOGOUT").await;
     }
 

@@ -230,6 +230,8 @@ pub struct Bench {
     /// Operations that have been started.
     pub started: Vec<doorward::gate::Permit>,
     pub acknowledged: usize,
+    /// Messages of clients that were not heard.
+    pub unheard: usize,
     /// How often the brokers were asked for retained statements again.
     pub refreshed: usize,
     /// From where records were to be sent, and whether again.
@@ -239,6 +241,8 @@ pub struct Bench {
     /// Which way messages come.
     pub origin: Origin,
     counter: u64,
+    /// One client of the listener.
+    pub client: LinkId,
 }
 
 pub fn offers() -> Offers {
@@ -359,6 +363,8 @@ impl Bench {
             checkpoints: Vec::new(),
             started: Vec::new(),
             acknowledged: 0,
+            unheard: 0,
+            client: LinkId(8),
             refreshed: 0,
             uploads: Vec::new(),
             dropped: 0,
@@ -415,6 +421,7 @@ impl Bench {
             Action::Publish(Topic::Events, bytes) => self.checkpoints.push(bytes),
             Action::Publish(topic, bytes) => self.published.push((topic, bytes)),
             Action::Ack(_) => self.acknowledged += 1,
+            Action::Refuse(_) => self.unheard += 1,
             Action::Upload(from, again) => self.uploads.push((from, again)),
             Action::Site(_) => {}
             Action::Refresh => self.refreshed += 1,

@@ -1,7 +1,7 @@
 //! Bad input: each gets its code or is counted, and the next good command works.
 
 use crate::common::*;
-use doorward::agent::Input;
+use doorward::agent::{Delivery, Input};
 use doorward::gate::{Code, Origin};
 use doorward::wire::*;
 
@@ -243,6 +243,43 @@ fn a_link_that_is_flooded_with_forgeries_is_not_heard_for_a_moment_and_the_other
     assert_eq!(bench.refreshed, 1, "what was not heard is asked for again");
     bench.origin = Origin::Local;
     assert_eq!(bench.ask("ole", "status.read"), "done");
+}
+
+#[test]
+fn a_client_of_the_listener_is_charged_for_all_that_is_refused_and_told_what_was_not_heard() {
+    let mut bench = bench();
+    let refused = |bench: &mut Bench| {
+        // Known and allowed nothing like it: a check and a signed answer each.
+        let command = sign(&bench.command("net.config"), &key("anna"));
+        Input::Arrived {
+            origin: Origin::Local,
+            retained: false,
+            delivery: Delivery {
+                link: bench.client,
+                number: 1,
+            },
+            payload: command,
+        }
+    };
+    for _ in 0..100 {
+        let input = refused(&mut bench);
+        bench.input(input);
+    }
+    assert_eq!(bench.published.len(), 16, "answers");
+    assert_eq!((bench.acknowledged, bench.unheard), (18, 84));
+    // Behind a broker there are many, and another client is another.
+    bench.origin = Origin::Local;
+    assert_eq!(bench.ask("ole", "status.read"), "done");
+    bench.client.0 += 1;
+    let input = refused(&mut bench);
+    bench.input(input);
+    assert_eq!(bench.unheard, 84);
+    bench.pass(60);
+    bench.input(Input::Tick);
+    assert_eq!(
+        bench.refreshed, 0,
+        "no broker is asked for what a client brought"
+    );
 }
 
 #[test]

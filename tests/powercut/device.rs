@@ -168,7 +168,11 @@ impl Device {
                     self.say(format!("acknowledged {}", delivery.number));
                     self.acknowledged.push(delivery.number);
                 }
-                Action::Publish(..) | Action::Site(_) | Action::Refresh | Action::Upload(..) => {}
+                Action::Publish(..)
+                | Action::Site(_)
+                | Action::Refresh
+                | Action::Refuse(_)
+                | Action::Upload(..) => {}
             }
         }
     }

@@ -143,6 +143,7 @@ async fn ask(
         holder: &person.holder,
         wish: &wish,
         carry: &person.carry,
+        news: &[],
         wait,
     };
     let sent = send(&request).await?;
@@ -384,14 +385,9 @@ async fn stay(
     );
     let flags = format!("--broker {local} --issuer {directory}/issuer");
     eprintln!("\nStill running; Ctrl-C ends it. Type in another terminal:");
-    eprintln!(
-        "  {doorkey} send {device} {REBOOT} {flags} --key {directory}/{}.key",
-        owner.name
-    );
-    eprintln!(
-        "  {doorkey} send {device} {REBOOT} {flags} --key {directory}/{}.key",
-        auditor.name
-    );
+    for Person { name, .. } in [owner, auditor] {
+        eprintln!("  {doorkey} send {device} {REBOOT} {flags} --key {directory}/{name}.key");
+    }
     eprintln!("  {doorkey} inspect {directory}/{}.pass", auditor.name);
     eprintln!("  {doorkey} explain not_granted");
     tokio::signal::ctrl_c()

@@ -142,7 +142,7 @@ impl Collector {
                         "{} does not send what follows record {}",
                         self.device, self.copy.next
                     );
-                    return Err(Failure::new(status::UNAVAILABLE, why).with_remedy(
+                    return Err(Failure::new(status::DATA, why).with_remedy(
                         "If that is no longer kept there, begin with another directory.",
                     ));
                 }
@@ -172,6 +172,7 @@ impl Collector {
             holder: &self.holder,
             wish: &wish,
             carry: &self.pass,
+            news: &[],
             wait: Duration::from_secs(30),
         };
         let sent = send::send(&request).await?;

@@ -256,7 +256,7 @@ fn share(directory: &Path, args: NewShareArgs, json: bool) -> Result<ExitCode, F
 
 fn send_command(directory: &Path, args: Send, json: bool) -> Result<ExitCode, Failure> {
     let holder = Holder::open(&args.key)?;
-    let mut carry = Vec::new();
+    let (mut carry, mut news) = (Vec::new(), Vec::new());
     let mut device_key = args.device_key.map(|key| key.0);
     if let Some(pass) = &args.pass {
         let bytes = files::read(pass, 1 << 16)?;
@@ -269,7 +269,7 @@ fn send_command(directory: &Path, args: Send, json: bool) -> Result<ExitCode, Fa
         Ok(platform) => {
             if let Some(device) = platform.device(&args.device)? {
                 device_key = device_key.or(Some(device.registration.body.device));
-                carry.extend(platform.news(&args.device)?);
+                news = platform.news(&args.device)?;
             }
         }
         // Those who hold a pass need no issuer's files.
@@ -311,6 +311,7 @@ fn send_command(directory: &Path, args: Send, json: bool) -> Result<ExitCode, Fa
         holder: &holder,
         wish: &wish,
         carry: &carry,
+        news: &news,
         wait: Duration::from_secs(args.wait),
     };
     let sent = block_on(send::send(&request))?;

@@ -24,6 +24,8 @@ const CHUNK: usize = 4096;
 pub(super) enum Word {
     /// The message of this number is done with.
     Acknowledge(u64),
+    /// The message of this number was not heard.
+    Refuse(u64),
     /// The device publishes something; of a receipt, the command that it answers.
     Publish(Told, Option<Hash>, Vec<u8>),
     /// The device stops, or connects anew.
@@ -58,7 +60,7 @@ pub(super) async fn serve(
         if waiting.is_none() {
             match session.receive(&mut received) {
                 Ok(Some(steps)) => {
-                    let patience = session.patience().map_or(PATIENCE, Duration::from_secs);
+                    let patience = session.patience().unwrap_or(PATIENCE);
                     idle.set(sleep(patience));
                     waiting = take(steps, &mut stream, &session, &ends).await?;
                     continue;
@@ -72,6 +74,7 @@ pub(super) async fn serve(
             word = ends.words.recv() => {
                 let bytes = match word {
                     Some(Word::Acknowledge(number)) => session.acknowledge(number),
+                    Some(Word::Refuse(number)) => session.refuse(number),
                     Some(Word::Publish(told, command, payload)) => {
                         let bytes = session.publish(&told, command.as_ref(), &payload, false);
                         if bytes.is_some() && command.is_some() {

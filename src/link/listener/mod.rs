@@ -8,6 +8,7 @@ mod session;
 mod slots;
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,8 +24,10 @@ use super::{LinkEvent, ListenerConfig, TrustedTime, tls, topics::Told};
 use crate::clock::Stopwatch;
 use crate::wire::{Hash, Id};
 
-/// Words for a client that wait for it; who lets so many wait is dropped.
+/// Words for a client that wait for it. What is published is not told to who lets so many wait;
+/// room for acknowledgements is always left, since a client has at most so many to come.
 const WORDS: usize = 64;
+const ACKNOWLEDGEMENTS: usize = session::RECEIVE_MAXIMUM as usize + 1;
 /// Connections at one time: each is a link of its own to the agent, and served in its turn.
 pub const CONNECTIONS: usize = PLACES;
 /// Pause after a listener could not be opened or did not work.
@@ -44,6 +47,8 @@ struct Shared {
     /// To the agent, one for each place.
     events: Vec<mpsc::Sender<LinkEvent>>,
     state: watch::Sender<Vec<u8>>,
+    /// Whether certificate and key could not be used the last time.
+    broken: AtomicBool,
 }
 
 /// A running listener.
@@ -68,6 +73,7 @@ pub fn listen(
         places: Mutex::default(),
         events,
         state: watch::Sender::default(),
+        broken: AtomicBool::new(false),
     });
     let task = tokio::spawn(accept(Arc::clone(&shared)));
     Listener { shared, task }
@@ -82,6 +88,16 @@ impl Listener {
         }
         if let Some(client) = self.shared.places().get(place) {
             client.tell(Word::Acknowledge(number));
+        }
+    }
+
+    /// Says that a message was not heard.
+    pub fn refuse(&self, place: usize, number: u64) {
+        if number == NOBODY_WAITS {
+            return;
+        }
+        if let Some(client) = self.shared.places().get(place) {
+            client.tell(Word::Refuse(number));
         }
     }
 
@@ -119,8 +135,13 @@ impl Drop for Listener {
 }
 
 impl Client {
-    /// Who does not take what it is told is dropped, so that nothing piles up.
+    /// Nothing piles up: what is told at most once may be left out, and who leaves no room for
+    /// the rest is cut off.
     fn tell(&self, word: Word) {
+        let room = self.words.capacity() > ACKNOWLEDGEMENTS;
+        if matches!(word, Word::Publish(..)) && !room {
+            return;
+        }
         if self.words.try_send(word).is_err() {
             self.task.abort();
         }
@@ -130,6 +151,23 @@ impl Client {
 impl Shared {
     fn places(&self) -> MutexGuard<'_, Places<Client>> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// TLS as the files say now. That they cannot be used any more, or again, is said once.
+    async fn acceptor_now(&self) -> std::io::Result<Option<tokio_rustls::TlsAcceptor>> {
+        let acceptor = acceptor(self);
+        let was_broken = self.broken.swap(acceptor.is_err(), Ordering::Relaxed);
+        match (&acceptor, was_broken) {
+            (Err(why), false) => {
+                let why = why.clone();
+                self.say(LinkEvent::Down { why, again: 0 }).await;
+            }
+            (Ok(_), true) => {
+                self.say(LinkEvent::Up).await;
+            }
+            _ => {}
+        }
+        acceptor.map_err(std::io::Error::other)
     }
 
     async fn say(&self, event: LinkEvent) -> bool {
@@ -192,7 +230,7 @@ async fn listen_once(shared: &Arc<Shared>) -> Result<(), String> {
 fn welcome(shared: &Arc<Shared>, stream: TcpStream, peer: IpAddr) {
     let (words, receiver) = mpsc::channel(WORDS);
     let (begin, begun) = tokio::sync::oneshot::channel();
-    let task = tokio::spawn(attend(Arc::clone(shared), stream, receiver, begun));
+    let task = tokio::spawn(attend(stream, receiver, begun));
     let client = Client {
         words,
         task: task.abort_handle(),
@@ -203,7 +241,12 @@ fn welcome(shared: &Arc<Shared>, stream: TcpStream, peer: IpAddr) {
             if let Some(before) = taken.before {
                 before.task.abort();
             }
-            let _ = begin.send((taken.place, taken.arrival));
+            // It is given back whatever becomes of the task, even if that never begins.
+            let _ = begin.send(Place {
+                shared: Arc::clone(shared),
+                place: taken.place,
+                arrival: taken.arrival,
+            });
         }
         // The task ends, since `begin` is gone.
         None => tracing::debug!(%peer, "no place for another connection"),
@@ -211,19 +254,18 @@ fn welcome(shared: &Arc<Shared>, stream: TcpStream, peer: IpAddr) {
 }
 
 async fn attend(
-    shared: Arc<Shared>,
     stream: TcpStream,
     words: mpsc::Receiver<Word>,
-    begun: tokio::sync::oneshot::Receiver<(usize, u64)>,
+    begun: tokio::sync::oneshot::Receiver<Place>,
 ) {
-    let Ok((place, arrival)) = begun.await else {
+    let Ok(held) = begun.await else {
         return;
     };
-    let _place = Place {
-        shared: &shared,
+    let Place {
+        ref shared,
         place,
         arrival,
-    };
+    } = held;
     let Some(events) = shared.events.get(place).cloned() else {
         return;
     };
@@ -237,7 +279,7 @@ async fn attend(
     let proven = || shared.places().prove(place, arrival);
     let served = async {
         stream.set_nodelay(true)?;
-        match acceptor(&shared).map_err(std::io::Error::other)? {
+        match shared.acceptor_now().await? {
             Some(acceptor) => {
                 let stream = timeout(PATIENCE, acceptor.accept(stream)).await??;
                 serve(stream, session, ends, proven).await
@@ -251,13 +293,13 @@ async fn attend(
 }
 
 /// Given back when the connection ends, in whatever way.
-struct Place<'a> {
-    shared: &'a Shared,
+struct Place {
+    shared: Arc<Shared>,
     place: usize,
     arrival: u64,
 }
 
-impl Drop for Place<'_> {
+impl Drop for Place {
     fn drop(&mut self) {
         self.shared.places().leave(self.place, self.arrival);
     }
@@ -272,4 +314,41 @@ fn acceptor(shared: &Shared) -> Result<Option<tokio_rustls::TlsAcceptor>, String
     let client_ca = config.client_ca.as_deref();
     let acceptor = tls::acceptor(certificate, key, client_ca, &shared.time);
     acceptor.map(Some).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Bytes;
+
+    #[tokio::test]
+    async fn a_burst_of_answers_cuts_nobody_off_and_leaves_room_for_acknowledgements() {
+        let (words, mut receiver) = mpsc::channel(WORDS);
+        let task = tokio::spawn(std::future::pending::<()>());
+        let client = Client {
+            words,
+            task: task.abort_handle(),
+        };
+        for _ in 0..1000 {
+            let told = Told::Receipts(Bytes([1; 32]));
+            client.tell(Word::Publish(told, None, Vec::new()));
+        }
+        for number in 1..=u64::from(session::RECEIVE_MAXIMUM) {
+            client.tell(Word::Acknowledge(number));
+        }
+        tokio::task::yield_now().await;
+        assert!(!task.is_finished());
+        let mut acknowledged = 0;
+        while let Ok(word) = receiver.try_recv() {
+            acknowledged += u16::from(matches!(word, Word::Acknowledge(_)));
+        }
+        assert_eq!(acknowledged, session::RECEIVE_MAXIMUM);
+        for number in 0..=WORDS as u64 {
+            client.tell(Word::Acknowledge(number));
+        }
+        assert!(
+            task.await.unwrap_err().is_cancelled(),
+            "this one takes nothing"
+        );
+    }
 }

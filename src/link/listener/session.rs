@@ -3,6 +3,7 @@
 //! client goes. Section numbers are those of MQTT 5.0.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use rumqttc::mqttbytes::Error as PacketError;
@@ -21,7 +22,7 @@ const MAX_PACKET: u32 = MAX_BUNDLE as u32 + 1024;
 /// Largest first packet, in bytes, from somebody of whom nothing is known.
 const MAX_CONNECT: u32 = 4096;
 /// Messages of a client that may wait for their acknowledgement.
-const RECEIVE_MAXIMUM: u16 = 16;
+pub(super) const RECEIVE_MAXIMUM: u16 = 16;
 /// Topics that one client may listen to.
 const MAX_FILTERS: usize = 16;
 /// Commands of one client whose receipts it gets.
@@ -88,12 +89,12 @@ impl Session {
         }
     }
 
-    /// Seconds between two packets after which the client is taken for gone (section
+    /// The time between two packets after which the client is taken for gone (section
     /// 3.1.2.10), or nothing as long as it has not connected.
     #[must_use]
-    pub fn patience(&self) -> Option<u64> {
-        let keep_alive = u64::from(self.keep_alive);
-        self.connected.then_some(keep_alive + keep_alive / 2)
+    pub fn patience(&self) -> Option<Duration> {
+        let patience = Duration::from_millis(u64::from(self.keep_alive) * 1500);
+        self.connected.then_some(patience)
     }
 
     /// The last words when that time is over.
@@ -126,7 +127,7 @@ impl Session {
             Ok(packet) if self.connected => self.packet(packet).map(Some),
             Ok(Packet::Connect(connect, _, _)) => self.connect(&connect).map(Some),
             Ok(_) => Err(End(Vec::new())),
-            Err(error) => Err(self.refuse(&error)),
+            Err(error) => Err(self.last_words(&error)),
         }
     }
 
@@ -134,6 +135,12 @@ impl Session {
     pub fn acknowledge(&mut self, number: u64) -> Option<Vec<u8>> {
         let id = self.unacknowledged.remove(&number)?;
         Some(puback(id, PubAckReason::Success))
+    }
+
+    /// What is sent to the client of a message that was not heard (section 3.4.2.1).
+    pub fn refuse(&mut self, number: u64) -> Option<Vec<u8>> {
+        let id = self.unacknowledged.remove(&number)?;
+        Some(puback(id, PubAckReason::QuotaExceeded))
     }
 
     /// What is sent to the client of something that the device publishes, if it is to be told.
@@ -219,7 +226,8 @@ impl Session {
         if publish.qos == QoS::ExactlyOnce {
             return Err(ended(DisconnectReasonCode::QoSNotSupported));
         }
-        if self.unacknowledged.len() >= usize::from(RECEIVE_MAXIMUM) {
+        let open = self.unacknowledged.len();
+        if publish.qos == QoS::AtLeastOnce && open >= usize::from(RECEIVE_MAXIMUM) {
             return Err(ended(DisconnectReasonCode::ReceiveMaximumExceeded));
         }
         let topic = std::str::from_utf8(&publish.topic).unwrap_or_default();
@@ -337,7 +345,7 @@ impl Session {
 
     /// The last words to somebody who does not speak MQTT 5 well. Who has not connected is
     /// told nothing, but for the version.
-    fn refuse(&self, error: &PacketError) -> End {
+    fn last_words(&self, error: &PacketError) -> End {
         match error {
             PacketError::InvalidProtocolLevel(3 | 4) => End(CONNACK_OF_3_1_1.to_vec()),
             PacketError::InvalidProtocolLevel(_) => {

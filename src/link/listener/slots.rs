@@ -79,21 +79,19 @@ impl<T> Places<T> {
 
     /// Who has to leave first.
     fn least(&self) -> Option<usize> {
-        let mut held = BTreeMap::<IpAddr, usize>::new();
-        for guest in self.guests.iter().flatten() {
-            *held.entry(guest.peer).or_default() += 1;
-        }
+        let count = |of: fn(IpAddr) -> IpAddr, peer: IpAddr| {
+            let guests = self.guests.iter().flatten();
+            guests.filter(|guest| of(guest.peer) == of(peer)).count()
+        };
         let guests = self.guests.iter().enumerate();
         let guests = guests.filter_map(|(place, guest)| Some((place, guest.as_ref()?)));
-        let held_by = |guest: &Guest<T>| held.get(&guest.peer).copied().unwrap_or(0);
         guests
-            .filter(|(_, guest)| !guest.proven || held_by(guest) > 1)
+            .filter(|(_, guest)| !guest.proven || count(network, guest.peer) > 1)
             .min_by_key(|(_, guest)| {
-                (
-                    guest.proven,
-                    std::cmp::Reverse(held_by(guest)),
-                    guest.arrival,
-                )
+                let of_address = count(|peer| peer, guest.peer);
+                let of_network = count(network, guest.peer);
+                let held = std::cmp::Reverse((of_address, of_network));
+                (guest.proven, held, guest.arrival)
             })
             .map(|(place, _)| place)
     }
@@ -240,6 +238,17 @@ mod tests {
             places.prove(taken.place, taken.arrival);
         }
         assert_eq!(places.take(peer(99), 99).unwrap().before, Some(0));
+    }
+
+    #[test]
+    fn one_host_with_many_addresses_of_its_network_does_not_keep_all_places() {
+        let mut places = Places::default();
+        for one in 0..PLACES as u16 {
+            let peer = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, one]);
+            let taken = places.take(peer, one).unwrap();
+            places.prove(taken.place, taken.arrival);
+        }
+        assert_eq!(places.take(peer(1), 99).unwrap().before, Some(0));
     }
 
     #[test]

@@ -127,7 +127,7 @@ fn whoever_connects_is_told_what_there_is_and_what_there_is_not() {
     assert_eq!(said.wildcard_subscription_available, Some(0));
     assert_eq!(said.server_keep_alive, Some(LONGEST_KEEP_ALIVE));
     assert!(said.assigned_client_identifier.is_some());
-    assert_eq!(table.0.patience(), Some(180));
+    assert_eq!(table.0.patience(), Some(Duration::from_secs(180)));
 }
 
 #[test]
@@ -201,6 +201,9 @@ fn commands_and_statements_are_delivered_and_acknowledged_when_they_are_done_wit
     let ack = sent(&table.0.acknowledge(100).unwrap());
     assert_eq!(ack, Some(Packet::PubAck(PubAck::new(9, None))));
     assert_eq!(table.0.acknowledge(100), None);
+    table.take(&publish(&topic, QoS::AtLeastOnce, 10, b"x"));
+    let refused = table.0.refuse(101).unwrap();
+    assert_eq!(refused, puback(10, PubAckReason::QuotaExceeded));
     // What was published at most once is acknowledged to nobody.
     let steps = table.take(&publish(&topic, QoS::AtMostOnce, 0, b"x"));
     assert_eq!(steps, deliver(false, NOBODY_WAITS));
