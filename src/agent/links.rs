@@ -196,8 +196,10 @@ impl Links {
     }
 
     pub(super) async fn close(self) {
-        // Its clients are told goodbye while the brokers are.
-        drop(self.listening);
+        // Its clients go while the brokers are told goodbye.
+        if let Some(listening) = &self.listening {
+            listening.renew();
+        }
         for state in self.brokers {
             state.link.close().await;
         }
