@@ -65,7 +65,7 @@ impl Floods {
     pub(super) fn admits(&mut self, link: LinkId, uptime: u64) -> bool {
         let admitted = self.bucket(link, uptime).left > 0;
         // A client of the listener is told that it was not heard, and sends again by itself.
-        if !admitted && link < self.clients && self.hear_again.is_none() {
+        if !admitted && !self.is_client(link) && self.hear_again.is_none() {
             self.hear_again = Some(uptime + HEAR_AGAIN);
         }
         admitted

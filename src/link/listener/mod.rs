@@ -83,21 +83,20 @@ impl Listener {
     /// Acknowledges a message of whoever has this place. One of somebody who has gone is
     /// nobody's.
     pub fn acknowledge(&self, place: usize, number: u64) {
-        if number == NOBODY_WAITS {
-            return;
-        }
-        if let Some(client) = self.shared.places().get(place) {
-            client.tell(Word::Acknowledge(number));
-        }
+        self.answer(place, number, Word::Acknowledge(number));
     }
 
     /// Says that a message was not heard.
     pub fn refuse(&self, place: usize, number: u64) {
+        self.answer(place, number, Word::Refuse(number));
+    }
+
+    fn answer(&self, place: usize, number: u64, word: Word) {
         if number == NOBODY_WAITS {
             return;
         }
         if let Some(client) = self.shared.places().get(place) {
-            client.tell(Word::Refuse(number));
+            client.tell(word);
         }
     }
 
