@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "not every target uses everything")]
 
 use doorward::agent::{Action, Core, Delivery, Found, Input, LinkId, Settings};
-use doorward::gate::{Offer, Origin, Reading};
+use doorward::gate::{Offer, Origin, Reading, RebootLimit};
 use doorward::issuer::{default_leases, default_plans};
 use doorward::store::Identity;
 use doorward::wire::*;
@@ -54,6 +54,11 @@ fn device() -> (Core, Reading) {
     let settings = Settings {
         offers: [(operation(), Offer::plain(Class::Read))].into(),
         reboots: Vec::new(),
+        resumes: Vec::new(),
+        reboot_limit: RebootLimit {
+            most: 1000,
+            seconds: 60,
+        },
         built: Timestamp(0),
         log_limit: 1 << 20,
         segment: 1 << 20,

@@ -6,12 +6,20 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+mod argument;
+mod check;
+mod firmware;
 mod nut;
 mod operation;
+mod setting;
 
+pub use argument::{ArgDefinition, ArgKind};
+pub use firmware::{Firmware, Source, UpdaterKind};
 pub use nut::Nut;
-pub use operation::{ArgDefinition, ArgKind, Condition, Confirm, Definition, Handler, placeholder};
+pub use operation::{Condition, Confirm, Definition, Handler, Job, PowerAction, placeholder};
+pub use setting::Setting;
 
+use crate::gate::MAX_REBOOTS;
 use crate::link::{Broker, BrokerUrl, ListenerConfig, Tls};
 use crate::wire::Operation;
 
@@ -28,6 +36,19 @@ pub struct Config {
     pub operations: BTreeMap<OperationName, Definition>,
     /// The UPS, as NUT's upsd on this machine knows it.
     pub nut: Option<Nut>,
+    /// The broker of the machine's own bus, as thin-edge.io has one.
+    pub bus: Option<LinkSection>,
+    /// The machine's firmware.
+    pub firmware: Option<Firmware>,
+    /// What `config.read` and `config.write` are about.
+    #[serde(default)]
+    pub settings: BTreeMap<String, Setting>,
+    /// What goes into a diagnostics bundle besides what doorward knows itself.
+    #[serde(default)]
+    pub diagnostics: Diagnostics,
+    /// How often the machine may be booted.
+    #[serde(default)]
+    pub reboots: Reboots,
     /// The event log.
     #[serde(default)]
     pub log: LogConfig,
@@ -74,6 +95,65 @@ impl LinkSection {
             keep_alive: self.keep_alive_s.unwrap_or(broker.keep_alive),
             ..broker
         }
+    }
+}
+
+/// How often operations may boot the machine, so that no loop can be made of them.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Reboots {
+    /// So often ...
+    pub most: usize,
+    /// ... in so many seconds.
+    pub within_s: u64,
+}
+
+impl Default for Reboots {
+    fn default() -> Self {
+        Self {
+            most: 4,
+            within_s: 3600,
+        }
+    }
+}
+
+/// What goes into a diagnostics bundle.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Diagnostics {
+    /// Files, of which the end is taken if they are long.
+    pub files: Vec<PathBuf>,
+    /// Programs, of which the output is taken.
+    pub programs: Vec<Vec<String>>,
+    /// The largest that all of it may be, in KiB, before it is compressed.
+    pub limit_kib: u64,
+}
+
+impl Default for Diagnostics {
+    fn default() -> Self {
+        Self {
+            files: Vec::new(),
+            programs: Vec::new(),
+            limit_kib: 4096,
+        }
+    }
+}
+
+impl Diagnostics {
+    fn check(&self) -> Result<(), String> {
+        let programs = self.programs.iter().map(|argv| argv.first());
+        let programs = programs.map(|program| program.is_some_and(|it| it.starts_with('/')));
+        let files = self.files.iter().map(|path| path.is_absolute());
+        if !programs.chain(files).all(|absolute| absolute) {
+            return Err("files and programs are absolute paths".into());
+        }
+        if self.files.len() + self.programs.len() > 32 {
+            return Err("32 files and programs at most".into());
+        }
+        if !(64..=65536).contains(&self.limit_kib) {
+            return Err("limit_kib must be from 64 to 65536".into());
+        }
+        Ok(())
     }
 }
 
@@ -151,15 +231,39 @@ impl Config {
             let checked = listener.check();
             checked.map_err(|why| format!("[links.listener]: {why}"))?;
         }
-        let links = [("cloud", &self.links.cloud), ("local", &self.links.local)];
+        let links = [
+            ("links.cloud", &self.links.cloud),
+            ("links.local", &self.links.local),
+            ("bus", &self.bus),
+        ];
         for (name, link) in links {
             if let Some(link) = link {
                 let checked = link.broker().check();
-                checked.map_err(|why| format!("[links.{name}]: {why}"))?;
+                checked.map_err(|why| format!("[{name}]: {why}"))?;
             }
         }
         if let Some(nut) = &self.nut {
             nut.check().map_err(|why| format!("[nut]: {why}"))?;
+        }
+        if let Some(firmware) = &self.firmware {
+            let checked = firmware.check();
+            checked.map_err(|why| format!("[firmware]: {why}"))?;
+        }
+        for (name, setting) in &self.settings {
+            let checked = match nut::is_word(name) {
+                true => setting.check(self.nut.is_some()),
+                false => Err("a name is 1 to 64 letters, digits, . _ -".into()),
+            };
+            checked.map_err(|why| format!("[settings.{name:?}]: {why}"))?;
+        }
+        self.diagnostics
+            .check()
+            .map_err(|why| format!("[diagnostics]: {why}"))?;
+        let Reboots { most, within_s } = self.reboots;
+        if !(1..=MAX_REBOOTS).contains(&most) || !(1..=86400).contains(&within_s) {
+            return Err(format!(
+                "[reboots]: most must be from 1 to {MAX_REBOOTS}, within_s from 1 to 86400"
+            ));
         }
         if !(1..=1024).contains(&self.log.limit_mib) {
             return Err("[log]: limit_mib must be from 1 to 1024".into());
@@ -174,7 +278,7 @@ impl Config {
         let operations = self.operations.iter();
         operations
             .filter_map(|(OperationName(name), definition)| {
-                let checked = definition.check(name, self.nut.is_some());
+                let checked = definition.check(name, self);
                 Some((name.clone(), checked.err()?))
             })
             .collect()

@@ -110,7 +110,12 @@ impl Core {
     }
 
     /// A receipt that no record of the log stands for. Returns it.
-    fn publish_unrecorded(&mut self, verdict: &Verdict, now: &Now, out: &mut Effects) -> Vec<u8> {
+    pub(super) fn publish_unrecorded(
+        &mut self,
+        verdict: &Verdict,
+        now: &Now,
+        out: &mut Effects,
+    ) -> Vec<u8> {
         let head = match self.store_works {
             true => self.journal.head(),
             false => NO_HEAD,

@@ -7,6 +7,7 @@ use super::step::{Effects, Input};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::files::FileError;
+use crate::gate::RebootLimit;
 use crate::operation::Table;
 use crate::store::{Batch, Opened, Store};
 use crate::wire::{Bytes, Timestamp};
@@ -61,10 +62,15 @@ pub(super) fn begin(config: &Config, table: &Table, clock: &Clock) -> Result<Beg
     let settings = Settings {
         offers: table.offers(),
         reboots: table.reboots(),
+        reboot_limit: RebootLimit {
+            most: config.reboots.most,
+            seconds: config.reboots.within_s,
+        },
+        resumes: table.resumes(),
         built: built(),
         log_limit: config.log.limit_mib << 20,
         segment: SEGMENT,
-        firmware: 0,
+        firmware: table.firmware(),
         clients: first_client(config),
     };
     let found = Found {

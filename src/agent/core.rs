@@ -9,13 +9,13 @@ use super::flood::Floods;
 use super::journal::{Journal, TELLS_TIME, intent, statement_event};
 use super::local;
 use super::start::Settings;
-use super::step::{Action, Effects, Ended, Input};
+use super::step::{Action, Effects, Input};
 use crate::gate::{
-    Arrival, Code, Decision, Installed, Known, Now, Offers, Origin, Permit, Reading, Reason,
-    Situation, Timekeeper, decide, still_allowed,
+    Arrival, Code, Decision, Installed, Known, Now, Offers, Origin, Permit, REBOOTS, Reading,
+    Reason, RebootLimit, Situation, Timekeeper, decide,
 };
-use crate::store::record::{Change, Event, Verdict};
-use crate::wire::{Bundle, Class, Envelope, Hash, Id, Kind, SecretKey};
+use crate::store::record::Event;
+use crate::wire::{Bundle, Class, Envelope, Hash, Id, Kind, Map, SecretKey, Text, Value};
 
 /// What waits for the log.
 pub(super) enum Waiting {
@@ -31,8 +31,11 @@ pub struct Core {
     pub(super) keeper: Timekeeper,
     pub(super) offers: Offers,
     interlocks: BTreeSet<Id>,
+    reboots: RebootLimit,
     firmware: u32,
     pub(super) permits: BTreeMap<Hash, Box<Permit>>,
+    /// What the operations that are under way last said of how far they have come.
+    pub(super) progress: BTreeMap<Hash, Map<Text, Value>>,
     waiting: VecDeque<(u64, Waiting)>,
     /// Records that are known to be durable.
     durable: u64,
@@ -63,6 +66,8 @@ impl Core {
             keeper,
             offers,
             permits: BTreeMap::new(),
+            progress: BTreeMap::new(),
+            reboots: settings.reboot_limit,
             waiting: VecDeque::new(),
             store_works: true,
             refused: BTreeMap::new(),
@@ -112,6 +117,7 @@ impl Core {
                 self.waiting.clear();
             }
             Input::Finished(command, ended) => self.end(command, ended, None, &now, &mut out),
+            Input::Progress(command, rows) => self.progress(command, rows, &now, &mut out),
             // What was not durable must not be claimed either.
             Input::LinkUp if self.store_works => self.link_up(&now, &mut out),
             Input::Tick if self.store_works => self.tick(&now, &mut out),
@@ -226,7 +232,10 @@ impl Core {
 
     fn command(&mut self, arrival: &Arrival<'_>, now: &Now, out: &mut Effects) {
         let hash = arrival.envelope.hash();
-        if !arrival.retained && (self.journal.open.contains_key(&hash) || self.repeat(hash, out)) {
+        if !arrival.retained && self.journal.open.contains_key(&hash) {
+            return self.tell_progress(hash, now, out);
+        }
+        if !arrival.retained && self.repeat(hash, out) {
             return;
         }
         let mut decision = self.decide(arrival, now);
@@ -259,10 +268,14 @@ impl Core {
             .open
             .values()
             .any(|open| open.intent.class >= Class::Interrupt);
+        let mut interlocks = self.interlocks.clone();
+        if self.journal.memory.has_rebooted(self.reboots, now) {
+            interlocks.extend(Id::new(REBOOTS).ok());
+        }
         let situation = Situation {
             now: *now,
             offers: &self.offers,
-            interlocks: &self.interlocks,
+            interlocks: &interlocks,
             firmware: self.firmware,
             interrupting,
             pending: self.journal.open.len(),
@@ -287,78 +300,6 @@ impl Core {
                 Waiting::Act(action) => out.actions.push(action),
                 Waiting::Begin(command) => self.begin(command, now, out),
             }
-        }
-    }
-
-    /// The intent is durable. What changes something is also marked as begun, durably, so
-    /// that after a crash nobody has to guess whether it may have taken effect.
-    fn begin(&mut self, command: Hash, now: &Now, out: &mut Effects) {
-        let Some(permit) = self.permits.remove(&command) else {
-            return;
-        };
-        let (memory, log_size) = (&self.journal.memory, self.journal.head().size);
-        if still_allowed(&permit, &self.known, memory, now).is_err() {
-            self.run(permit, now, out);
-        } else if let Some((ended, change)) =
-            local::carry_out(&permit, &self.known, memory, log_size, now)
-        {
-            self.end(command, ended, change, now, out);
-        } else if permit.class() == Class::Read {
-            self.run(permit, now, out);
-        } else {
-            let event = Event::Executing(command, now.boot);
-            self.journal.append(event, now, &mut out.batch);
-            if permit.class() >= Class::Interrupt {
-                // It may be the last thing that this boot does.
-                self.journal.count_time(now, &mut out.batch);
-                self.checkpoint(now, out);
-            }
-            self.after_log(Waiting::Act(Action::Run(permit)), out);
-        }
-    }
-
-    /// The last moment before it starts: while the log was written, a list may have come that
-    /// ends the share.
-    fn run(&mut self, permit: Box<Permit>, now: &Now, out: &mut Effects) {
-        match still_allowed(&permit, &self.known, &self.journal.memory, now) {
-            Ok(()) => out.actions.push(Action::Run(permit)),
-            Err(code) => {
-                let ended = Ended::denied(code, "the permission ended before it began");
-                self.end(permit.caller().command, ended, None, now, out);
-            }
-        }
-    }
-
-    fn end(
-        &mut self,
-        command: Hash,
-        ended: Ended,
-        change: Option<Change>,
-        now: &Now,
-        out: &mut Effects,
-    ) {
-        let Some(open) = self.journal.open.get(&command) else {
-            return;
-        };
-        if !self.store_works {
-            return;
-        }
-        let verdict = Verdict {
-            command,
-            holder: open.intent.asked.holder,
-            outcome: ended.outcome,
-            code: ended.code.and_then(|code| Id::new(code.name()).ok()),
-            detail: ended.detail,
-            result: ended.result,
-            standing: self.standing(now),
-            change,
-        };
-        let upload = self.upload_after(verdict.change.as_ref());
-        let event = Event::Outcome(verdict);
-        self.journal.append(event, now, &mut out.batch);
-        self.publish_receipt(command, out);
-        if let Some(upload) = upload {
-            self.after_log(Waiting::Act(upload), out);
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::core::Core;
 use crate::gate::{Code, Now, Reading};
-use crate::wire::{Audience, Standing};
+use crate::wire::{Audience, Id, Map, Operation, Standing, Text, Value};
 
 /// Numbers for `status.read` and for people.
 #[derive(Debug, Clone)]
@@ -25,6 +25,8 @@ pub struct Facts {
     pub log_used: u64,
     /// What was refused since the start, by code.
     pub refused: BTreeMap<Code, u64>,
+    /// What was allowed and has not ended: who asked for which operation, and how far it has come.
+    pub underway: Vec<(Id, Operation, Map<Text, Value>)>,
 }
 
 impl Core {
@@ -44,6 +46,17 @@ impl Core {
                 .collect(),
             log_used: self.journal.used(),
             refused: self.refused.clone(),
+            underway: self.underway(),
         }
+    }
+
+    fn underway(&self) -> Vec<(Id, Operation, Map<Text, Value>)> {
+        let open = self.journal.open.iter();
+        open.map(|(command, open)| {
+            let asked = &open.intent.asked;
+            let rows = self.progress.get(command).cloned().unwrap_or_default();
+            (asked.person.clone(), asked.operation.clone(), rows)
+        })
+        .collect()
     }
 }

@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::snapshot::recover;
+use super::start::Settings;
 use crate::gate::{Caller, Installed, Mark, Memory, Now, Origin};
 use crate::store::record::{Applied, Asked, Change, Event, Intent, Open, Record};
 use crate::store::{Batch, LogWrite};
-use crate::wire::{Bytes, Hash, Id, KeyBytes, Kind, LogHead, Receipt, Role, Timestamp};
+use crate::wire::{Bytes, Hash, Id, KeyBytes, Kind, LogHead, Operation, Receipt, Role, Timestamp};
 
 /// How far the device may have counted before that is written down with the next record, in
 /// seconds.
@@ -36,10 +37,12 @@ pub(super) struct Journal {
     limit: u64,
     /// A segment that has grown by this since its snapshot is followed by a new one.
     segment: u64,
+    /// Operations that boot the machine.
+    reboots: Vec<Operation>,
 }
 
 impl Journal {
-    pub(super) fn new(device: Id, epoch: Bytes<16>, limit: u64, segment: u64) -> Self {
+    pub(super) fn new(device: Id, epoch: Bytes<16>, settings: &Settings) -> Self {
         Self {
             device,
             memory: Memory::new(epoch),
@@ -54,8 +57,9 @@ impl Journal {
             segment_bytes: 0,
             snapshot_bytes: 0,
             total_bytes: 0,
-            limit,
-            segment,
+            limit: settings.log_limit,
+            segment: settings.segment,
+            reboots: settings.reboots.clone(),
         }
     }
 
@@ -202,6 +206,9 @@ impl Journal {
             Event::Executing(command, boot) => {
                 if let Some(open) = self.open.get_mut(command) {
                     open.began = Some(*boot);
+                    if self.reboots.contains(&open.intent.asked.operation) {
+                        self.memory.reboots();
+                    }
                 }
             }
             Event::Outcome(verdict) => {
@@ -319,6 +326,7 @@ pub(super) fn intent(permit: &crate::gate::Permit) -> Intent {
         share: permit.share(),
         class: permit.class(),
         charged: permit.charged(),
+        version: permit.release().map(|release| release.body.version),
     }
 }
 

@@ -160,6 +160,7 @@ impl Links {
     pub(super) fn publish(&self, device: &Id, topic: &Topic, payload: &[u8]) {
         let (name, retain) = match topic {
             Topic::Receipts(holder, _) => (topics::receipts(device, holder), false),
+            Topic::Results(holder, _) => (topics::results(device, holder), false),
             Topic::State => (topics::state(device), true),
             Topic::Events => (topics::events(device), false),
         };

@@ -62,6 +62,10 @@ impl Listening {
                 let told = Told::Receipts(*holder);
                 self.listener.publish(told, Some(*command), payload);
             }
+            Topic::Results(holder, command) => {
+                let told = Told::Results(*holder);
+                self.listener.publish(told, Some(*command), payload);
+            }
             Topic::State => self.listener.publish(Told::State, None, payload),
             Topic::Events => self.listener.publish(Told::Events, None, payload),
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::begin::{Begun, StartError, begin};
 use super::core::Core;
@@ -10,15 +10,17 @@ use super::import::Import;
 use super::inbox::{Inbox, WAITING};
 use super::links::Links;
 use super::socket::StatusSocket;
-use super::step::{Action, Delivery, Effects, Ended, Input, LinkId};
+use super::step::{Action, Delivery, Effects, Ended, Input, LinkId, Topic};
+use super::underway::Underway;
 use super::upload::Upload;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::files::FileError;
+use crate::gate::{Code, Permit};
 use crate::link::{LinkEvent, TrustedTime};
 use crate::operation::Table;
 use crate::store::{Batch, Store};
-use crate::wire::{Hash, Id};
+use crate::wire::{Hash, Id, Map, Text, Value};
 
 /// Ends of operations and of writes that wait for the core.
 const EVENTS: usize = 64;
@@ -29,11 +31,14 @@ const TOGETHER: usize = 64;
 const FIRST_RETRY: u64 = 5;
 const LONGEST_RETRY: u64 = 300;
 
-enum Event {
+pub(super) enum Event {
     Tick,
     Link(LinkId, LinkEvent),
     Durable(Result<u64, FileError>),
     Finished(Hash, Ended),
+    Progress(Hash, Map<Text, Value>),
+    Sends(Topic, Vec<u8>),
+    Asks(Box<Permit>, oneshot::Sender<Result<(), Code>>),
 }
 
 /// The daemon's parts.
@@ -80,7 +85,8 @@ pub async fn run(config: &Config, stop: impl Future<Output = ()>) -> Result<(), 
 
 fn open(config: &Config) -> Result<Running, StartError> {
     let clock = Clock::open().map_err(StartError::Machine)?;
-    let table = Table::new(config);
+    let time = TrustedTime::default();
+    let table = Table::new(config, time.clone());
     let (sender, events) = mpsc::channel(EVENTS);
     let Begun {
         core,
@@ -89,7 +95,6 @@ fn open(config: &Config) -> Result<Running, StartError> {
         notes,
     } = begin(config, &table, &clock)?;
     let device = core.known().device().clone();
-    let time = TrustedTime::default();
     let mut inbox = Inbox::default();
     let uptime = clock.read().uptime;
     let site = core.known().site();
@@ -277,6 +282,17 @@ impl Running {
                 Input::StoreFailed
             }
             Event::Finished(command, ended) => Input::Finished(command, ended),
+            Event::Progress(command, rows) => Input::Progress(command, rows),
+            Event::Sends(topic, piece) => {
+                let mut effects = Effects::default();
+                effects.actions.push(Action::Publish(topic, piece));
+                return effects;
+            }
+            Event::Asks(permit, answer) => {
+                let allowed = self.core.still_allowed(&permit, &self.clock.read());
+                let _ = answer.send(allowed);
+                return Effects::default();
+            }
         };
         let reading = self.clock.read();
         let imported = match &input {
@@ -318,13 +334,22 @@ impl Running {
                     }
                 }
                 Action::Refresh => self.links.refresh(),
+                Action::Resume(intent, booted) => {
+                    let (table, sender) = (self.table.clone(), self.sender.clone());
+                    tokio::spawn(async move {
+                        let ended = table.resume(&intent, booted).await;
+                        let command = intent.asked.command;
+                        let _ = sender.send(Event::Finished(command, ended)).await;
+                    });
+                }
                 Action::Run(permit) => {
                     let table = self.table.clone();
                     let facts = self.core.facts(&self.clock.read());
                     let sender = self.sender.clone();
                     tokio::spawn(async move {
                         let command = permit.caller().command;
-                        let ended = table.carry_out(*permit, facts).await;
+                        let underway = Underway::new(*permit.clone(), sender.clone());
+                        let ended = table.carry_out(*permit, facts, &underway).await;
                         let _ = sender.send(Event::Finished(command, ended)).await;
                     });
                 }

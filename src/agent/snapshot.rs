@@ -24,6 +24,7 @@ impl Journal {
         memory.ended = snapshot.ended.iter().map(|(k, t)| (*k, *t)).collect();
         memory.frozen = snapshot.frozen;
         memory.acknowledged = snapshot.acknowledged;
+        memory.reboots = snapshot.reboots.clone().unwrap_or_default();
         memory.uses = snapshot.uses.iter().map(|(k, n)| (*k, *n)).collect();
         for recent in &snapshot.recent {
             let key = (recent.share, recent.operation.clone());
@@ -58,6 +59,7 @@ impl Journal {
             ended: Map::new(memory.ended.clone()),
             frozen: memory.frozen,
             acknowledged: memory.acknowledged,
+            reboots: Some(memory.reboots.clone()).filter(|times| !times.is_empty()),
             uses: Map::new(memory.uses.clone()),
             recent: memory
                 .recent
@@ -82,6 +84,9 @@ pub(super) fn recover(memory: &mut Memory, snapshot: &Snapshot) {
         memory.ended.insert(*share, *end);
     }
     memory.frozen = memory.frozen.max(snapshot.frozen);
+    if memory.reboots.is_empty() {
+        memory.reboots = snapshot.reboots.clone().unwrap_or_default();
+    }
     for (audience, mark) in snapshot.revocations.iter() {
         let held = memory.revocations.get(audience);
         memory

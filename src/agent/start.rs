@@ -1,9 +1,9 @@
 //! Bringing the core back from what was found on disk.
 
-use super::core::Core;
+use super::core::{Core, Waiting};
 use super::journal::{Journal, statement_event};
-use super::step::{Effects, LinkId};
-use crate::gate::{Code, Known, Offers, Proven, Reading, Timekeeper};
+use super::step::{Action, Effects, LinkId};
+use crate::gate::{Code, Known, Offers, Proven, Reading, RebootLimit, Timekeeper};
 use crate::store::record::{Event, Open, Record, Verdict};
 use crate::store::{Damage, Identity};
 use crate::wire::{Bundle, Bytes, Class, Envelope, Id, Kind, Map, Outcome, Role, Text, Timestamp};
@@ -32,6 +32,10 @@ pub struct Settings {
     pub offers: Offers,
     /// Operations whose success shows in a new boot of the machine.
     pub reboots: Vec<crate::wire::Operation>,
+    /// Operations that are brought to their end after a stop.
+    pub resumes: Vec<crate::wire::Operation>,
+    /// How often those that boot the machine may begin.
+    pub reboot_limit: RebootLimit,
     /// When this program was built: it cannot be earlier.
     pub built: Timestamp,
     /// How large the log may grow, in bytes.
@@ -59,7 +63,7 @@ impl Core {
             issuers,
             registration,
         } = found.identity;
-        let mut journal = Journal::new(device.clone(), epoch, settings.log_limit, settings.segment);
+        let mut journal = Journal::new(device.clone(), epoch, &settings);
         for record in &found.records {
             journal.replay(record);
         }
@@ -83,7 +87,7 @@ impl Core {
         core.reinstall(registration, &found.statements, reading, &mut out);
         core.look_for_ends(&now);
         let broken = found.damage.as_ref().is_some_and(Damage::is_break);
-        core.resolve(&settings.reboots, broken, reading, &mut out);
+        core.resolve(&settings, broken, reading, &mut out);
         // A receipt may have been on its way when the device stopped. The same one again
         // does no harm, and its sender may still be waiting.
         let recent = Timestamp(now.estimate.0.saturating_sub(ON_ITS_WAY));
@@ -136,19 +140,19 @@ impl Core {
         }
     }
 
-    /// Ends every command that a stop interrupted. None of them is ever run again. Beyond a
+    /// Ends every command that a stop interrupted, or has it brought to its end. None of them is ever run again. Beyond a
     /// break of the log any of them may have begun, or ended.
-    fn resolve(
-        &mut self,
-        reboots: &[crate::wire::Operation],
-        broken: bool,
-        reading: &Reading,
-        out: &mut Effects,
-    ) {
+    fn resolve(&mut self, settings: &Settings, broken: bool, reading: &Reading, out: &mut Effects) {
         let now = self.keeper.now(reading);
         let open: Vec<Open> = self.journal.open.values().cloned().collect();
         for Open { intent, began } in open {
-            let reboots = reboots.contains(&intent.asked.operation);
+            let operation = &intent.asked.operation;
+            if let Some(boot) = began.filter(|_| settings.resumes.contains(operation) && !broken) {
+                let resume = Action::Resume(Box::new(intent), boot != now.boot);
+                self.after_log(Waiting::Act(resume), out);
+                continue;
+            }
+            let reboots = settings.reboots.contains(operation);
             let (outcome, code, detail) = match began {
                 _ if broken => (
                     Outcome::Unknown,

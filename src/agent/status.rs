@@ -36,9 +36,24 @@ impl Running {
                 "used_percent": facts.log_used,
                 "acknowledged": facts.acknowledged,
             },
+            "underway": underway(&facts),
             "refused": Map::from_iter(refused),
         })
     }
+}
+
+/// What was allowed and has not ended.
+fn underway(facts: &Facts) -> Value {
+    let rows = facts.underway.iter().map(|(person, operation, rows)| {
+        let progress = rows.iter();
+        let progress = progress.map(|(name, value)| (name.to_string(), json!(value)));
+        json!({
+            "person": person.as_str(),
+            "operation": operation.as_str(),
+            "progress": Map::from_iter(progress),
+        })
+    });
+    Value::Array(rows.collect())
 }
 
 /// The revocation lists: their numbers, and their age in seconds if the device holds them.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::gate::{Code, Origin, Permit};
 use crate::store::Batch;
+use crate::store::record::Intent;
 use crate::wire::{Hash, Id, KeyBytes, Map, Outcome, Text, Value};
 
 /// A link by its number, for acknowledgements.
@@ -39,6 +40,8 @@ pub enum Input {
     StoreFailed,
     /// An operation has ended.
     Finished(Hash, Ended),
+    /// An operation says how far it has come.
+    Progress(Hash, Map<Text, Value>),
     /// A link has connected and subscribed.
     LinkUp,
     /// It is the time that [`Core::due`](super::Core::due) named, or later.
@@ -114,6 +117,8 @@ pub(super) fn short(text: &str) -> Option<Text> {
 pub enum Topic {
     /// To the holder of a key, on this command.
     Receipts(KeyBytes, Hash),
+    /// To the same, a piece of a result that is larger than a receipt.
+    Results(KeyBytes, Hash),
     /// Retained, to whom it may concern.
     State,
     /// To whoever keeps the event log: checkpoints.
@@ -125,6 +130,9 @@ pub enum Topic {
 pub enum Action {
     /// Start an operation.
     Run(Box<Permit>),
+    /// Bring an operation to its end that a stop has interrupted; the flag says whether the
+    /// machine has booted since.
+    Resume(Box<Intent>, bool),
     /// Publish.
     Publish(Topic, Vec<u8>),
     /// Acknowledge.

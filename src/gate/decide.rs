@@ -4,11 +4,11 @@
 use std::collections::BTreeSet;
 
 use super::decision::{Caller, Decision, Origin, Permit, Reason, Rehearsal};
-use super::permission::{Granted, permission};
+use super::permission::permission;
 use super::replay::Seen;
 use super::{Code, Known, Memory, Now, Offer, Offers};
 use crate::wire::{
-    Audience, Class, Command, Envelope, Id, MAX_TTL, Registration, Text, Timestamp, Value,
+    Audience, Class, Command, Envelope, Id, MAX_TTL, Registration, Release, Text, Timestamp, Value,
 };
 
 /// How far in the future a command may have been signed, in seconds.
@@ -108,17 +108,18 @@ pub fn decide(
         let granted = permission(&case, &caller)?;
         let offer = case.offer().ok_or(Code::Unsupported)?;
         arguments(&case, offer)?;
-        ready(&case, offer)?;
-        Ok((offer.class, granted))
+        let release = ready(&case, offer)?;
+        Ok((offer.class, granted, release.cloned()))
     };
     match checked() {
         checked if command.body.dry == Some(true) => Decision::Rehearsed(Rehearsal {
             caller: Box::new(caller),
             code: checked.err(),
         }),
-        Ok((class, Granted { share, charged })) => {
+        Ok((class, granted, release)) => {
             let args = command.body.args;
-            Decision::Allowed(Box::new(Permit::new(caller, share, charged, class, args)))
+            let permit = Permit::new(caller, granted, class, args, release);
+            Decision::Allowed(Box::new(permit))
         }
         Err(code) => Decision::Denied(Reason {
             code,
@@ -206,8 +207,8 @@ fn arguments(case: &Case<'_>, offer: &Offer) -> Result<(), Code> {
     }
 }
 
-/// Can the device do it now?
-fn ready(case: &Case<'_>, offer: &Offer) -> Result<(), Code> {
+/// Can the device do it now? Returns the release of the firmware that is asked for.
+fn ready<'a>(case: &Case<'a>, offer: &Offer) -> Result<Option<&'a Release>, Code> {
     let situation = case.situation;
     let interrupts = offer.class >= Class::Interrupt;
     if situation.pending >= MAX_PENDING || (interrupts && situation.interrupting) {
@@ -217,7 +218,7 @@ fn ready(case: &Case<'_>, offer: &Offer) -> Result<(), Code> {
     if offer.interlocks.iter().any(locked) {
         return Err(Code::Interlock);
     }
-    firmware(case)?;
+    let release = firmware(case)?;
     let until = match offer.class {
         _ if case.known.is_owner(&case.arrival.envelope.signer) => OWNER_UNTIL,
         Class::Read => READS_UNTIL,
@@ -229,14 +230,14 @@ fn ready(case: &Case<'_>, offer: &Offer) -> Result<(), Code> {
     if !situation.store_works {
         return Err(Code::Store);
     }
-    Ok(())
+    Ok(release)
 }
 
 /// Firmware comes only with a signed release for this model, and only forward.
-fn firmware(case: &Case<'_>) -> Result<(), Code> {
+fn firmware<'a>(case: &Case<'a>) -> Result<Option<&'a Release>, Code> {
     let operation = case.command.body.operation.as_str();
     if operation != "firmware.stage" && operation != "firmware.install" {
-        return Ok(());
+        return Ok(None);
     }
     let version = match case.command.body.args.get("version") {
         Some(Value::Int(version)) => u32::try_from(*version).map_err(|_| Code::BadImage)?,
@@ -250,5 +251,5 @@ fn firmware(case: &Case<'_>) -> Result<(), Code> {
     if case.situation.firmware < release.body.minimum {
         return Err(Code::BadImage);
     }
-    Ok(())
+    Ok(Some(release))
 }

@@ -1,7 +1,8 @@
 //! The decision as a value: to start an operation you need the [`Permit`] in it.
 
+use super::permission::Granted;
 use super::{Charge, Code};
-use crate::wire::{Bytes, Class, Hash, Id, KeyBytes, Map, Operation, Text, Value};
+use crate::wire::{Bytes, Class, Hash, Id, KeyBytes, Map, Operation, Release, Text, Value};
 
 /// Which way a message came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,8 +49,10 @@ pub struct Permit {
     caller: Caller,
     share: Option<Bytes<16>>,
     charged: Charge,
+    approvers: Vec<KeyBytes>,
     class: Class,
     args: Map<Text, Value>,
+    release: Option<Release>,
 }
 
 impl Permit {
@@ -71,6 +74,12 @@ impl Permit {
         self.share
     }
 
+    /// The keys of those whose consent it needed.
+    #[must_use]
+    pub fn approvers(&self) -> &[KeyBytes] {
+        &self.approvers
+    }
+
     /// How much the operation can do.
     #[must_use]
     pub fn class(&self) -> Class {
@@ -81,6 +90,12 @@ impl Permit {
     #[must_use]
     pub fn args(&self) -> &Map<Text, Value> {
         &self.args
+    }
+
+    /// The firmware that it is about.
+    #[must_use]
+    pub fn release(&self) -> Option<&Release> {
+        self.release.as_ref()
     }
 }
 
@@ -118,17 +133,19 @@ impl Permit {
     /// Only the decision makes permits.
     pub(super) fn new(
         caller: Caller,
-        share: Option<Bytes<16>>,
-        charged: Charge,
+        granted: Granted,
         class: Class,
         args: Map<Text, Value>,
+        release: Option<Release>,
     ) -> Self {
         Self {
             caller,
-            share,
-            charged,
+            share: granted.share,
+            charged: granted.charged,
+            approvers: granted.approvers,
             class,
             args,
+            release,
         }
     }
 }

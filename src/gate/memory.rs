@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use minicbor::{Decode, Encode};
 
+use super::Now;
 use super::replay::Windows;
 use crate::wire::{Audience, Bytes, Hash, KeyBytes, Operation, Role, Timestamp};
 
@@ -87,7 +88,24 @@ pub struct Memory {
     pub proven: BTreeMap<Role, Proven>,
     /// How many records of the event log are kept elsewhere.
     pub acknowledged: u64,
+    /// When operations that boot the machine last began, by proven time, oldest first.
+    pub reboots: Vec<Timestamp>,
 }
+
+/// How often operations that boot the machine may begin, so that no loop can be made of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RebootLimit {
+    /// So many times, at most [`MAX_REBOOTS`] ...
+    pub most: usize,
+    /// ... in so many seconds.
+    pub seconds: u64,
+}
+
+/// Most beginnings of reboots that are remembered.
+pub const MAX_REBOOTS: usize = 16;
+
+/// The interlock of operations that boot the machine while it has done so too often.
+pub const REBOOTS: &str = "reboots";
 
 impl Memory {
     /// An empty memory under a new epoch of 16 random bytes.
@@ -105,7 +123,24 @@ impl Memory {
             recent: BTreeMap::new(),
             proven: BTreeMap::new(),
             acknowledged: 0,
+            reboots: Vec::new(),
         }
+    }
+
+    /// An operation that boots the machine begins. Only proven time counts: by a wrong clock the
+    /// machine could be kept from booting for years.
+    pub fn reboots(&mut self) {
+        self.reboots.push(self.floor());
+        if self.reboots.len() > MAX_REBOOTS {
+            self.reboots.remove(0);
+        }
+    }
+
+    /// Whether it has booted as often as it may.
+    #[must_use]
+    pub fn has_rebooted(&self, limit: RebootLimit, now: &Now) -> bool {
+        let recent = |time: &&Timestamp| now.certain.since(**time) < limit.seconds;
+        self.reboots.iter().filter(recent).count() >= limit.most
     }
 
     /// Charges a command to the share that allowed it. Never taken back, whatever became of
@@ -228,6 +263,37 @@ mod tests {
         memory.witness(Role::Revocations, Timestamp(390));
         assert_eq!(memory.proven[&Role::Revocations].since, 0);
         assert_eq!(memory.proven[&Role::Registry].time(), Timestamp(100));
+    }
+
+    #[test]
+    fn after_so_many_reboots_there_is_none_until_time_has_passed_for_certain() {
+        let mut memory = memory(Role::Root, 1000, 0);
+        let limit = RebootLimit {
+            most: 2,
+            seconds: 60,
+        };
+        let at = |certain| Now {
+            estimate: Timestamp(9_000_000),
+            certain: Timestamp(certain),
+            quality: 2,
+            boot: Bytes([0; 16]),
+            uptime: 5,
+        };
+        memory.reboots();
+        assert!(!memory.has_rebooted(limit, &at(1000)));
+        memory.counted(Timestamp(1010));
+        memory.reboots();
+        for (certain, too_often) in [(1010, true), (1059, true), (1060, false), (900, true)] {
+            assert_eq!(
+                memory.has_rebooted(limit, &at(certain)),
+                too_often,
+                "{certain}"
+            );
+        }
+        for _ in 0..20 {
+            memory.reboots();
+        }
+        assert_eq!(memory.reboots.len(), MAX_REBOOTS);
     }
 
     #[test]

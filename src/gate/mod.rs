@@ -17,7 +17,7 @@ pub use decision::{Caller, Decision, Origin, Permit, Reason, Rehearsal};
 pub use install::{Installed, MAX_RELEASES};
 pub use install_share::{MAX_ROSTERS, MAX_SHARES};
 pub use known::Known;
-pub use memory::{Charge, Mark, Memory, Proven};
+pub use memory::{Charge, MAX_REBOOTS, Mark, Memory, Proven, REBOOTS, RebootLimit};
 pub use permission::still_allowed;
 pub use replay::{MAX_INSTANCES, MAX_WINDOWS, Seen, Window, Windows};
 pub use time::{Now, Reading, Timekeeper};

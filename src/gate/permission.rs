@@ -7,17 +7,19 @@ use super::known::{Grant, Via};
 use super::memory::{Charge, MAX_RATES};
 use super::{Code, Known, Memory, Now};
 use crate::wire::{
-    Approval, Audience, Bytes, Class, Envelope, HOLDERS_OWN, Id, KeyBytes, Limits, Registration,
-    Share, Way, is_owner_only,
+    Approval, Audience, Bytes, Class, Envelope, HOLDERS_OWN, Id, KeyBytes, Limits, Operation,
+    Registration, Share, Way, is_owner_only,
 };
 
 /// What allowed a command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Granted {
     /// The share; none for the owner.
     pub(super) share: Option<Bytes<16>>,
     /// Whether the share counts its uses, and whether it also keeps their times.
     pub(super) charged: Charge,
+    /// The keys of those whose consent it needed.
+    pub(super) approvers: Vec<KeyBytes>,
 }
 
 /// The owner may do everything; others what at least one of their live shares grants, and
@@ -28,6 +30,7 @@ pub(super) fn permission(case: &Case<'_>, caller: &Caller) -> Result<Granted, Co
         return Ok(Granted {
             share: None,
             charged: Charge::No,
+            approvers: Vec::new(),
         });
     }
     let ground = Ground::of(case);
@@ -37,9 +40,10 @@ pub(super) fn permission(case: &Case<'_>, caller: &Caller) -> Result<Granted, Co
             .and_then(|()| includes(case, grant.share))
             .and_then(|()| within_limits(case, grant.share, caller));
         match judged {
-            Ok(()) => {
+            Ok(approvers) => {
                 let limits = grant.share.body.limits.as_ref();
                 return Ok(Granted {
+                    approvers,
                     share: Some(grant.share.cti),
                     charged: match limits {
                         _ if HOLDERS_OWN.contains(&caller.operation.as_str()) => Charge::No,
@@ -62,6 +66,7 @@ struct Ground<'a> {
     registration: &'a Registration,
     now: &'a Now,
     class: Class,
+    operation: &'a Operation,
 }
 
 impl<'a> Ground<'a> {
@@ -72,11 +77,13 @@ impl<'a> Ground<'a> {
             registration: case.registration,
             now: &case.situation.now,
             class: case.class(),
+            operation: &case.command.body.operation,
         }
     }
 }
 
-/// Whether what allowed a command some moments ago still does. Its uses were counted then.
+/// Whether what allowed a command some time ago still does: the share, its windows, and those
+/// whose consent it needed. Its uses were counted then.
 ///
 /// # Errors
 /// The code that says why it does not.
@@ -100,18 +107,50 @@ pub fn still_allowed(
         registration,
         now,
         class: permit.class(),
+        operation: &permit.caller().operation,
     };
     let mut reason = Code::NoGrant;
     for grant in known
         .grants_of(key)
         .filter(|grant| grant.share.cti == share)
     {
-        match live(&ground, &grant) {
+        let judged = live(&ground, &grant)
+            .and_then(|()| holds(&ground, grant.share))
+            .and_then(|()| still_within_limits(&ground, grant.share, permit));
+        match judged {
             Ok(()) => return Ok(()),
             Err(code) => reason = reason.max(code),
         }
     }
     Err(reason)
+}
+
+fn still_within_limits(ground: &Ground<'_>, share: &Share, permit: &Permit) -> Result<(), Code> {
+    let Some(limits) = limits_of(share, ground.operation) else {
+        return Ok(());
+    };
+    timely(ground.now, limits, permit.caller().origin)?;
+    let consenting = permit.approvers().iter();
+    let consenting = consenting.filter(|key| holds_too(ground, key)).count();
+    match limits.approvals {
+        Some(needed) if consenting < usize::from(needed) => Err(Code::NeedsApproval),
+        _ => Ok(()),
+    }
+}
+
+/// The limits that a share sets to an operation.
+fn limits_of<'a>(share: &'a Share, operation: &Operation) -> Option<&'a Limits> {
+    let own = HOLDERS_OWN.contains(&operation.as_str());
+    share.body.limits.as_ref().filter(|_| !own)
+}
+
+/// Whether the holder of a key may do the same.
+fn holds_too(ground: &Ground<'_>, key: &KeyBytes) -> bool {
+    ground.known.is_owner(key)
+        || ground
+            .known
+            .grants_of(key)
+            .any(|grant| live(ground, &grant).is_ok() && holds(ground, grant.share).is_ok())
 }
 
 /// Does this share count, here and now, for operations of this class?
@@ -208,53 +247,62 @@ fn has_slot(ground: &Ground<'_>, share: &Share) -> bool {
 }
 
 /// Does this live share include the operation, on the plan of the day?
-fn includes(case: &Case<'_>, share: &Share) -> Result<(), Code> {
-    let operation = &case.command.body.operation;
+fn holds(ground: &Ground<'_>, share: &Share) -> Result<(), Code> {
+    let operation = ground.operation;
     if HOLDERS_OWN.contains(&operation.as_str()) {
         return Ok(());
     }
     if is_owner_only(operation.as_str()) {
         return Err(Code::OwnerOnly);
     }
-    let Some(permission) = share.body.permissions.get(operation) else {
+    if share.body.permissions.get(operation).is_none() {
         return Err(Code::NotGranted);
-    };
-    if !plan_includes(case, share) {
-        return Err(Code::Plan);
     }
-    let given = &case.command.body.args;
-    let kept = permission
-        .args
+    match plan_includes(ground, share) {
+        true => Ok(()),
+        false => Err(Code::Plan),
+    }
+}
+
+/// And with these arguments?
+fn includes(case: &Case<'_>, share: &Share) -> Result<(), Code> {
+    holds(&Ground::of(case), share)?;
+    let body = &case.command.body;
+    let permission = share.body.permissions.get(&body.operation);
+    let args = permission.and_then(|permission| permission.args.as_ref());
+    let kept = args
         .iter()
         .flat_map(|args| args.iter())
         .all(|(name, limit)| {
             // A limited argument that is left out would be the device's choice.
-            given.get(name).is_some_and(|value| limit.allows(value))
+            let given = body.args.get(name);
+            given.is_some_and(|value| limit.allows(value))
         });
     if kept { Ok(()) } else { Err(Code::Param) }
 }
 
 /// Whether the device's plan includes the operation now, and included sharing when the share
 /// was made. A share from before this registration was made under the one of its day.
-fn plan_includes(case: &Case<'_>, share: &Share) -> bool {
-    let body = &case.registration.body;
+fn plan_includes(ground: &Ground<'_>, share: &Share) -> bool {
+    let body = &ground.registration.body;
     let lowest = body.table.lowest().unwrap_or(&body.plan.name);
     let plan_at = |time| match body.plan.end {
         Some(end) if end <= time => lowest,
         _ => &body.plan.name,
     };
-    let operation = &case.command.body.operation;
-    body.table.includes(plan_at(case.now()), operation)
-        && (share.iat < case.registration.iat || body.table.includes_sharing(plan_at(share.iat)))
+    let made_before = share.iat < ground.registration.iat;
+    body.table
+        .includes(plan_at(ground.now.estimate), ground.operation)
+        && (made_before || body.table.includes_sharing(plan_at(share.iat)))
 }
 
 /// Do the limits of the share leave room for this command?
-fn within_limits(case: &Case<'_>, share: &Share, caller: &Caller) -> Result<(), Code> {
-    let own = HOLDERS_OWN.contains(&caller.operation.as_str());
-    let Some(limits) = share.body.limits.as_ref().filter(|_| !own) else {
-        return Ok(());
+/// Returns the keys of those whose consent it needs.
+fn within_limits(case: &Case<'_>, share: &Share, caller: &Caller) -> Result<Vec<KeyBytes>, Code> {
+    let Some(limits) = limits_of(share, &caller.operation) else {
+        return Ok(Vec::new());
     };
-    timely(case, limits, caller)?;
+    timely(&case.situation.now, limits, caller.origin)?;
     let used = case.memory.uses.get(&share.cti).copied();
     let no_room = used.is_none() && case.memory.uses.len() >= MAX_SHARES;
     let counts = limits.uses.is_some() || limits.rate.is_some();
@@ -273,39 +321,44 @@ fn within_limits(case: &Case<'_>, share: &Share, caller: &Caller) -> Result<(), 
             return Err(Code::Rate);
         }
     }
-    if let Some(needed) = limits.approvals
-        && approvals(case, caller) < usize::from(needed)
-    {
-        return Err(Code::NeedsApproval);
+    let Some(needed) = limits.approvals else {
+        return Ok(Vec::new());
+    };
+    let approvers = approvers(case, caller);
+    match approvers.len() < usize::from(needed) {
+        true => Err(Code::NeedsApproval),
+        false => Ok(approvers),
     }
-    Ok(())
 }
 
 /// The limits that do not depend on what happened before.
-fn timely(case: &Case<'_>, limits: &Limits, caller: &Caller) -> Result<(), Code> {
+fn timely(now: &Now, limits: &Limits, origin: Origin) -> Result<(), Code> {
     if let Some(windows) = &limits.windows {
         // Without a clock nobody can say whether a window is open.
-        if case.situation.now.quality < 2 || !windows.is_open(case.now()) {
+        if now.quality < 2 || !windows.is_open(now.estimate) {
             return Err(Code::Window);
         }
     }
-    match (limits.origin, caller.origin) {
+    match (limits.origin, origin) {
         (Some(Way::Local), Origin::Cloud) | (Some(Way::Cloud), Origin::Local) => Err(Code::Origin),
         _ => Ok(()),
     }
 }
 
-/// How many other people who hold the operation too have consented to this very command.
-fn approvals(case: &Case<'_>, caller: &Caller) -> usize {
+/// One key of each of the other people who hold the operation too and have consented to this
+/// very command.
+fn approvers(case: &Case<'_>, caller: &Caller) -> Vec<KeyBytes> {
     let mut people = vec![caller.person.clone()];
+    let mut keys = Vec::new();
     for envelope in case.arrival.approvals {
         if let Some(person) = consent(case, caller, envelope)
             && !people.contains(&person)
         {
             people.push(person);
+            keys.push(envelope.signer);
         }
     }
-    people.len() - 1
+    keys
 }
 
 fn consent(case: &Case<'_>, caller: &Caller, envelope: &Envelope<'_>) -> Option<Id> {

@@ -17,9 +17,11 @@ pub mod topics;
 mod url;
 
 pub use broker::{Broker, Tls};
+pub use caller::{CallError, Caller};
 #[cfg(feature = "device")]
 pub use device::{Link, LinkConfig, LinkEvent, Publisher, connect};
 #[cfg(feature = "device")]
 pub use listener_config::ListenerConfig;
+pub(crate) use tls::Connector;
 pub use tls::TrustedTime;
 pub use url::BrokerUrl;

@@ -62,17 +62,36 @@ pub(super) async fn connect(
     tls: &Tls,
     time: &TrustedTime,
 ) -> std::io::Result<TlsStream<TcpStream>> {
-    let config = config(tls, time).map_err(std::io::Error::other)?;
-    let name = tls.server_name.as_deref().unwrap_or(host).to_owned();
-    let name = ServerName::try_from(name).map_err(invalid)?;
+    // Before anything is sent to anybody.
+    let connector = Connector::new(host, tls, time)?;
     let stream = rumqttc::default_socket_connect(address, network).await?;
-    TlsConnector::from(Arc::new(config))
-        .connect(name, stream)
+    connector
+        .connect(stream)
         .await
         .map_err(|error| match error.kind() {
             ConnectionReset | UnexpectedEof | BrokenPipe => std::io::Error::other(NOT_TLS),
             _ => error,
         })
+}
+
+/// Verifies who answers on a connection.
+pub(crate) struct Connector(TlsConnector, ServerName<'static>);
+
+impl Connector {
+    /// For a host by its name or address, unless `tls` names another.
+    pub(crate) fn new(host: &str, tls: &Tls, time: &TrustedTime) -> std::io::Result<Self> {
+        let config = config(tls, time).map_err(std::io::Error::other)?;
+        let name = tls.server_name.as_deref().unwrap_or(host).to_owned();
+        let name = ServerName::try_from(name).map_err(invalid)?;
+        Ok(Self(TlsConnector::from(Arc::new(config)), name))
+    }
+
+    pub(crate) async fn connect<S>(&self, stream: S) -> std::io::Result<TlsStream<S>>
+    where
+        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    {
+        self.0.connect(self.1.clone(), stream).await
+    }
 }
 
 fn config(tls: &Tls, time: &TrustedTime) -> Result<ClientConfig, FileError> {

@@ -16,6 +16,12 @@ pub fn receipts(device: &Id, holder: &KeyBytes) -> String {
     format!("{ROOT}/{device}/receipts/{holder}")
 }
 
+/// Where a device sends the holder of a key results that are larger than a receipt.
+#[must_use]
+pub fn results(device: &Id, holder: &KeyBytes) -> String {
+    format!("{ROOT}/{device}/results/{holder}")
+}
+
 /// Where a device keeps its retained `state`.
 #[must_use]
 pub fn state(device: &Id) -> String {
@@ -103,6 +109,8 @@ pub enum Told {
     Events,
     /// The answers to the holder of a key.
     Receipts(KeyBytes),
+    /// Results of theirs that are larger than an answer.
+    Results(KeyBytes),
 }
 
 impl Told {
@@ -114,10 +122,14 @@ impl Told {
         match name.split_once('/') {
             None if name == "state" => Some(Self::State),
             None if name == "events" => Some(Self::Events),
-            Some(("receipts", key)) => {
+            Some((kind @ ("receipts" | "results"), key)) => {
                 let key = Bytes::from_hex(key)?;
+                let told = match kind {
+                    "receipts" => Self::Receipts(key),
+                    _ => Self::Results(key),
+                };
                 // One spelling only, that in which it is published.
-                (receipts(device, &key) == filter).then_some(Self::Receipts(key))
+                (told.topic(device) == filter).then_some(told)
             }
             _ => None,
         }
@@ -130,6 +142,7 @@ impl Told {
             Self::State => state(device),
             Self::Events => events(device),
             Self::Receipts(holder) => receipts(device, holder),
+            Self::Results(holder) => results(device, holder),
         }
     }
 }
@@ -168,7 +181,12 @@ mod tests {
     fn a_device_tells_under_whole_names_only() {
         let device = Id::new("ups-7").unwrap();
         let holder = crate::wire::Bytes([0xab; 32]);
-        for told in [Told::State, Told::Events, Told::Receipts(holder)] {
+        for told in [
+            Told::State,
+            Told::Events,
+            Told::Receipts(holder),
+            Told::Results(holder),
+        ] {
             assert_eq!(Told::under(&told.topic(&device), &device), Some(told));
         }
         let upper = receipts(&device, &holder).replace("ab", "AB");

@@ -36,46 +36,68 @@ pub(super) async fn run(definition: &Definition, args: &Map<Text, Value>) -> End
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is operation/, behind a permit"
-)]
 async fn exit(definition: &Definition, args: &Map<Text, Value>) -> Ended {
     let Some(argv) = filled(&definition.argv, args) else {
         return Ended::failed(Code::Param, "an argument is missing");
     };
+    match output(&argv, OUTPUT).await {
+        Ok(Output { ok: true, out, .. }) => Ended::done(Map::new(
+            Text::new("output")
+                .ok()
+                .filter(|_| !out.is_empty())
+                .map(|name| (name, Value::Text(out))),
+        )),
+        Ok(Output { status, err, .. }) => Ended::failed(Code::Failed, &format!("{status}: {err}")),
+        Err(error) => Ended::failed(Code::Failed, &error),
+    }
+}
+
+/// What a program has left.
+pub(super) struct Output {
+    /// Whether it says that it went well.
+    pub(super) ok: bool,
+    /// How it ended.
+    pub(super) status: String,
+    /// The beginning of what it printed.
+    pub(super) out: String,
+    /// The beginning of what it complained of.
+    pub(super) err: String,
+}
+
+/// Runs a program to its end, with an empty environment; it ends when nobody waits any more.
+/// `most` bytes of what it prints are kept.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is operation/, behind a permit"
+)]
+pub(super) async fn output(argv: &[String], most: u64) -> Result<Output, String> {
     let Some((program, args)) = argv.split_first() else {
-        return Ended::failed(Code::Failed, "no program is configured");
+        return Err("no program is configured".to_owned());
     };
-    let child = tokio::process::Command::new(program)
+    let failed = |error: std::io::Error| format!("{program}: {error}");
+    let mut child = tokio::process::Command::new(program)
         .args(args)
         .env_clear()
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
-        .spawn();
-    let mut child = match child {
-        Ok(child) => child,
-        Err(error) => return Ended::failed(Code::Failed, &format!("{program}: {error}")),
-    };
+        .spawn()
+        .map_err(failed)?;
     let (out, err) = (child.stdout.take(), child.stderr.take());
-    let (status, out, err) = tokio::join!(child.wait(), bounded(out), bounded(err));
-    match status {
-        Ok(status) if status.success() => Ended::done(Map::new(
-            Text::new("output")
-                .ok()
-                .filter(|_| !out.is_empty())
-                .map(|name| (name, Value::Text(out))),
-        )),
-        Ok(status) => Ended::failed(Code::Failed, &format!("{status}: {err}")),
-        Err(error) => Ended::failed(Code::Failed, &error.to_string()),
-    }
+    let (status, out, err) = tokio::join!(child.wait(), bounded(out, most), bounded(err, OUTPUT));
+    let status = status.map_err(failed)?;
+    Ok(Output {
+        ok: status.success(),
+        status: status.to_string(),
+        out,
+        err,
+    })
 }
 
 /// The program and its arguments, with the values of the command in their places. A value is
 /// always one whole argument.
-fn filled(argv: &[String], args: &Map<Text, Value>) -> Option<Vec<String>> {
+pub(super) fn filled(argv: &[String], args: &Map<Text, Value>) -> Option<Vec<String>> {
     argv.iter()
         .map(|part| match placeholder(part) {
             Some(name) => match args.get(name)? {
@@ -88,14 +110,14 @@ fn filled(argv: &[String], args: &Map<Text, Value>) -> Option<Vec<String>> {
 }
 
 /// Reads to the end, so that the program never waits for us, and keeps the beginning.
-async fn bounded(stream: Option<impl AsyncRead + Unpin>) -> String {
+async fn bounded(stream: Option<impl AsyncRead + Unpin>, most: u64) -> String {
     let mut kept = Vec::new();
     if let Some(mut stream) = stream {
-        let _ = (&mut stream).take(OUTPUT).read_to_end(&mut kept).await;
+        let _ = (&mut stream).take(most).read_to_end(&mut kept).await;
         let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
     }
     let mut text = String::from_utf8_lossy(&kept).trim_end().to_owned();
-    while text.len() > OUTPUT as usize {
+    while text.len() as u64 > most {
         text.pop();
     }
     text

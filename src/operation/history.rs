@@ -22,20 +22,16 @@ pub(super) fn read(permit: &Permit, state: &Path) -> Ended {
         Some(Value::Int(from)) => Some(u64::try_from(*from).unwrap_or(0)),
         Some(_) => return Ended::failed(Code::Param, "from is the number of a record"),
     };
-    let log = match read_log(&state.join("log")) {
-        Ok(log) => log,
-        Err(error) => return Ended::failed(Code::Failed, &error.to_string()),
+    let mine = match visible(permit, state) {
+        Ok(mine) => mine,
+        Err(why) => return Ended::failed(Code::Failed, &why),
     };
-    let owner = permit.share().is_none();
-    let own = |record: &&Record| owner || holder(&record.event) == Some(&permit.caller().key);
-    let mine: Vec<&Record> = log.records.iter().filter(own).collect();
     let begin = match from {
         Some(from) => mine.partition_point(|record| record.seq < from),
         None => mine.len().saturating_sub(MOST),
     };
     let page = mine.get(begin..).unwrap_or_default();
-    let mut rows: Vec<(String, Value)> =
-        page.iter().take(MOST).map(|record| line(record)).collect();
+    let mut rows: Vec<(String, Value)> = page.iter().take(MOST).map(line).collect();
     if let Some(next) = page.get(MOST) {
         let next = i64::try_from(next.seq).unwrap_or(i64::MAX);
         rows.push(("next".to_owned(), Value::Int(next)));
@@ -43,6 +39,15 @@ pub(super) fn read(permit: &Permit, state: &Path) -> Ended {
     Ended::done(Map::new(rows.into_iter().filter_map(|(name, value)| {
         Text::new(&name).ok().map(|name| (name, value))
     })))
+}
+
+/// The records that the sender of a command may see.
+pub(super) fn visible(permit: &Permit, state: &Path) -> Result<Vec<Record>, String> {
+    let log = read_log(&state.join("log")).map_err(|error| error.to_string())?;
+    let owner = permit.share().is_none();
+    let mut records = log.records;
+    records.retain(|record| owner || holder(&record.event) == Some(&permit.caller().key));
+    Ok(records)
 }
 
 fn line(record: &Record) -> (String, Value) {

@@ -1,105 +1,136 @@
 //! What is done. Every operation starts with a [`Permit`], which only the gate can make.
 
+mod builtin;
+mod bus;
+mod dbus;
+mod diagnostics;
 mod exec;
+mod firmware;
 mod history;
+mod logind;
 mod nut;
+mod report;
+mod results;
+mod settings;
 mod status;
+mod unit;
 mod upsd;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
+use std::sync::Arc;
 
-use crate::agent::{Ended, Facts};
-use crate::config::{Config, Confirm, Definition, Handler, Nut};
-use crate::gate::{Argument, Code, Offer, Offers, Permit};
-use crate::wire::{ArgLimit, Operation, Text, Value};
+pub use builtin::Builtin;
+pub use firmware::Step;
 
-/// Operations that doorward carries out itself.
-const BUILTIN: [&str; 2] = ["history.read", "status.read"];
-
-/// Whether doorward carries out this operation itself.
-#[must_use]
-pub fn is_builtin(name: &Operation) -> bool {
-    BUILTIN.contains(&name.as_str())
-}
-
-/// The arguments of a built-in operation.
-fn arguments(name: &Operation, handler: Handler) -> Option<&'static str> {
-    (handler == Handler::Builtin && name.as_str() == "history.read").then_some("from")
-}
-
-fn optional(name: Text) -> (Text, Argument) {
-    let argument = Argument {
-        required: false,
-        limit: ArgLimit::default(),
-    };
-    (name, argument)
-}
+use crate::agent::{Ended, Facts, Underway};
+use crate::config::{Config, Definition, Handler, Nut};
+use crate::gate::{Argument, Code, Offer, Offers, Permit, REBOOTS};
+use crate::link::TrustedTime;
+use crate::store::record::Intent;
+use crate::wire::{ArgLimit, Id, Operation, Text, Value};
+use builtin::args;
+use settings::Pending;
 
 /// The operations of this device.
 #[derive(Debug, Clone)]
 pub struct Table {
-    operations: BTreeMap<Operation, Definition>,
-    /// The state directory.
-    state: PathBuf,
-    nut: Option<Nut>,
+    config: Arc<Config>,
     /// Those that cannot work, and why.
-    broken: BTreeMap<Operation, String>,
+    broken: Arc<BTreeMap<Operation, String>>,
+    pending: Pending,
+    time: TrustedTime,
 }
 
 impl Table {
-    /// Takes them from a configuration that has been checked.
+    /// Takes them from a configuration that has been checked. Certificates of those who are asked
+    /// are judged by `time`.
     #[must_use]
-    pub fn new(config: &Config) -> Self {
-        let operations = config.operations.iter();
+    pub fn new(config: &Config, time: TrustedTime) -> Self {
         Self {
-            operations: operations
-                .map(|(name, definition)| (name.0.clone(), definition.clone()))
-                .collect(),
-            state: config.state.clone(),
-            nut: config.nut.clone(),
-            broken: config.broken(),
+            broken: Arc::new(config.broken()),
+            config: Arc::new(config.clone()),
+            pending: Pending::default(),
+            time,
         }
+    }
+
+    fn operations(&self) -> impl Iterator<Item = (&Operation, &Definition)> {
+        let operations = self.config.operations.iter();
+        operations.map(|(name, definition)| (&name.0, definition))
+    }
+
+    fn definition(&self, name: &Operation) -> Option<&Definition> {
+        let mut operations = self.operations();
+        operations.find_map(|(known, definition)| (known == name).then_some(definition))
     }
 
     /// What the gate needs to know of them.
     #[must_use]
     pub fn offers(&self) -> Offers {
-        self.operations
-            .iter()
-            .map(|(name, definition)| {
-                let builtin = arguments(name, definition.handler).into_iter();
-                let builtin = builtin.filter_map(|arg| Text::new(arg).ok()).map(optional);
-                let configured = definition.args.iter().filter_map(|(arg, definition)| {
-                    let argument = Argument {
-                        required: !definition.optional,
-                        limit: definition.limit(),
-                    };
-                    Some((Text::new(arg).ok()?, argument))
-                });
-                let offer = Offer {
-                    args: builtin.chain(configured).collect(),
-                    ..Offer::plain(definition.class)
+        let offers = self.operations().map(|(name, definition)| {
+            let interlocks = definition.boots().then(|| Id::new(REBOOTS).ok());
+            let offer = Offer {
+                class: definition.class,
+                args: self.args(name, definition),
+                interlocks: interlocks.flatten().into_iter().collect(),
+            };
+            (name.clone(), offer)
+        });
+        offers.collect()
+    }
+
+    fn args(&self, name: &Operation, definition: &Definition) -> BTreeMap<Text, Argument> {
+        match (definition.handler, Builtin::of(name), Step::of(name)) {
+            (Handler::Builtin, Some(builtin), _) => builtin.args(&self.config),
+            (Handler::Firmware, _, Some(Step::Stage | Step::Install)) => {
+                let limit = ArgLimit {
+                    min: Some(1),
+                    ..ArgLimit::default()
                 };
-                (name.clone(), offer)
-            })
-            .collect()
+                args([("version", true, limit)])
+            }
+            _ => args(
+                definition
+                    .args
+                    .iter()
+                    .map(|(name, arg)| (name.as_str(), !arg.optional, arg.limit())),
+            ),
+        }
     }
 
     /// Those whose success shows in a new boot.
     #[must_use]
     pub fn reboots(&self) -> Vec<Operation> {
-        self.operations
-            .iter()
-            .filter(|(_, definition)| definition.confirm == Confirm::Boot)
-            .map(|(name, _)| name.clone())
-            .collect()
+        let boots = self.operations();
+        let boots = boots.filter(|(_, definition)| definition.boots());
+        boots.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Those that a stop interrupts and that then have to be brought to an end.
+    #[must_use]
+    pub fn resumes(&self) -> Vec<Operation> {
+        let resumes = self
+            .operations()
+            .filter(|(name, definition)| match definition.handler {
+                Handler::Mqtt => true,
+                Handler::Firmware => Step::of(name) == Some(Step::Install),
+                Handler::Builtin => Builtin::of(name) == Some(Builtin::ConfigWrite),
+                _ => false,
+            });
+        resumes.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The number of the firmware that runs; 0 if that is not known.
+    #[must_use]
+    pub fn firmware(&self) -> u32 {
+        firmware::running(&self.config)
     }
 
     /// Carries out what was permitted, and says how it ended.
-    pub async fn carry_out(&self, permit: Permit, facts: Facts) -> Ended {
+    pub async fn carry_out(&self, permit: Permit, facts: Facts, underway: &Underway) -> Ended {
         let name = &permit.caller().operation;
-        let Some(definition) = self.operations.get(name) else {
+        let Some(definition) = self.definition(name) else {
             return Ended::failed(Code::Failed, "the operation is no longer configured");
         };
         if let Some(why) = self.broken.get(name) {
@@ -110,31 +141,122 @@ impl Table {
             let definition = definition.args.get(arg.as_str());
             definition.is_some_and(|definition| definition.takes(value))
         };
-        if definition.handler != Handler::Builtin && !permit.args().iter().all(sound) {
+        let own = matches!(definition.handler, Handler::Builtin | Handler::Firmware);
+        if !own && !permit.args().iter().all(sound) {
             return Ended::failed(Code::Param, "an argument is not what the operation takes");
         }
-        if !definition.interlocks.is_empty() {
-            let forbidden = match &self.nut {
-                Some(nut) => nut::forbidden(nut, &definition.interlocks).await,
-                None => Some(Ended::failed(Code::Interlock, "no UPS is configured")),
-            };
-            if let Some(ended) = forbidden {
-                return ended;
-            }
+        let config = &*self.config;
+        if let Err(ended) = locked(config.nut.as_ref(), definition).await {
+            return ended;
         }
+        let missing = |what: &str| Ended::failed(Code::Failed, &format!("no {what} is configured"));
         match definition.handler {
-            Handler::Builtin if name.as_str() == "history.read" => {
-                let state = self.state.clone();
-                let read = tokio::task::spawn_blocking(move || history::read(&permit, &state));
-                read.await
-                    .unwrap_or_else(|error| Ended::failed(Code::Failed, &error.to_string()))
-            }
-            Handler::Builtin => status::read(&facts),
+            Handler::Builtin => self.builtin(permit, facts, underway).await,
             Handler::Exec => exec::run(definition, permit.args()).await,
-            Handler::Nut => match &self.nut {
+            Handler::Logind => logind::run(definition, &permit, underway).await,
+            Handler::Unit => unit::run(definition).await,
+            Handler::Nut => match &config.nut {
                 Some(nut) => nut::run(nut, definition, permit.args()).await,
-                None => Ended::failed(Code::Failed, "no UPS is configured"),
+                None => missing("UPS"),
+            },
+            Handler::Mqtt => match &config.bus {
+                Some(bus) => bus::run(bus, definition, &permit, underway).await,
+                None => missing("bus"),
+            },
+            Handler::Firmware => match (&config.firmware, Step::of(name)) {
+                (Some(firmware), Some(step)) => {
+                    let work = firmware::Work {
+                        firmware,
+                        definition,
+                        nut: config.nut.as_ref(),
+                        state: &config.state,
+                        time: &self.time,
+                        underway,
+                    };
+                    work.run(step, &permit).await
+                }
+                _ => missing("source of firmware"),
             },
         }
     }
+
+    async fn builtin(&self, permit: Permit, facts: Facts, underway: &Underway) -> Ended {
+        let config = &*self.config;
+        let state: &Path = &config.state;
+        let failed = |why: &str| Ended::failed(Code::Failed, why);
+        let Some(builtin) = Builtin::of(&permit.caller().operation) else {
+            return failed("doorward has no built-in operation of this name");
+        };
+        if matches!(builtin, Builtin::Diagnostics | Builtin::Report) {
+            match results::asked_again(&permit) {
+                Some(Ok(of)) => return results::again(state, &permit, underway, &of).await,
+                Some(Err(ended)) => return ended,
+                None => {}
+            }
+        }
+        match builtin {
+            Builtin::Status => status::read(&facts),
+            Builtin::History => {
+                let state = state.to_owned();
+                let read = tokio::task::spawn_blocking(move || history::read(&permit, &state));
+                read.await
+                    .unwrap_or_else(|error| failed(&error.to_string()))
+            }
+            Builtin::ConfigRead => settings::read(config, permit.args()).await,
+            Builtin::ConfigWrite => settings::write(config, &self.pending, &permit, underway).await,
+            Builtin::Diagnostics => match diagnostics::bundle(config, &permit, &facts).await {
+                Ok(bundle) => results::new(state, &permit, underway, bundle).await,
+                Err(why) => failed(&why),
+            },
+            Builtin::Report => {
+                let (asker, path) = (permit.clone(), state.to_owned());
+                let made = tokio::task::spawn_blocking(move || match asker.args().get("kind") {
+                    Some(Value::Text(kind)) => report::table(kind, &asker, &path),
+                    _ => Err("kind is the name of a report".to_owned()),
+                });
+                match made.await {
+                    Ok(Ok(csv)) => results::new(state, &permit, underway, csv.into_bytes()).await,
+                    Ok(Err(why)) => failed(&why),
+                    Err(error) => failed(&error.to_string()),
+                }
+            }
+        }
+    }
+
+    /// Brings to an end what a stop had interrupted; `booted` says that the machine has booted
+    /// since. It is never begun again.
+    pub async fn resume(&self, intent: &Intent, booted: bool) -> Ended {
+        let name = &intent.asked.operation;
+        let config = &*self.config;
+        let stopped = || Ended::failed(Code::Unknown, "the device stopped while it ran");
+        let Some(definition) = self.definition(name) else {
+            return stopped();
+        };
+        match definition.handler {
+            Handler::Mqtt => match &config.bus {
+                Some(bus) => bus::resume(bus, definition, &intent.asked.command).await,
+                None => stopped(),
+            },
+            Handler::Firmware if booted => match (&config.firmware, intent.version) {
+                (Some(firmware), Some(version)) => {
+                    firmware::resume(firmware, version, &config.state).await
+                }
+                _ => stopped(),
+            },
+            Handler::Builtin => settings::resume(config, &intent.asked.command).await,
+            _ => stopped(),
+        }
+    }
+}
+
+/// Whether a condition of the UPS forbids an operation now.
+async fn locked(nut: Option<&Nut>, definition: &Definition) -> Result<(), Ended> {
+    if definition.interlocks.is_empty() {
+        return Ok(());
+    }
+    let forbidden = match nut {
+        Some(nut) => nut::forbidden(nut, &definition.interlocks).await,
+        None => Some(Ended::failed(Code::Interlock, "no UPS is configured")),
+    };
+    forbidden.map_or(Ok(()), Err)
 }

@@ -14,6 +14,8 @@ use crate::wire::{Map, Text, Value};
 /// How long upsd may take to tell what the UPS shows.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+const NOT_PLAIN: &str = "NUT takes numbers, and text of ASCII without \", \\ and #";
+
 /// Carries out what a definition names, with the arguments of a command.
 pub(super) async fn run(nut: &Nut, definition: &Definition, args: &Map<Text, Value>) -> Ended {
     let mut told = false;
@@ -73,8 +75,7 @@ async fn begin(
         }
         (None, Some(variable)) => {
             let Some(value) = args.get("value").and_then(plain) else {
-                let why = "NUT takes numbers, and text of ASCII without \", \\ and #";
-                return Ok(Begun::Ended(Ended::failed(Code::Param, why)));
+                return Ok(Begun::Ended(Ended::failed(Code::Param, NOT_PLAIN)));
             };
             upsd.log_in(nut).await?;
             *told = true;
@@ -89,6 +90,32 @@ async fn begin(
     }
     rows.push(("accepted".to_owned(), Value::Bool(true)));
     Ok(Begun::Taken(upsd, rows))
+}
+
+/// The value of a variable.
+pub(super) async fn get(nut: &Nut, variable: &str) -> Result<String, String> {
+    let asked = async {
+        let mut upsd = Upsd::connect(nut).await?;
+        let value = upsd.value(variable).await?;
+        upsd.leave().await;
+        Ok::<_, UpsdError>(value)
+    };
+    asked.await.map_err(|error| error.to_string())
+}
+
+/// Writes a variable, and waits until the driver has taken it.
+pub(super) async fn set(nut: &Nut, variable: &str, value: &Value) -> Result<(), String> {
+    let value = plain(value).ok_or(NOT_PLAIN)?;
+    let asked = async {
+        let mut upsd = Upsd::connect(nut).await?;
+        upsd.log_in(nut).await?;
+        if let Taken::Tracked(id) = upsd.set(variable, &value).await? {
+            upsd.follow(&id).await?;
+        }
+        upsd.leave().await;
+        Ok::<_, UpsdError>(())
+    };
+    asked.await.map_err(|error| error.to_string())
 }
 
 /// What forbids an operation now: a condition of the UPS, or that it is not known.
@@ -125,7 +152,7 @@ fn rules_out(status: &str, interlocks: &[Condition]) -> Option<String> {
 /// A value as NUT writes it. What its parser has to escape does not always reach a driver as it
 /// was (2.8.0 lost quotes and all that is not ASCII, and never said what became of a lone #), so
 /// there is none of it.
-fn plain(value: &Value) -> Option<String> {
+pub(super) fn plain(value: &Value) -> Option<String> {
     match value {
         Value::Int(number) => Some(number.to_string()),
         Value::Text(text) => {

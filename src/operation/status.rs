@@ -5,6 +5,19 @@ use crate::wire::{Map, Text, Value};
 
 /// The status as a flat table.
 pub(super) fn read(facts: &Facts) -> Ended {
+    Ended::done(rows(facts))
+}
+
+/// The same as text, a line each.
+pub(super) fn text(facts: &Facts) -> String {
+    let rows = rows(facts);
+    let lines = rows
+        .iter()
+        .map(|(name, value)| format!("{name} = {value}\n"));
+    lines.collect()
+}
+
+fn rows(facts: &Facts) -> Map<Text, Value> {
     let number = |n: u64| Value::Int(i64::try_from(n).unwrap_or(i64::MAX));
     let mut rows = vec![
         (
@@ -27,7 +40,8 @@ pub(super) fn read(facts: &Facts) -> Ended {
     for (code, count) in &facts.refused {
         rows.push((format!("refused.{code}"), number(*count)));
     }
-    Ended::done(Map::new(rows.into_iter().filter_map(|(name, value)| {
-        Text::new(&name).ok().map(|name| (name, value))
-    })))
+    Map::new(
+        rows.into_iter()
+            .filter_map(|(name, value)| Text::new(&name).ok().map(|name| (name, value))),
+    )
 }

@@ -152,6 +152,9 @@ pub struct Intent {
     /// What the share remembers of it.
     #[n(3)]
     pub charged: Charge,
+    /// The version of the firmware that it is about.
+    #[n(4)]
+    pub version: Option<u32>,
 }
 
 /// What the owner or a holder has changed on the device itself.
@@ -241,6 +244,9 @@ pub struct Snapshot {
     /// How many records are kept elsewhere.
     #[n(11)]
     pub acknowledged: u64,
+    /// When operations that boot the machine last began; absent if none did.
+    #[n(12)]
+    pub reboots: Option<Vec<Timestamp>>,
 }
 
 /// When a rate-limited share last allowed an operation, oldest first.

@@ -6,6 +6,7 @@
 mod approval;
 mod bundle;
 mod cbor;
+mod chunk;
 mod command;
 mod envelope;
 mod issuers;
@@ -23,6 +24,7 @@ mod value;
 pub use approval::{Approval, ApprovalBody};
 pub use bundle::{Bundle, MAX_BUNDLE, MAX_ITEMS, items};
 pub use cbor::{Bytes, Map, decode_exact, to_bytes};
+pub use chunk::{Chunk, MAX_CHUNK};
 pub use command::{BootTime, Command, CommandBody, MAX_TTL};
 pub use envelope::{Envelope, Kind, Object, sign, to_be_signed};
 pub use issuers::{Issuers, IssuersBody, Role, RoleKeys};

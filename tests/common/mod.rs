@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use doorward::agent::{
     Action, Core, Delivery, Effects, Ended, Found, Input, LinkId, Settings, Topic,
 };
-use doorward::gate::{Argument, Code, Offer, Offers, Origin, Reading};
+use doorward::gate::{Argument, Code, Offer, Offers, Origin, Reading, RebootLimit};
 use doorward::issuer::{default_leases, default_plans};
-use doorward::store::record::Record;
+use doorward::store::record::{Intent, Record};
 use doorward::store::{Identity, LogWrite};
 use doorward::wire::*;
 
@@ -229,6 +229,8 @@ pub struct Bench {
     pub checkpoints: Vec<Vec<u8>>,
     /// Operations that have been started.
     pub started: Vec<doorward::gate::Permit>,
+    /// Operations that are to be brought to their end after a stop.
+    pub resumed: Vec<(Intent, bool)>,
     pub acknowledged: usize,
     /// Messages of clients that were not heard.
     pub unheard: usize,
@@ -302,6 +304,11 @@ pub fn settings() -> Settings {
     Settings {
         offers: offers(),
         reboots: vec![operation("device.reboot")],
+        resumes: Vec::new(),
+        reboot_limit: RebootLimit {
+            most: 1000,
+            seconds: 60,
+        },
         built: Timestamp(NOON - 200 * DAY),
         log_limit: 16 << 20,
         segment: 1 << 20,
@@ -362,6 +369,7 @@ impl Bench {
             published: Vec::new(),
             checkpoints: Vec::new(),
             started: Vec::new(),
+            resumed: Vec::new(),
             acknowledged: 0,
             unheard: 0,
             client: LinkId(8),
@@ -376,9 +384,13 @@ impl Bench {
     }
 
     /// Power off and on again: what was not on the disk is gone.
-    /// Starts again, as another machine that the disk was put into would.
     pub fn restart(&mut self) {
-        let fresh = Self::start(self.disk.clone(), self.reading, settings());
+        self.restart_with(settings());
+    }
+
+    /// The same with other settings.
+    pub fn restart_with(&mut self, settings: Settings) {
+        let fresh = Self::start(self.disk.clone(), self.reading, settings);
         let counter = self.counter;
         *self = Self { counter, ..fresh };
     }
@@ -423,6 +435,7 @@ impl Bench {
             Action::Ack(_) => self.acknowledged += 1,
             Action::Refuse(_) => self.unheard += 1,
             Action::Upload(from, again) => self.uploads.push((from, again)),
+            Action::Resume(intent, booted) => self.resumed.push((*intent, booted)),
             Action::Site(_) => {}
             Action::Refresh => self.refreshed += 1,
         }

@@ -10,6 +10,7 @@ mod common;
 
 mod agent;
 mod caps;
+mod course;
 mod decision;
 mod groups;
 mod input;

@@ -172,6 +172,7 @@ impl Device {
                 | Action::Site(_)
                 | Action::Refresh
                 | Action::Refuse(_)
+                | Action::Resume(..)
                 | Action::Upload(..) => {}
             }
         }

@@ -1,0 +1,247 @@
+//! `diag.bundle`: all that helps to find a fault, as one tar.zst of bounded size. Secrets are
+//! taken out, the device's identity is never in it, and of the event log each sees their own.
+
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ruzstd::encoding::{CompressionLevel, compress_to_vec};
+use tokio::time::timeout;
+
+use super::history::visible;
+use super::{exec, status};
+use crate::agent::Facts;
+use crate::config::Config;
+use crate::gate::Permit;
+use crate::store::words::row;
+use crate::wire::Timestamp;
+
+/// How long one program may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A file of the bundle.
+struct Part {
+    name: String,
+    text: String,
+}
+
+/// The bundle.
+pub(super) async fn bundle(
+    config: &Config,
+    permit: &Permit,
+    facts: &Facts,
+) -> Result<Vec<u8>, String> {
+    let mut left = usize::try_from(config.diagnostics.limit_kib << 10).unwrap_or(usize::MAX);
+    let mut parts = vec![
+        Part {
+            name: "doorward/version".to_owned(),
+            text: format!("doorward {}\n", env!("CARGO_PKG_VERSION")),
+        },
+        Part {
+            name: "doorward/status".to_owned(),
+            text: status::text(facts),
+        },
+        Part {
+            name: "doorward/events".to_owned(),
+            text: events(permit, &config.state)?,
+        },
+    ];
+    for path in &config.diagnostics.files {
+        let name = format!("files{}", path.display());
+        let text = end_of(path, left.min(1 << 20));
+        parts.push(Part { name, text });
+    }
+    for (number, argv) in config.diagnostics.programs.iter().enumerate() {
+        let name = argv.first().map(PathBuf::from);
+        let name = name.as_ref().and_then(|path| path.file_name());
+        let name = name.unwrap_or_default().to_string_lossy().into_owned();
+        let output = timeout(PATIENCE, exec::output(argv, left.min(1 << 20) as u64)).await;
+        let text = match output {
+            Ok(Ok(output)) => format!("{}\n{}{}", output.status, output.out, output.err),
+            Ok(Err(why)) => why,
+            Err(_) => "it did not end in time".to_owned(),
+        };
+        let name = format!("programs/{number}-{name}");
+        parts.push(Part { name, text });
+    }
+    let made = facts.now.estimate;
+    let packed = tokio::task::spawn_blocking(move || {
+        for part in &mut parts {
+            part.text = without_secrets(&part.text);
+            keep_the_end(&mut part.text, left);
+            left -= part.text.len();
+        }
+        pack(&parts, made)
+    });
+    packed.await.map_err(|error| error.to_string())?
+}
+
+/// The newest events, oldest first.
+fn events(permit: &Permit, state: &Path) -> Result<String, String> {
+    let records = visible(permit, state)?;
+    let lines = records.iter().map(|record| {
+        let row = row(record);
+        format!("{} {} {}: {}\n", row.seq, row.at, row.event, row.text)
+    });
+    Ok(lines.collect())
+}
+
+fn end_of(path: &Path, most: usize) -> String {
+    let read = || {
+        let mut file = std::fs::File::open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(std::io::Error::other("it is no plain file"));
+        }
+        let from = file.metadata()?.len().saturating_sub(most as u64);
+        file.seek(SeekFrom::Start(from))?;
+        let mut bytes = Vec::new();
+        file.take(most as u64).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    match read() {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(error) => format!("{}: {error}\n", path.display()),
+    }
+}
+
+fn keep_the_end(text: &mut String, most: usize) {
+    let mut cut = text.len().saturating_sub(most);
+    while !text.is_char_boundary(cut) {
+        cut += 1;
+    }
+    text.drain(..cut);
+}
+
+fn pack(parts: &[Part], made: Timestamp) -> Result<Vec<u8>, String> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for part in parts {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(part.text.len() as u64);
+        header.set_mode(0o600);
+        header.set_mtime(made.0);
+        let appended = tar.append_data(&mut header, &part.name, part.text.as_bytes());
+        appended.map_err(|error| format!("{}: {error}", part.name))?;
+    }
+    let tar = tar.into_inner().map_err(|error| error.to_string())?;
+    Ok(compress_to_vec(&tar[..], CompressionLevel::Fastest))
+}
+
+/// Words before a value that nobody else should read.
+const SECRET: [&str; 10] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token",
+    "psk",
+    "api_key",
+    "apikey",
+    "private_key",
+    "authorization",
+];
+/// What stands for it.
+const REMOVED: &str = "[removed]";
+
+/// The text without what stands after such words, without keys in PEM, and without passwords in
+/// addresses. Rather a line too many than one too few.
+fn without_secrets(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    let mut in_key = false;
+    for line in text.split_inclusive('\n') {
+        if in_key {
+            in_key = !line.contains("-----END");
+            continue;
+        }
+        if line.contains("-----BEGIN") && line.contains("PRIVATE KEY") {
+            in_key = !line.contains("-----END");
+            clean.push_str(REMOVED);
+            clean.push('\n');
+            continue;
+        }
+        clean.push_str(&without_password(&without_value(line)));
+    }
+    clean
+}
+
+fn without_value(line: &str) -> String {
+    let lower = line.to_ascii_lowercase();
+    let words = SECRET.iter().filter_map(|word| {
+        let end = lower.find(word)? + word.len();
+        let rest = lower.get(end..)?;
+        // The path of a file with a secret is none.
+        let rest = rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() && c != '_');
+        let value = rest.trim_start_matches(['"', '\'', ' ', '\t']);
+        let value = value.strip_prefix([':', '='])?;
+        (!value.trim().is_empty()).then(|| line.len() - value.len())
+    });
+    match words.min() {
+        Some(value) => {
+            let end = if line.ends_with('\n') { "\n" } else { "" };
+            format!("{} {REMOVED}{end}", line.get(..value).unwrap_or_default())
+        }
+        None => line.to_owned(),
+    }
+}
+
+/// `scheme://user:password@host` without the password.
+fn without_password(line: &str) -> String {
+    let mut clean = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some((before, after)) = rest.split_once("://") {
+        clean.push_str(before);
+        clean.push_str("://");
+        let end = after
+            .find(['/', ' ', '"', '\'', '\n'])
+            .unwrap_or(after.len());
+        let (authority, behind) = after.split_at(end);
+        match authority.rsplit_once('@') {
+            Some((_, host)) => clean.push_str(&format!("{REMOVED}@{host}")),
+            None => clean.push_str(authority),
+        }
+        rest = behind;
+    }
+    clean.push_str(rest);
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_taken_out_and_the_rest_stays() {
+        for (text, clean) in [
+            ("user = doorward\n", "user = doorward\n"),
+            ("password = s3cret\n", "password = [removed]\n"),
+            ("  \"token\": \"abc\",\n", "  \"token\": [removed]\n"),
+            ("WIFI_PSK=abc", "WIFI_PSK= [removed]"),
+            ("Authorization: Bearer x\n", "Authorization: [removed]\n"),
+            (
+                "password_file = \"/etc/p\"\n",
+                "password_file = \"/etc/p\"\n",
+            ),
+            (
+                "mqtts://u:p@host:8883/x y",
+                "mqtts://[removed]@host:8883/x y",
+            ),
+            ("https://host/x", "https://host/x"),
+            ("no password was asked for\n", "no password was asked for\n"),
+            (
+                "a\n-----BEGIN PRIVATE KEY-----\nMC4C\n-----END PRIVATE KEY-----\nb\n",
+                "a\n[removed]\nb\n",
+            ),
+            ("-----BEGIN EC PRIVATE KEY-----\nMC4C", "[removed]\n"),
+        ] {
+            assert_eq!(without_secrets(text), clean, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_too_long_keeps_its_end() {
+        let mut text = "a\u{e9}bc".to_owned();
+        keep_the_end(&mut text, 3);
+        assert_eq!(text, "bc");
+        keep_the_end(&mut text, 0);
+        assert_eq!(text, "");
+    }
+}

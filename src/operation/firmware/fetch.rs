@@ -1,0 +1,303 @@
+//! Getting an image: from the first source that has it, whole, with the size and hash of the
+//! release; what was fetched before a break is not fetched again.
+
+use std::io::{Read, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+use tokio::time::sleep;
+
+use super::http::{Body, open};
+use super::{Work, failed};
+use crate::agent::Ended;
+use crate::config::Source;
+use crate::files;
+use crate::gate::Code;
+use crate::wire::{Bytes, Hash, ReleaseBody};
+
+/// How often a source is asked again that breaks off and does not get any further.
+const ATTEMPTS: u32 = 5;
+/// How much is read at once from a file.
+const PIECE: usize = 64 * 1024;
+
+/// Why an image could not be got.
+pub(super) enum Broken {
+    /// The source is to be asked again from where it broke off.
+    Off(String),
+    /// It will not get any better.
+    Useless(String),
+    /// What it has is not the image.
+    NotTheImage(String),
+}
+
+impl From<std::io::Error> for Broken {
+    fn from(error: std::io::Error) -> Self {
+        Self::Off(error.to_string())
+    }
+}
+
+/// The path of an image that is whole.
+pub(super) async fn staged(work: &Work<'_>, release: &ReleaseBody) -> Result<PathBuf, Ended> {
+    let directory = work.state.join("firmware");
+    let error = |error: files::FileError| failed(Code::Failed, &error.to_string());
+    files::create_private_directory(&directory).map_err(error)?;
+    let name = release.sha256.hex();
+    let (image, part) = (
+        directory.join(format!("{name}.image")),
+        directory.join(format!("{name}.part")),
+    );
+    drop_all_but(&directory, &[&image, &part]);
+    if image.exists() {
+        match hash_of(image.clone()).await {
+            Ok((size, hash)) if size == release.size && hash == release.sha256 => return Ok(image),
+            _ => drop(std::fs::remove_file(&image)),
+        }
+    }
+    let mut why = Broken::Useless("no source has it".to_owned());
+    for source in &work.firmware.sources {
+        match from_source(work, release, source, &part).await {
+            Ok(()) => {
+                let named = std::fs::rename(&part, &image);
+                let named = named.and_then(|()| files::sync_parent(&image));
+                return match named {
+                    Ok(()) => Ok(image),
+                    Err(error) => Err(failed(Code::Failed, &error.to_string())),
+                };
+            }
+            Err(broken) => {
+                if let Broken::NotTheImage(_) = &broken {
+                    let _ = std::fs::remove_file(&part);
+                }
+                // That one had something, and the wrong thing, is the most useful to know.
+                if !matches!(why, Broken::NotTheImage(_)) {
+                    why = broken;
+                }
+            }
+        }
+    }
+    Err(match why {
+        Broken::NotTheImage(why) => failed(Code::BadImage, &why),
+        Broken::Off(why) | Broken::Useless(why) => failed(Code::Failed, &why),
+    })
+}
+
+/// Lets go of what was staged.
+pub(super) fn clear(state: &Path) {
+    drop_all_but(&state.join("firmware"), &[]);
+}
+
+/// One image at a time is kept; the disk of a device is small.
+fn drop_all_but(directory: &Path, keep: &[&PathBuf]) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        if !keep.contains(&&entry.path()) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+async fn from_source(
+    work: &Work<'_>,
+    release: &ReleaseBody,
+    source: &Source,
+    part: &Path,
+) -> Result<(), Broken> {
+    let mut attempts = 0;
+    let mut before = 0;
+    loop {
+        let broken = match one_attempt(work, release, source, part).await {
+            Err(Broken::Off(why)) => why,
+            ended => return ended,
+        };
+        let got = std::fs::metadata(part).map_or(0, |it| it.len());
+        attempts = if got > before { 0 } else { attempts + 1 };
+        before = got;
+        if attempts >= ATTEMPTS {
+            return Err(Broken::Off(broken));
+        }
+        sleep(Duration::from_millis(250 << attempts)).await;
+    }
+}
+
+async fn one_attempt(
+    work: &Work<'_>,
+    release: &ReleaseBody,
+    source: &Source,
+    part: &Path,
+) -> Result<(), Broken> {
+    let mut file = tokio::fs::OpenOptions::new()
+        .create(true)
+        .read(true)
+        .write(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(part)
+        .await?;
+    let mut sha = Sha256::new();
+    let mut got = hashed(&mut file, &mut sha).await?;
+    if got > release.size {
+        return Err(Broken::NotTheImage(
+            "what was fetched before is too long".to_owned(),
+        ));
+    }
+    if got < release.size {
+        let mut body = match source {
+            Source::File(path) => Body::from(local(release, path, got).await?),
+            Source::Https { host, port, path } => {
+                let path = places(path, release);
+                open(work, (host, *port, &path), got, release.size).await?
+            }
+        };
+        if body.begins_at() < got {
+            // It cannot go on in the middle, so all of it comes again.
+            file.set_len(0).await?;
+            file.rewind().await?;
+            (sha, got) = (Sha256::new(), 0);
+        }
+        let mut told = percent(got, release.size);
+        work.says("fetching", told).await;
+        while let Some(piece) = body.next().await? {
+            got += piece.len() as u64;
+            if got > release.size {
+                return Err(Broken::NotTheImage(format!(
+                    "it is longer than the {} bytes of the release",
+                    release.size
+                )));
+            }
+            sha.update(&piece);
+            file.write_all(&piece).await?;
+            let now = percent(got, release.size);
+            if now >= told + 10 {
+                told = now;
+                work.says("fetching", told).await;
+            }
+        }
+    }
+    file.sync_all().await?;
+    if got < release.size {
+        let why = format!("it broke off after {got} of {} bytes", release.size);
+        return match source {
+            // A file does not grow.
+            Source::File(_) => Err(Broken::NotTheImage(why)),
+            Source::Https { .. } => Err(Broken::Off(why)),
+        };
+    }
+    match Bytes(sha.finalize().into()) == release.sha256 {
+        true => Ok(()),
+        false => Err(Broken::NotTheImage(
+            "its SHA-256 is not that of the release".to_owned(),
+        )),
+    }
+}
+
+fn percent(got: u64, size: u64) -> u64 {
+    got.saturating_mul(100).checked_div(size).unwrap_or(100)
+}
+
+/// Hashes what there is already, to its end.
+async fn hashed(file: &mut tokio::fs::File, sha: &mut Sha256) -> std::io::Result<u64> {
+    file.rewind().await?;
+    let mut buffer = vec![0; PIECE];
+    loop {
+        match file.read(&mut buffer).await? {
+            0 => return file.stream_position().await,
+            read => sha.update(buffer.get(..read).unwrap_or_default()),
+        }
+    }
+}
+
+/// A file on a stick: a plain file of the right length, and no link to another.
+async fn local(release: &ReleaseBody, path: &Path, from: u64) -> Result<tokio::fs::File, Broken> {
+    const O_NOFOLLOW: i32 = 0o400_000;
+    const O_NONBLOCK: i32 = 0o4_000;
+    let path = places(path.to_str().unwrap_or_default(), release);
+    let useless = |error: std::io::Error| Broken::Useless(format!("{path}: {error}"));
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(O_NOFOLLOW | O_NONBLOCK)
+        .open(&path)
+        .map_err(useless)?;
+    let metadata = file.metadata().map_err(useless)?;
+    if !metadata.is_file() {
+        return Err(Broken::Useless(format!("{path}: it is no plain file")));
+    }
+    if metadata.len() != release.size {
+        let (has, says) = (metadata.len(), release.size);
+        let why = format!("{path}: it has {has} bytes, the release says {says}");
+        return Err(Broken::NotTheImage(why));
+    }
+    let mut file = tokio::fs::File::from_std(file);
+    file.seek(SeekFrom::Start(from)).await?;
+    Ok(file)
+}
+
+/// Fills in what a source leaves to the release. What is no letter, digit, `-` or `_` is
+/// written as %XX, so that a model can lead nowhere else; a dot is kept between others.
+fn places(text: &str, release: &ReleaseBody) -> String {
+    let mut model = String::new();
+    for byte in release.model.as_str().bytes() {
+        match byte {
+            b'.' if !model.is_empty() && !model.ends_with('.') => model.push('.'),
+            _ if byte.is_ascii_alphanumeric() || b"-_".contains(&byte) => model.push(byte.into()),
+            _ => model.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    text.replace("{model}", &model)
+        .replace("{version}", &release.version.to_string())
+        .replace("{sha256}", &release.sha256.hex())
+}
+
+async fn hash_of(path: PathBuf) -> std::io::Result<(u64, Hash)> {
+    let hash = move || {
+        let mut file = std::fs::File::open(path)?;
+        let (mut sha, mut size) = (Sha256::new(), 0);
+        let mut buffer = vec![0; PIECE];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok((size, Bytes(sha.finalize().into()))),
+                read => {
+                    size += read as u64;
+                    sha.update(buffer.get(..read).unwrap_or_default());
+                }
+            }
+        }
+    };
+    let hashed = tokio::task::spawn_blocking(hash).await;
+    hashed.map_err(std::io::Error::other)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Id, Text};
+
+    #[test]
+    fn a_model_leads_to_no_other_place() {
+        let path = |model: &str| {
+            let release = ReleaseBody {
+                format: 1,
+                vendor: Id::new("acme").unwrap(),
+                model: Text::new(model).unwrap(),
+                version: 8,
+                size: 1,
+                sha256: Bytes([0xab; 32]),
+                minimum: 0,
+            };
+            places("/fw/{model}/{version}", &release)
+        };
+        for (model, expected) in [
+            ("Smart-UPS 1500", "/fw/Smart-UPS%201500/8"),
+            ("v1.2", "/fw/v1.2/8"),
+            ("..", "/fw/%2E%2E/8"),
+            ("../../etc", "/fw/%2E%2E%2F%2E%2E%2Fetc/8"),
+            ("a/../b", "/fw/a%2F%2E%2E%2Fb/8"),
+            ("x?y#z", "/fw/x%3Fy%23z/8"),
+            ("a\u{e9}", "/fw/a%C3%A9/8"),
+            ("{version}", "/fw/%7Bversion%7D/8"),
+        ] {
+            assert_eq!(path(model), expected, "{model}");
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Who installs: RAUC by D-Bus, or SWUpdate by its own client.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio::time::{interval, timeout};
+use zbus::Variant;
+use zbus::proxy;
+
+use super::super::{dbus, exec};
+use super::{Work, failed};
+use crate::agent::Ended;
+use crate::config::{Firmware, UpdaterKind};
+use crate::gate::Code;
+
+/// How long it may take to mark a slot.
+const MARK: Duration = Duration::from_secs(60);
+/// How often RAUC is asked how far it is.
+const ASK: Duration = Duration::from_secs(1);
+
+#[proxy(
+    interface = "de.pengutronix.rauc.Installer",
+    default_service = "de.pengutronix.rauc",
+    default_path = "/"
+)]
+trait Installer {
+    fn install_bundle(&self, source: &str, args: HashMap<&str, Variant<'_>>) -> zbus::Result<()>;
+    fn info(&self, bundle: &str) -> zbus::Result<(String, String)>;
+    fn mark(&self, state: &str, slot: &str) -> zbus::Result<(String, String)>;
+    #[zbus(signal)]
+    fn completed(&self, result: i32) -> zbus::Result<()>;
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn operation(&self) -> zbus::Result<String>;
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn last_error(&self) -> zbus::Result<String>;
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn progress(&self) -> zbus::Result<(i32, String, i32)>;
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn compatible(&self) -> zbus::Result<String>;
+}
+
+async fn rauc() -> zbus::Result<InstallerProxy<'static>> {
+    InstallerProxy::new(&dbus::connect().await?).await
+}
+
+fn rauc_failed(error: &zbus::Error) -> Ended {
+    dbus::failed("rauc", error)
+}
+
+/// Has it installed.
+pub(super) async fn install(work: &Work<'_>, image: &Path) -> Result<(), Ended> {
+    match work.firmware.updater {
+        UpdaterKind::Rauc => match by_rauc(work, image).await {
+            Ok(result) => result,
+            Err(error) => Err(rauc_failed(&error)),
+        },
+        UpdaterKind::Swupdate => by_swupdate(work, image).await,
+    }
+}
+
+async fn by_rauc(work: &Work<'_>, image: &Path) -> zbus::Result<Result<(), Ended>> {
+    let image = image.to_str().unwrap_or_default();
+    let rauc = rauc().await?;
+    // Before it begins, so that its end is not missed.
+    let mut ends = rauc.receive_completed().await?;
+    let compatible = rauc.compatible().await?;
+    let (made_for, _) = match rauc.info(image).await {
+        Ok(info) => info,
+        Err(zbus::Error::MethodError(_, why, _)) => {
+            let why = format!("rauc: {}", why.unwrap_or_default());
+            return Ok(Err(failed(Code::BadImage, &why)));
+        }
+        Err(error) => return Err(error),
+    };
+    if made_for != compatible {
+        let why = format!("rauc: it is for `{made_for}`, this machine is `{compatible}`");
+        return Ok(Err(failed(Code::BadImage, &why)));
+    }
+    rauc.install_bundle(image, HashMap::new()).await?;
+    let mut asks = interval(ASK);
+    let mut told = 0;
+    let result = loop {
+        tokio::select! {
+            end = ends.next() => match end {
+                Some(end) => break *end.args()?.result(),
+                None => return Ok(Err(failed(Code::Unknown, "the bus was lost while rauc installed"))),
+            },
+            _ = asks.tick() => {
+                let (percent, _, _) = rauc.progress().await?;
+                let percent = u64::try_from(percent).unwrap_or(0);
+                if percent > told {
+                    told = percent;
+                    work.says("installing", told).await;
+                }
+                // One that was started again knows of nothing, and will never say that it ended.
+                if rauc.operation().await? == "idle" {
+                    match timeout(ASK, ends.next()).await {
+                        Ok(Some(end)) => break *end.args()?.result(),
+                        _ => return Ok(Err(failed(Code::Failed, "rauc has stopped meanwhile"))),
+                    }
+                }
+            }
+        }
+    };
+    if result == 0 {
+        return Ok(Ok(()));
+    }
+    let why = rauc.last_error().await?;
+    Ok(Err(failed(Code::Failed, &format!("rauc: {why}"))))
+}
+
+async fn by_swupdate(work: &Work<'_>, image: &Path) -> Result<(), Ended> {
+    let path = image.to_str().unwrap_or_default();
+    let argv = work.firmware.argv.iter();
+    let argv: Vec<String> = argv.map(|part| part.replace("{image}", path)).collect();
+    match exec::output(&argv, 1024).await {
+        Ok(output) if output.ok => Ok(()),
+        Ok(output) => {
+            let said = match output.err.is_empty() {
+                true => output.out,
+                false => output.err,
+            };
+            Err(failed(
+                Code::Failed,
+                &format!("swupdate: {}: {said}", output.status),
+            ))
+        }
+        Err(error) => Err(failed(Code::Failed, &error)),
+    }
+}
+
+/// The version that runs is kept.
+pub(super) async fn mark_good(firmware: &Firmware) -> Result<(), Ended> {
+    mark(firmware, &firmware.mark_good, "good", "booted").await
+}
+
+/// The version that runs is not booted again.
+pub(super) async fn mark_bad(firmware: &Firmware) -> Result<(), Ended> {
+    mark(firmware, &firmware.mark_bad, "bad", "booted").await
+}
+
+/// The next boot is into what there was before.
+pub(super) async fn activate_other(firmware: &Firmware) -> Result<(), Ended> {
+    mark(firmware, &[], "active", "other").await
+}
+
+/// RAUC knows how; with SWUpdate it depends on the boot loader, so a program says so.
+async fn mark(
+    firmware: &Firmware,
+    program: &[String],
+    state: &str,
+    slot: &str,
+) -> Result<(), Ended> {
+    let marked = async {
+        match firmware.updater {
+            UpdaterKind::Rauc => {
+                let marked = async { rauc().await?.mark(state, slot).await };
+                marked.await.map(drop).map_err(|error| rauc_failed(&error))
+            }
+            UpdaterKind::Swupdate if program.is_empty() => Ok(()),
+            UpdaterKind::Swupdate => match exec::output(program, 1024).await {
+                Ok(output) if output.ok => Ok(()),
+                Ok(output) => Err(failed(
+                    Code::Failed,
+                    &format!("{}: {}", output.status, output.err),
+                )),
+                Err(error) => Err(failed(Code::Failed, &error)),
+            },
+        }
+    };
+    let late = |_| {
+        Err(failed(
+            Code::Timeout,
+            "marking the slot did not end in time",
+        ))
+    };
+    timeout(MARK, marked).await.unwrap_or_else(late)
+}

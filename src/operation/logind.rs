@@ -1,0 +1,161 @@
+//! Booting the machine and switching it off, by systemd-logind: at once, or after a delay that
+//! people on the machine are told of and that can be cancelled.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+use zbus::proxy;
+
+use super::dbus;
+use crate::agent::{Ended, Underway};
+use crate::clock;
+use crate::config::{Definition, PowerAction};
+use crate::gate::{Code, Permit};
+use crate::wire::{Map, Text, Value};
+
+/// How often it is looked whether what was scheduled still is, and still may be.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often the countdown is told, in looks.
+const TELL: u64 = 10;
+
+#[proxy(
+    interface = "org.freedesktop.login1.Manager",
+    default_service = "org.freedesktop.login1",
+    default_path = "/org/freedesktop/login1"
+)]
+trait Manager {
+    fn can_reboot(&self) -> zbus::Result<String>;
+    fn can_power_off(&self) -> zbus::Result<String>;
+    fn reboot(&self, interactive: bool) -> zbus::Result<()>;
+    fn power_off(&self, interactive: bool) -> zbus::Result<()>;
+    fn schedule_shutdown(&self, kind: &str, usec: u64) -> zbus::Result<()>;
+    fn cancel_scheduled_shutdown(&self) -> zbus::Result<bool>;
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn scheduled_shutdown(&self) -> zbus::Result<(String, u64)>;
+}
+
+/// Carries it out. What boots the machine is over when it has booted, so if that happens nobody
+/// is here any more to see this end.
+pub(super) async fn run(definition: &Definition, permit: &Permit, underway: &Underway) -> Ended {
+    let action = definition.action.unwrap_or(PowerAction::Cancel);
+    let delay = match permit.args().get("delay_s") {
+        Some(Value::Int(seconds)) => u64::try_from(*seconds).unwrap_or(0),
+        _ => 0,
+    };
+    let result = match action {
+        PowerAction::Cancel => cancel().await,
+        _ => begin(action, delay, underway).await,
+    };
+    match result {
+        Ok(None) => {
+            sleep(definition.timeout()).await;
+            Ended::failed(Code::Timeout, "the machine has not booted in the time set")
+        }
+        Ok(Some(ended)) => ended,
+        Err(error) => dbus::failed("logind", &error),
+    }
+}
+
+async fn manager() -> zbus::Result<ManagerProxy<'static>> {
+    ManagerProxy::new(&dbus::connect().await?).await
+}
+
+async fn cancel() -> zbus::Result<Option<Ended>> {
+    let cancelled = manager().await?.cancel_scheduled_shutdown().await?;
+    Ok(Some(match cancelled {
+        true => Ended::done(Map::default()),
+        false => Ended::failed(Code::NoEffect, "nothing was scheduled"),
+    }))
+}
+
+/// The end that it has, unless the machine is now about to go down.
+async fn begin(
+    action: PowerAction,
+    delay: u64,
+    underway: &Underway,
+) -> zbus::Result<Option<Ended>> {
+    let manager = manager().await?;
+    let can = match action {
+        PowerAction::PowerOff => manager.can_power_off().await?,
+        _ => manager.can_reboot().await?,
+    };
+    if can != "yes" {
+        let why = format!(
+            "logind says `{can}` when asked whether doorward may; its user needs the polkit rule \
+             in systemd/"
+        );
+        return Ok(Some(Ended::failed(Code::Failed, &why)));
+    }
+    if let Err(ended) = underway.still_allowed().await {
+        return Ok(Some(ended));
+    }
+    match action {
+        PowerAction::Reboot if delay == 0 => manager.reboot(false).await?,
+        PowerAction::PowerOff if delay == 0 => manager.power_off(false).await?,
+        _ => return scheduled(&manager, action, delay, underway).await,
+    }
+    Ok(None)
+}
+
+/// Schedules it and stays until it is due. What allowed it must hold to the last moment.
+async fn scheduled(
+    manager: &ManagerProxy<'_>,
+    action: PowerAction,
+    delay: u64,
+    underway: &Underway,
+) -> zbus::Result<Option<Ended>> {
+    let kind = match action {
+        PowerAction::PowerOff => "poweroff",
+        PowerAction::DryReboot => "dry-reboot",
+        PowerAction::Reboot | PowerAction::Cancel => "reboot",
+    };
+    let due = Instant::now() + Duration::from_secs(delay);
+    let at = clock::system().plus(delay);
+    let micros = at.0.saturating_mul(1_000_000);
+    manager.schedule_shutdown(kind, micros).await?;
+    let mut looks = 0;
+    loop {
+        let left = due.saturating_duration_since(Instant::now());
+        if looks % TELL == 0 {
+            underway.says(countdown(at.to_string(), left)).await;
+        }
+        looks += 1;
+        if let Err(ended) = underway.still_allowed().await {
+            manager.cancel_scheduled_shutdown().await?;
+            return Ok(Some(ended));
+        }
+        let (scheduled, _) = manager.scheduled_shutdown().await?;
+        match (scheduled.is_empty(), left.is_zero(), action) {
+            (true, false, _) => {
+                let why = "it was cancelled before its time";
+                return Ok(Some(Ended::failed(Code::Failed, why)));
+            }
+            (true, true, PowerAction::DryReboot) => {
+                let rehearsed = Text::new("rehearsed").ok();
+                let rows = rehearsed.map(|name| (name, Value::Bool(true)));
+                return Ok(Some(Ended::done(Map::new(rows))));
+            }
+            (_, true, PowerAction::Reboot | PowerAction::PowerOff) => return Ok(None),
+            _ => sleep(LOOK.min(left.max(Duration::from_millis(100)))).await,
+        }
+    }
+}
+
+fn countdown(at: String, left: Duration) -> Map<Text, Value> {
+    let left = i64::try_from(left.as_secs()).unwrap_or(i64::MAX);
+    let rows = [("at", Value::Text(at)), ("in_s", Value::Int(left))];
+    Map::new(
+        rows.into_iter()
+            .filter_map(|(name, value)| Some((Text::new(name).ok()?, value))),
+    )
+}
+
+/// Boots the machine for another operation that has to.
+pub(super) async fn reboot() -> Result<(), Ended> {
+    let asked = async { manager().await?.reboot(false).await };
+    match timeout(Duration::from_secs(30), asked).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(dbus::failed("logind", &error)),
+        Err(_) => Err(Ended::failed(Code::Timeout, "logind does not answer")),
+    }
+}

@@ -1,0 +1,306 @@
+//! `config.read` and `config.write`. A change that must be confirmed is taken back unless its
+//! sender, or the owner, sends it once more in time: who still reaches the device afterwards has
+//! not cut it off. Until then its command has not ended, so the log tells either way.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::exec::{self, filled};
+use super::nut;
+use crate::agent::{Ended, Underway};
+use crate::config::{Config, Setting};
+use crate::files;
+use crate::gate::{Code, Permit};
+use crate::wire::{Hash, KeyBytes, Map, Text, Value};
+
+/// How long it may take to read or set one.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest value that is read.
+const LONGEST: u64 = 256;
+
+/// A change that waits to be confirmed.
+struct Waiting {
+    key: KeyBytes,
+    name: String,
+    value: Value,
+    confirmed: oneshot::Sender<()>,
+}
+
+/// The one change that may be waiting.
+#[derive(Clone, Default)]
+pub(super) struct Pending(Arc<Mutex<State>>);
+
+#[derive(Default)]
+enum State {
+    #[default]
+    Nothing,
+    /// It is being written.
+    Begun,
+    Waiting(Waiting),
+}
+
+impl std::fmt::Debug for Pending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Pending")
+    }
+}
+
+/// What a start needs to take a change back.
+#[derive(Serialize, Deserialize)]
+struct Undo {
+    command: String,
+    name: String,
+    old: String,
+}
+
+fn undo_file(config: &Config) -> PathBuf {
+    config.state.join("undo.json")
+}
+
+/// Settings as they are: one, or all.
+pub(super) async fn read(config: &Config, args: &Map<Text, Value>) -> Ended {
+    let one = match args.get("key") {
+        Some(Value::Text(name)) => Some(name.as_str()),
+        _ => None,
+    };
+    let mut rows = Vec::new();
+    for (name, setting) in &config.settings {
+        if one.is_some_and(|one| one != name) {
+            continue;
+        }
+        match get(config, setting).await {
+            Ok(value) => rows.push((name.clone(), Value::Text(value))),
+            Err(why) if one.is_some() => return Ended::failed(Code::Failed, &why),
+            // The others can still be told.
+            Err(_) => {}
+        }
+    }
+    done(rows)
+}
+
+/// Changes one, or confirms that it was changed.
+pub(super) async fn write(
+    config: &Config,
+    pending: &Pending,
+    permit: &Permit,
+    underway: &Underway,
+) -> Ended {
+    let (Some(Value::Text(name)), Some(value)) =
+        (permit.args().get("key"), permit.args().get("value"))
+    else {
+        return Ended::failed(Code::Param, "key and value are needed");
+    };
+    let Some(setting) = config.settings.get(name).filter(|it| it.value.takes(value)) else {
+        return Ended::failed(Code::Param, "the value is not what this setting takes");
+    };
+    if setting.owner_only && permit.share().is_some() {
+        return Ended::failed(Code::OwnerOnly, "only the owner may change this setting");
+    }
+    match pending.begin(permit, name, value) {
+        Begin::New => {}
+        Begin::Confirms => return done(vec![("confirmed".to_owned(), Value::Bool(true))]),
+        Begin::Other => {
+            let why = "another change waits to be confirmed, or is being made";
+            return Ended::failed(Code::Busy, why);
+        }
+    }
+    let ended = change(config, pending, permit, underway, (name, setting, value)).await;
+    pending.end();
+    ended
+}
+
+async fn change(
+    config: &Config,
+    pending: &Pending,
+    permit: &Permit,
+    underway: &Underway,
+    (name, setting, value): (&str, &Setting, &Value),
+) -> Ended {
+    let failed = |why: &str| Ended::failed(Code::Failed, why);
+    let old = match get(config, setting).await {
+        Ok(old) => old,
+        Err(why) => return failed(&why),
+    };
+    if old == value.to_string() || Some(&old) == nut::plain(value).as_ref() {
+        return Ended::failed(Code::NoEffect, &format!("{name} is {old} already"));
+    }
+    let undo = Undo {
+        command: underway.command().hex(),
+        name: name.to_owned(),
+        old: old.clone(),
+    };
+    let file = undo_file(config);
+    if let Err(error) = keep(&file, &undo) {
+        return failed(&error.to_string());
+    }
+    if let Err(why) = set(config, setting, value).await {
+        // How far it came is not known.
+        return match take_back(config, &undo).await {
+            Ok(()) => failed(&format!("{why}; {name} is {old} as before")),
+            Err(back) => Ended::failed(Code::Unknown, &format!("{why}; nor back: {back}")),
+        };
+    }
+    let observed = get(config, setting).await.ok();
+    let mut rows = vec![("old".to_owned(), Value::Text(old.clone()))];
+    rows.extend(observed.map(|observed| (name.to_owned(), Value::Text(observed))));
+    let seconds = setting.confirm_s;
+    if seconds > 0 {
+        let confirmed = pending.wait(permit.caller().key, name, value);
+        let within = i64::try_from(seconds).unwrap_or(i64::MAX);
+        let mut said = rows.clone();
+        said.push(("confirm_within_s".to_owned(), Value::Int(within)));
+        underway.says(map(said)).await;
+        let confirmed = timeout(Duration::from_secs(seconds), confirmed).await;
+        if !matches!(confirmed, Ok(Ok(()))) {
+            return match take_back(config, &undo).await {
+                Ok(()) => failed(&format!(
+                    "nobody confirmed it within {seconds} s; {name} is {old} again"
+                )),
+                Err(why) => {
+                    Ended::failed(Code::Unknown, &format!("it cannot be taken back: {why}"))
+                }
+            };
+        }
+    }
+    match remove(&file) {
+        Ok(()) => done(rows),
+        Err(error) => Ended::failed(Code::Store, &error.to_string()),
+    }
+}
+
+/// After a stop: a change that was not confirmed is taken back.
+pub(super) async fn resume(config: &Config, command: &Hash) -> Ended {
+    let file = undo_file(config);
+    let undo = files::read(&file, 4096).ok();
+    let undo: Option<Undo> = undo.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let Some(undo) = undo.filter(|undo| undo.command == command.hex()) else {
+        return Ended::failed(Code::Unknown, "the device stopped while it ran");
+    };
+    match take_back(config, &undo).await {
+        Ok(()) => Ended::failed(
+            Code::Failed,
+            &format!(
+                "the device stopped before it was confirmed; {} is {} again",
+                undo.name, undo.old
+            ),
+        ),
+        Err(why) => Ended::failed(Code::Unknown, &format!("it cannot be taken back: {why}")),
+    }
+}
+
+enum Begin {
+    New,
+    Confirms,
+    Other,
+}
+
+impl Pending {
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a command means, with what is waiting.
+    fn begin(&self, permit: &Permit, name: &str, value: &Value) -> Begin {
+        let mut state = self.state();
+        let owner = permit.share().is_none();
+        match std::mem::replace(&mut *state, State::Begun) {
+            State::Nothing => Begin::New,
+            State::Waiting(waiting)
+                if waiting.name == name
+                    && waiting.value == *value
+                    && (owner || waiting.key == permit.caller().key) =>
+            {
+                // If its time was over just now, it has been taken back.
+                match waiting.confirmed.send(()) {
+                    Ok(()) => Begin::Confirms,
+                    Err(()) => Begin::Other,
+                }
+            }
+            other => {
+                *state = other;
+                Begin::Other
+            }
+        }
+    }
+
+    fn wait(&self, key: KeyBytes, name: &str, value: &Value) -> oneshot::Receiver<()> {
+        let (confirmed, receiver) = oneshot::channel();
+        *self.state() = State::Waiting(Waiting {
+            key,
+            name: name.to_owned(),
+            value: value.clone(),
+            confirmed,
+        });
+        receiver
+    }
+
+    fn end(&self) {
+        *self.state() = State::Nothing;
+    }
+}
+
+fn keep(file: &Path, undo: &Undo) -> Result<(), files::FileError> {
+    let bytes = serde_json::to_vec(undo).unwrap_or_default();
+    files::replace(file, &bytes, 0o600)
+}
+
+fn remove(file: &Path) -> Result<(), files::FileError> {
+    use crate::files::Doing;
+    std::fs::remove_file(file)
+        .and_then(|()| files::sync_parent(file))
+        .doing("remove", file)
+}
+
+async fn take_back(config: &Config, undo: &Undo) -> Result<(), String> {
+    let setting = config.settings.get(&undo.name);
+    let setting = setting.ok_or("it is no longer configured")?;
+    set(config, setting, &Value::Text(undo.old.clone())).await?;
+    remove(&undo_file(config)).map_err(|error| error.to_string())
+}
+
+async fn get(config: &Config, setting: &Setting) -> Result<String, String> {
+    let asked = async {
+        match (&setting.variable, &config.nut) {
+            (Some(variable), Some(nut)) => nut::get(nut, variable).await,
+            _ => match exec::output(&setting.get, LONGEST).await? {
+                output if output.ok => Ok(output.out),
+                output => Err(format!("{}: {}", output.status, output.err)),
+            },
+        }
+    };
+    let late = |_| Err("its value cannot be read in time".to_owned());
+    timeout(PATIENCE, asked).await.unwrap_or_else(late)
+}
+
+async fn set(config: &Config, setting: &Setting, value: &Value) -> Result<(), String> {
+    let asked = async {
+        match (&setting.variable, &config.nut) {
+            (Some(variable), Some(nut)) => nut::set(nut, variable, value).await,
+            _ => {
+                let name = Text::new("value").ok();
+                let args = Map::new(name.map(|name| (name, value.clone())));
+                let argv = filled(&setting.set, &args).ok_or("no program is configured")?;
+                match exec::output(&argv, LONGEST).await? {
+                    output if output.ok => Ok(()),
+                    output => Err(format!("{}: {}", output.status, output.err)),
+                }
+            }
+        }
+    };
+    let late = |_| Err("it cannot be set in time".to_owned());
+    timeout(PATIENCE, asked).await.unwrap_or_else(late)
+}
+
+fn map(rows: Vec<(String, Value)>) -> Map<Text, Value> {
+    let rows = rows.into_iter();
+    Map::new(rows.filter_map(|(name, value)| Some((Text::new(&name).ok()?, value))))
+}
+
+fn done(rows: Vec<(String, Value)>) -> Ended {
+    Ended::done(map(rows))
+}
