@@ -48,6 +48,7 @@ impl ListenerConfig {
 mod tests {
     use super::*;
 
+    #[cfg(feature = "local-listener")]
     #[test]
     fn whoever_is_not_this_machine_is_listened_to_over_tls_only() {
         let config = |address: &str, certificate: Option<&str>, key: Option<&str>| ListenerConfig {

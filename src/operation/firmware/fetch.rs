@@ -234,13 +234,19 @@ async fn local(release: &ReleaseBody, path: &Path, from: u64) -> Result<tokio::f
 }
 
 /// Fills in what a source leaves to the release. What is no letter, digit, `-` or `_` is
-/// written as %XX, so that a model can lead nowhere else; a dot is kept between others.
+/// written as %XX, so that a model can lead nowhere else; a dot stays between those.
 fn places(text: &str, release: &ReleaseBody) -> String {
+    let bytes = release.model.as_str().as_bytes();
+    let is_plain = |at: Option<usize>| {
+        let byte = at.and_then(|at| bytes.get(at));
+        byte.is_some_and(|byte| byte.is_ascii_alphanumeric())
+    };
     let mut model = String::new();
-    for byte in release.model.as_str().bytes() {
+    for (at, byte) in bytes.iter().enumerate() {
         match byte {
-            b'.' if !model.is_empty() && !model.ends_with('.') => model.push('.'),
-            _ if byte.is_ascii_alphanumeric() || b"-_".contains(&byte) => model.push(byte.into()),
+            b'.' if is_plain(at.checked_sub(1)) && is_plain(Some(at + 1)) => model.push('.'),
+            b'-' | b'_' => model.push(char::from(*byte)),
+            _ if byte.is_ascii_alphanumeric() => model.push(char::from(*byte)),
             _ => model.push_str(&format!("%{byte:02X}")),
         }
     }
