@@ -142,13 +142,8 @@ fn while_links_are_cut_every_command_has_one_outcome_and_no_record_is_lost() {
         while sent < cuts * COMMANDS || !done.load(Ordering::SeqCst) {
             let broker = cabled.broker((sent % 2) as usize);
             let request = Request {
-                broker: &broker,
-                device_key: &device_key,
-                holder: &holder,
-                wish: &wish,
-                carry: &[],
-                news: &[],
                 wait: Duration::from_secs(60),
+                ..Request::new(&broker, &device_key, &holder, &wish)
             };
             let start = Instant::now();
             let receipt = block_on(send(&request)).unwrap().receipt;

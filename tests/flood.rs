@@ -93,13 +93,8 @@ impl Two {
     fn latencies(&self) -> Vec<Duration> {
         let broker = self.site.cloud.broker();
         let request = Request {
-            broker: &broker,
-            device_key: &self.device_key,
-            holder: &self.holder,
-            wish: &self.wish,
-            carry: &[],
-            news: &[],
             wait: Duration::from_secs(10),
+            ..Request::new(&broker, &self.device_key, &self.holder, &self.wish)
         };
         let mut latencies: Vec<Duration> = (0..COMMANDS)
             .map(|_| {

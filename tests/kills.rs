@@ -70,13 +70,9 @@ impl Killer {
     fn send_while(&mut self, kill: impl FnOnce(&mut Site)) -> Receipt {
         let broker = self.site.cloud.broker();
         let request = Request {
-            broker: &broker,
-            device_key: &self.device_key,
-            holder: &self.holder,
-            wish: &self.wish,
             carry: std::slice::from_ref(&self.pass),
-            news: &[],
             wait: Duration::from_secs(10),
+            ..Request::new(&broker, &self.device_key, &self.holder, &self.wish)
         };
         let site = &mut self.site;
         let receipt = std::thread::scope(|scope| {

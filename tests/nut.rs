@@ -357,13 +357,8 @@ args.value = { type = "text" }
         let value = (Text::new("value").unwrap(), Value::from(text));
         let wish = wish(operation, Map::new([value]));
         let request = Request {
-            broker: &broker,
-            device_key: &device_key,
-            holder: &holder,
-            wish: &wish,
-            carry: &[],
-            news: &[],
             wait: Duration::from_secs(10),
+            ..Request::new(&broker, &device_key, &holder, &wish)
         };
         let receipt = block_on(send(&request)).unwrap().receipt;
         let silence = || panic!("silence to {operation} {text:?}: {}", site.status());

@@ -8,13 +8,14 @@ use super::{Failure, paint, status};
 use crate::clock::{self, Stopwatch};
 use crate::gate::{Code, Retry};
 use crate::issuer::{Holder, Wish};
-use crate::link::caller::Caller;
-use crate::link::{Broker, topics};
+use crate::link::{Broker, Caller, topics};
 use crate::wire::{
-    Envelope, Hash, Kind, MAX_BUNDLE, MAX_ITEMS, Outcome, PublicKey, Receipt, Registration,
+    Chunk, Envelope, Hash, Kind, MAX_BUNDLE, MAX_ITEMS, Outcome, PublicKey, Receipt, Registration,
     Revocations, Standing, State, Timestamp, hash, items,
 };
 
+/// Most pieces of a result that one command brings.
+const MOST_PIECES: usize = 256;
 /// How long the retained `state` of the device may take, if the broker has it.
 const STATE: Duration = Duration::from_secs(5);
 /// Where a command ends for a device without a clock: so many seconds of uptime from now.
@@ -34,14 +35,43 @@ pub struct Request<'a> {
     pub carry: &'a [Vec<u8>],
     /// Statements to bring along as far as the device lacks them.
     pub news: &'a [Vec<u8>],
-    /// How long to wait for the receipt.
+    /// How long to wait for the receipt; from the last word on, if there are several.
     pub wait: Duration,
+    /// Whether to take what comes on the topic for results.
+    pub results: bool,
+    /// Told of every word before the last.
+    pub told: &'a (dyn Fn(&Receipt) + Sync),
+}
+
+impl<'a> Request<'a> {
+    /// A command with nothing to carry, and 30 seconds to wait.
+    #[must_use]
+    pub fn new(
+        broker: &'a Broker,
+        device_key: &'a PublicKey,
+        holder: &'a Holder,
+        wish: &'a Wish,
+    ) -> Self {
+        Self {
+            broker,
+            device_key,
+            holder,
+            wish,
+            carry: &[],
+            news: &[],
+            wait: Duration::from_secs(30),
+            results: false,
+            told: &|_| (),
+        }
+    }
 }
 
 /// What came of it.
 pub struct Sent {
     /// The receipt, verified; nothing if the device did not answer.
     pub receipt: Option<Receipt>,
+    /// Pieces of a result, as they came.
+    pub pieces: Vec<Chunk>,
     /// The bundle that was sent last.
     pub bundle: Vec<u8>,
     /// From sending to the receipt.
@@ -58,9 +88,11 @@ pub async fn send(request: &Request<'_>) -> Result<Sent, Failure> {
     let device = &request.wish.device;
     let receipts = topics::receipts(device, &request.holder.public());
     let state_topic = topics::state(device);
-    caller
-        .subscribe(vec![receipts.clone(), state_topic.clone()])
-        .await?;
+    let results = topics::results(device, &request.holder.public());
+    let mut filters = vec![receipts.clone(), state_topic.clone()];
+    filters.extend(request.results.then(|| results.clone()));
+    caller.subscribe(filters).await?;
+    let mut pieces = Vec::new();
     let state = state_of(&mut caller, &state_topic, request).await?;
     let mut standing = state.body.standing;
     let mut carry = carried(request, Some(&standing))?;
@@ -85,7 +117,8 @@ pub async fn send(request: &Request<'_>) -> Result<Sent, Failure> {
         caller
             .publish(topics::command(device), bundle.clone(), false)
             .await?;
-        let receipt = receipt_of(&mut caller, &receipts, name, request, watch).await?;
+        let topics = (receipts.as_str(), results.as_str());
+        let receipt = receipt_of(&mut caller, topics, name, request, &mut pieces).await?;
         let took = watch.elapsed();
         match &receipt {
             // Its log knows of the lists, and it may have lost them.
@@ -105,6 +138,7 @@ pub async fn send(request: &Request<'_>) -> Result<Sent, Failure> {
             _ => {
                 return Ok(Sent {
                     receipt,
+                    pieces,
                     bundle,
                     took,
                 });
@@ -197,25 +231,37 @@ async fn state_of(
 
 async fn receipt_of(
     caller: &mut Caller,
-    topic: &str,
+    (receipts, results): (&str, &str),
     command: Hash,
     request: &Request<'_>,
-    watch: Stopwatch,
+    pieces: &mut Vec<Chunk>,
 ) -> Result<Option<Receipt>, Failure> {
+    let mut watch = Stopwatch::start();
+    let mut last = None;
     while let Some(left) = request.wait.checked_sub(watch.elapsed()) {
-        let Some((_, payload)) = next_on(caller, topic, left).await? else {
+        let Some((topic, payload)) = caller.next(left).await? else {
             break;
         };
+        if topic == results && pieces.len() < MOST_PIECES {
+            pieces.extend(Chunk::parse(&payload).ok());
+        }
+        if topic != receipts {
+            continue;
+        }
         let receipt = verified::<Receipt>(&payload, Kind::Receipt, request.device_key);
         // What others wrote here, or what answers another command, is passed over.
         if let Some(receipt) = receipt
             && receipt.body.command == command
             && receipt.iss == request.wish.device
         {
-            return Ok(Some(receipt));
+            if receipt.body.outcome != Outcome::Executing {
+                return Ok(Some(receipt));
+            }
+            (request.told)(&receipt);
+            (last, watch) = (Some(receipt), Stopwatch::start());
         }
     }
-    Ok(None)
+    Ok(last)
 }
 
 async fn next_on(

@@ -8,7 +8,8 @@ use crate::wire::{Audience, Id, Timestamp};
 
 impl Platform {
     /// The statements for a device in the order in which it takes them best: issuers,
-    /// registration, revocation lists and live shares, its own and its site's.
+    /// registration, revocation lists, live shares, its own and its site's, and the newest release
+    /// for its model.
     ///
     /// # Errors
     /// If a file cannot be used.
@@ -19,6 +20,10 @@ impl Platform {
                 let name = format!("shares/{}.cwt", share.cti.hex());
                 statements.push(files::read(&self.path(audience).join(name), LIMIT)?);
             }
+        }
+        if let Some(device) = self.device(device)? {
+            let releases = self.releases(&device.registration.body.model)?;
+            statements.extend(releases.into_iter().next_back().map(|(_, bytes)| bytes));
         }
         Ok(statements)
     }

@@ -2,10 +2,12 @@
 //! Its whole state is the signed statements themselves, in files.
 
 mod carried;
+mod firmware;
 mod holder;
 mod platform;
 mod terms;
 
+pub use firmware::NewRelease;
 pub use holder::{Holder, Wish};
 pub use platform::Platform;
 pub use terms::{Device, IssuerError, NewRegistration, NewShare};

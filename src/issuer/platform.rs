@@ -338,7 +338,11 @@ impl Platform {
     }
 
     /// Signs, after checking what every device will check.
-    fn signed<T: Object>(&self, role: Role, claims: &T) -> Result<Vec<u8>, IssuerError> {
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    pub(super) fn signed<T: Object>(&self, role: Role, claims: &T) -> Result<Vec<u8>, IssuerError> {
         let file = key_file(&self.directory, role);
         let key = SecretKey::from_text(&files::read(&file, LIMIT)?)
             .ok_or_else(|| files::invalid("it does not hold a key"))

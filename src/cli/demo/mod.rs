@@ -138,13 +138,9 @@ async fn ask(
 ) -> Result<Outcome, Failure> {
     let wish = world.wish(operation)?;
     let request = Request {
-        broker,
-        device_key: &world.device_key,
-        holder: &person.holder,
-        wish: &wish,
         carry: &person.carry,
-        news: &[],
         wait,
+        ..Request::new(broker, &world.device_key, &person.holder, &wish)
     };
     let sent = send(&request).await?;
     let (decision, code) = match &sent.receipt {

@@ -126,6 +126,9 @@ pub(super) struct Send {
     /// Statements to bring to the device along with the command.
     #[arg(long, value_name = "FILE")]
     pub(super) carry: Vec<PathBuf>,
+    /// Where to write a result that is larger than a receipt, like that of diag.bundle.
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: Option<PathBuf>,
     /// Only ask: would this be allowed, and why not? Nothing is done and nothing remembered.
     #[arg(long)]
     pub(super) dry_run: bool,

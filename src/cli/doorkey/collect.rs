@@ -167,13 +167,8 @@ impl Collector {
             dry: false,
         };
         let request = send::Request {
-            broker: &self.broker,
-            device_key: &self.device_key,
-            holder: &self.holder,
-            wish: &wish,
             carry: &self.pass,
-            news: &[],
-            wait: Duration::from_secs(30),
+            ..send::Request::new(&self.broker, &self.device_key, &self.holder, &wish)
         };
         let sent = send::send(&request).await?;
         match sent.receipt {

@@ -5,28 +5,28 @@ mod broker;
 mod cancel;
 mod carry;
 mod collect;
+mod fetch;
 mod log;
+mod release;
+mod send;
 mod values;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use serde_json::json;
 
 use args::{NewShareArgs, Register, Send};
 use cancel::Cancel;
-use values::Argument;
 
-use super::send::{self, Request};
-use super::{Failure, block_on, inspect, print_json, status};
+use super::{Failure, inspect, print_json, status};
 use crate::clock;
 use crate::files;
 use crate::gate::Code;
-use crate::issuer::{Holder, NewRegistration, NewShare, Platform, Wish};
+use crate::issuer::{Holder, NewRegistration, NewShare, Platform};
 use crate::link::topics;
-use crate::wire::{Audience, Bundle, Id, KeyBytes, Kind, Map, Plan, PublicKey, Registration};
+use crate::wire::{Audience, Id, Kind, Plan};
 
 /// Make shares, cancel them, and command devices with them.
 #[derive(Debug, Parser)]
@@ -65,6 +65,8 @@ enum Command {
     Share(NewShareArgs),
     /// End shares at once.
     Cancel(Cancel),
+    /// Say which firmware may be installed on a model of device.
+    Release(release::Release),
     /// Write all that a device should know into a file, to be carried there.
     Bundle(carry::Carry),
     /// Ask a device to do something, and wait for its signed receipt.
@@ -120,8 +122,9 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Register(args) => register(&cli.issuer, args, json),
         Command::Share(args) => share(&cli.issuer, args, json),
         Command::Cancel(args) => cancel::run(&cli.issuer, args, json),
+        Command::Release(args) => release::run(&cli.issuer, args, json),
         Command::Bundle(args) => carry::run(&cli.issuer, &args, json),
-        Command::Send(args) => send_command(&cli.issuer, args, json),
+        Command::Send(args) => send::run(&cli.issuer, args, json),
         Command::Inspect { file } => inspect::run(&file, json),
         Command::Log(log) => log::run(&cli.issuer, log, json).map(|()| ExitCode::SUCCESS),
         Command::Explain { code } => explain(code.as_deref(), json),
@@ -252,83 +255,6 @@ fn share(directory: &Path, args: NewShareArgs, json: bool) -> Result<ExitCode, F
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn send_command(directory: &Path, args: Send, json: bool) -> Result<ExitCode, Failure> {
-    let holder = Holder::open(&args.key)?;
-    let (mut carry, mut news) = (Vec::new(), Vec::new());
-    let mut device_key = args.device_key.map(|key| key.0);
-    if let Some(pass) = &args.pass {
-        let bytes = files::read(pass, 1 << 16)?;
-        device_key = device_key.or(key_in_pass(&bytes, &args.device));
-        carry.push(bytes);
-    }
-    // An issuer has the news, and whoever comes to the device can bring them.
-    let platform = Platform::open(directory);
-    match platform {
-        Ok(platform) => {
-            if let Some(device) = platform.device(&args.device)? {
-                device_key = device_key.or(Some(device.registration.body.device));
-                news = platform.news(&args.device)?;
-            }
-        }
-        // Those who hold a pass need no issuer's files.
-        Err(_) if device_key.is_some() || !directory.exists() => {}
-        Err(error) => return Err(error.into()),
-    }
-    for file in &args.carry {
-        carry.push(files::read(file, 1 << 16)?);
-    }
-    let device_key = device_key.ok_or_else(|| {
-        Failure::new(
-            status::DATA,
-            format!(
-                "the key of {} is not known, so its receipts could not be verified",
-                args.device
-            ),
-        )
-        .with_remedy("Give --pass FILE, --device-key HEX, or the issuer's directory.")
-    })?;
-    let device_key = PublicKey::new(&device_key)
-        .map_err(|error| Failure::new(status::DATA, format!("the device's key: {error}")))?;
-    let wish = Wish {
-        device: args.device,
-        operation: args.operation,
-        args: Map::new(
-            args.args
-                .into_iter()
-                .map(|Argument(name, value)| (name, value)),
-        ),
-        ttl: args.ttl,
-        dry: args.dry_run,
-    };
-    let broker = args.broker.broker().ok_or_else(|| {
-        Failure::new(status::USAGE, "no broker was named").with_remedy("Give --broker URL.")
-    })?;
-    let request = Request {
-        broker: &broker,
-        device_key: &device_key,
-        holder: &holder,
-        wish: &wish,
-        carry: &carry,
-        news: &news,
-        wait: Duration::from_secs(args.wait),
-    };
-    let sent = block_on(send::send(&request))?;
-    send::print(&request, &sent, json);
-    Ok(ExitCode::from(send::exit_of(sent.receipt.as_ref())))
-}
-
-/// The device's key in the registration of a pass. Whoever gave the pass vouches for it.
-fn key_in_pass(pass: &[u8], device: &Id) -> Option<KeyBytes> {
-    let bundle = Bundle::parse(pass).ok()?;
-    bundle
-        .statements
-        .into_iter()
-        .filter_map(Result::ok)
-        .filter_map(|envelope| envelope.claims::<Registration>().ok())
-        .find(|registration| registration.aud == Audience::Device(device.clone()))
-        .map(|registration| registration.body.device)
 }
 
 fn published_text(published: bool) -> &'static str {
