@@ -1,6 +1,6 @@
 //! The system's D-Bus, on which the parts of the machine are asked.
 
-use zbus::Connection;
+use zbus::{Connection, DBusError};
 
 use crate::agent::Ended;
 use crate::gate::Code;
@@ -18,8 +18,12 @@ pub(super) async fn connect() -> zbus::Result<Connection> {
 /// Why a service of the machine could not be used, with the remedy where there is one.
 pub(super) fn failed(who: &str, error: &zbus::Error) -> Ended {
     let (name, why) = match error {
-        zbus::Error::MethodError(name, why, _) => (name.as_str(), why.clone()),
-        _ => ("", None),
+        zbus::Error::MethodError(name, why, _) => (name.to_string(), why.clone()),
+        zbus::Error::FDO(error) => (
+            error.name().to_string(),
+            error.description().map(str::to_owned),
+        ),
+        _ => (String::new(), None),
     };
     let remedy = match name.rsplit('.').next().unwrap_or_default() {
         "AccessDenied" | "InteractiveAuthorizationRequired" => {
