@@ -270,12 +270,32 @@ impl Site {
 
     /// Starts it with more in its environment.
     pub fn start_with(&mut self, environment: &[(&str, String)]) {
+        self.start_by(Command::new(DOORWARD), environment);
+    }
+
+    /// Starts it as after a boot: the kernel names another one. Needs root.
+    pub fn start_booted(&mut self, environment: &[(&str, String)]) {
+        let mut boot = [0; 16];
+        getrandom::fill(&mut boot).unwrap();
+        let path = self.path().join("boot-id");
+        let id = u128::from_be_bytes(boot);
+        std::fs::write(&path, format!("{id:032x}\n")).unwrap();
+        let mut unshare = Command::new("unshare");
+        let script = "mount --bind \"$1\" /proc/sys/kernel/random/boot_id && shift && exec \"$@\"";
+        unshare
+            .args(["--mount", "sh", "-c", script, "sh"])
+            .arg(path)
+            .arg(DOORWARD);
+        self.start_by(unshare, environment);
+    }
+
+    fn start_by(&mut self, mut command: Command, environment: &[(&str, String)]) {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
             .open(self.path().join("doorward.log"))
             .unwrap();
-        let child = Command::new(DOORWARD)
+        let child = command
             .args(["run", "--config", "doorward.toml"])
             .current_dir(self.path())
             .envs(environment.iter().map(|(name, value)| (name, value)))

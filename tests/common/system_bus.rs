@@ -76,6 +76,21 @@ impl SystemBus {
         })
     }
 
+    /// Whether somebody has this name.
+    pub fn has(&self, name: &'static str) -> bool {
+        super::site::block_on(async {
+            let connection = self.connect().await;
+            let proxy = zbus::Proxy::new(
+                &connection,
+                "org.freedesktop.DBus",
+                "/org/freedesktop/DBus",
+                "org.freedesktop.DBus",
+            );
+            let has = proxy.await.unwrap().call("NameHasOwner", &name).await;
+            has.unwrap()
+        })
+    }
+
     pub async fn connect(&self) -> zbus::Connection {
         let address: zbus::Address = self.address.parse().unwrap();
         let connection = zbus::connection::Builder::address(address);

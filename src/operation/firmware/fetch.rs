@@ -56,7 +56,7 @@ pub(super) async fn staged(work: &Work<'_>, release: &ReleaseBody) -> Result<Pat
             _ => drop(std::fs::remove_file(&image)),
         }
     }
-    let mut why = Broken::Useless("no source has it".to_owned());
+    let (mut reasons, mut code) = (Vec::new(), Code::Failed);
     for source in &work.firmware.sources {
         match from_source(work, release, source, &part).await {
             Ok(()) => {
@@ -70,18 +70,14 @@ pub(super) async fn staged(work: &Work<'_>, release: &ReleaseBody) -> Result<Pat
             Err(broken) => {
                 if let Broken::NotTheImage(_) = &broken {
                     let _ = std::fs::remove_file(&part);
+                    code = Code::BadImage;
                 }
-                // That one had something, and the wrong thing, is the most useful to know.
-                if !matches!(why, Broken::NotTheImage(_)) {
-                    why = broken;
-                }
+                let (Broken::Off(why) | Broken::Useless(why) | Broken::NotTheImage(why)) = broken;
+                reasons.push(why);
             }
         }
     }
-    Err(match why {
-        Broken::NotTheImage(why) => failed(Code::BadImage, &why),
-        Broken::Off(why) | Broken::Useless(why) => failed(Code::Failed, &why),
-    })
+    Err(failed(code, &reasons.join("; ")))
 }
 
 /// Lets go of what was staged.
