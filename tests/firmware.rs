@@ -184,7 +184,7 @@ impl Machine {
 }
 
 fn image() -> Vec<u8> {
-    (0..200_000u32).map(|n| (n * 7919 >> 5) as u8).collect()
+    (0..200_000u32).map(|n| ((n * 7919) >> 5) as u8).collect()
 }
 
 fn detail(receipt: &Value) -> &str {

@@ -10,212 +10,22 @@
 #[path = "common/site.rs"]
 mod site;
 
-use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+#[allow(unreachable_pub, reason = "other tests use it too")]
+#[path = "common/hostile.rs"]
+mod hostile;
+#[path = "nut/powered.rs"]
+mod powered;
+#[path = "nut/simulated.rs"]
+mod simulated;
+
 use std::time::Duration;
 
 use doorward::cli::send::{Request, send};
 use doorward::issuer::Holder;
 use doorward::wire::{Bytes, Map, Outcome, PublicKey, Text, Value};
-use site::{COUNT, Process, Site, block_on, free_port, wait_until, wish};
-
-const OPERATIONS: &str = r#"
-[operations."ups.read"]
-class = "read"
-handler = "nut"
-read = ["ups.status", "ups.delay.shutdown"]
-[operations."diag.selftest"]
-class = "change"
-handler = "nut"
-command = "test.battery.start.quick"
-read = ["ups.status"]
-interlocks = ["on_battery"]
-[operations."power.shutdown.return"]
-class = "danger"
-handler = "nut"
-command = "shutdown.return"
-[operations."power.load.off"]
-class = "danger"
-handler = "nut"
-command = "load.off"
-[operations."config.write:ups.delay.shutdown"]
-class = "change"
-handler = "nut"
-variable = "ups.delay.shutdown"
-read = ["ups.delay.shutdown"]
-args.value = { type = "int", min = 12, max = 600 }
-"#;
-
-/// Texts that would do harm if anything took them for more than a text.
-fn hostile() -> Vec<String> {
-    let seeds = [
-        "; reboot",
-        "$(reboot)",
-        "`reboot`",
-        "| reboot",
-        "& reboot",
-        "&& reboot",
-        "> /etc/passwd",
-        "\" FSD ups \"",
-        "\\",
-        "\"",
-        "'",
-        "\\\"",
-        "\" ; INSTCMD ups load.off",
-        "$HOME",
-        "${IFS}",
-        "%s%n",
-        "%00",
-        "../../etc/shadow",
-        "/etc/shadow",
-        "{value}",
-        "{{value}}",
-        "*",
-        "?",
-        "~root",
-        "!!",
-        "#",
-        "\u{202e}gpj",
-        "é\u{301}",
-        "\u{feff}",
-        "-rf",
-        "--help",
-        "-",
-        "a\nFSD ups",
-        "a\r\nINSTCMD ups load.off",
-        "a\0b",
-        "\u{1b}[2J",
-        "\t",
-        "\u{7f}",
-        "a\u{85}b",
-        "\\x41",
-    ];
-    let wrapped = seeds.iter().flat_map(|seed| {
-        [
-            (*seed).to_owned(),
-            format!("x{seed}"),
-            format!("{seed}x"),
-            format!("x {seed} x"),
-            seed.repeat(5),
-        ]
-    });
-    wrapped.collect()
-}
-
-/// A registered device with a UPS.
-struct Powered {
-    site: Site,
-    processes: Vec<Process>,
-}
-
-impl Powered {
-    fn new() -> Self {
-        let ups = "driver = nutdrv_qx\nport = {}/tty\nprotocol = megatec\npollinterval = 1\n";
-        Self::with("nutdrv_qx", ups, OPERATIONS)
-    }
-
-    /// With another driver, its lines in ups.conf, and other operations.
-    fn with(driver: &str, lines: &str, operations: &str) -> Self {
-        let mut site = Site::new(COUNT);
-        site.ready();
-        site.kill();
-        let nut = site.path().join("nut");
-        std::fs::create_dir(&nut).unwrap();
-        let port = free_port();
-        let write = |name: &str, text: &str| {
-            use std::os::unix::fs::PermissionsExt;
-            let path = nut.join(name);
-            std::fs::write(&path, text).unwrap();
-            std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
-            path
-        };
-        let state = nut.display();
-        write("nut.conf", "MODE=standalone\n");
-        let upsd = format!("LISTEN 127.0.0.1 {port}\nSTATEPATH {state}\nMAXAGE 15\n");
-        write("upsd.conf", &upsd);
-        // load.off is not among what upsd lets doorward do.
-        write(
-            "upsd.users",
-            "[doorward]\npassword = s3cret\nactions = SET\n\
-             instcmds = test.battery.start.quick\ninstcmds = shutdown.return\n",
-        );
-        let lines = lines.replace("{}", nut.to_str().unwrap());
-        write("ups.conf", &format!("[ups]\n{lines}"));
-        write("device.dev", "ups.id: none\nups.status: OL\n");
-        let password = write("password", "s3cret\n");
-        let mut powered = Self {
-            site,
-            processes: Vec::new(),
-        };
-        powered.start_ups();
-        for program in [driver, "upsd"] {
-            let mut command = Command::new(format!("/lib/nut/{program}"));
-            command.args(match program {
-                "upsd" => &["-F", "-u", "root"][..],
-                _ => &["-F", "-u", "root", "-a", "ups"],
-            });
-            let log = std::fs::File::create(nut.join(format!("{program}.log"))).unwrap();
-            let child = command
-                .env("NUT_CONFPATH", &nut)
-                .env("NUT_STATEPATH", &nut)
-                .env("NUT_ALTPIDPATH", &nut)
-                .stdout(log.try_clone().unwrap())
-                .stderr(log)
-                .spawn()
-                .expect("nut-server is not installed; `tests/run` installs what tests need");
-            powered.processes.push(Process(child));
-            if program == driver {
-                let socket = nut.join(format!("{driver}-ups"));
-                wait_until("the driver listens", || socket.exists());
-            }
-        }
-        let path = powered.site.path().join("doorward.toml");
-        let config = std::fs::read_to_string(&path).unwrap();
-        let section = format!(
-            "[nut]\naddress = \"127.0.0.1:{port}\"\nups = \"ups\"\nuser = \"doorward\"\n\
-             password_file = \"{}\"\n",
-            password.display()
-        );
-        std::fs::write(&path, format!("{config}{section}{operations}")).unwrap();
-        powered.site.start();
-        powered.site.ready();
-        wait_until("upsd knows the UPS", || {
-            powered.send("ole", "ups.read", &[])["result"]["ups.status"] == "OL"
-        });
-        powered
-    }
-
-    fn nut(&self, name: &str) -> PathBuf {
-        self.site.path().join("nut").join(name)
-    }
-
-    fn start_ups(&mut self) {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/nut/ups.py");
-        let mut ups = Command::new("python3")
-            .arg(script)
-            .args([self.nut("tty"), self.nut("wire")])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let said = ups.stdout.take().unwrap();
-        BufReader::new(said).read_line(&mut line).unwrap();
-        assert_eq!(line, "ready\n");
-        self.processes.push(Process(ups));
-    }
-
-    /// The orders that have reached the UPS.
-    fn wire(&self) -> Vec<String> {
-        let text = std::fs::read_to_string(self.nut("wire")).unwrap_or_default();
-        text.lines().map(str::to_owned).collect()
-    }
-
-    fn send(&self, person: &str, operation: &str, args: &[&str]) -> serde_json::Value {
-        let out = self.site.try_send_with(person, operation, args, 15);
-        serde_json::from_slice(&out.stdout).unwrap_or_default()
-    }
-}
+use hostile::hostile;
+use powered::Powered;
+use site::{block_on, wait_until, wish};
 
 #[test]
 fn what_is_allowed_reaches_the_ups_and_of_what_is_refused_not_one_byte() {

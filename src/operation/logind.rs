@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use zbus::proxy;
 
 use super::dbus;
 use crate::agent::{Ended, Underway};
-use crate::clock;
+use crate::clock::{self, Stopwatch};
 use crate::config::{Definition, PowerAction};
 use crate::gate::{Code, Permit};
 use crate::wire::{Map, Text, Value};
@@ -109,13 +109,13 @@ async fn scheduled(
         PowerAction::DryReboot => "dry-reboot",
         PowerAction::Reboot | PowerAction::Cancel => "reboot",
     };
-    let due = Instant::now() + Duration::from_secs(delay);
+    let watch = Stopwatch::start();
     let at = clock::system().plus(delay);
     let micros = at.0.saturating_mul(1_000_000);
     manager.schedule_shutdown(kind, micros).await?;
     let mut looks = 0;
     loop {
-        let left = due.saturating_duration_since(Instant::now());
+        let left = Duration::from_secs(delay).saturating_sub(watch.elapsed());
         if looks % TELL == 0 {
             underway.says(countdown(at.to_string(), left)).await;
         }

@@ -145,7 +145,10 @@ async fn change(
             Err(back) => Ended::failed(Code::Unknown, &format!("{why}; nor back: {back}")),
         };
     }
-    let observed = get(config, setting).await.ok();
+    let observed = get(config, setting).await;
+    if let Err(why) = &observed {
+        tracing::warn!(%name, %why, "a setting that was written cannot be read");
+    }
     let mut rows = vec![("old".to_owned(), Value::Text(old.clone()))];
     rows.extend(observed.map(|observed| (name.to_owned(), Value::Text(observed))));
     let seconds = setting.confirm_s;
