@@ -12,6 +12,8 @@
 mod authority;
 #[path = "network/namespaces.rs"]
 mod namespaces;
+#[path = "network/settings.rs"]
+mod settings;
 #[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
 #[path = "common/site.rs"]
 mod site;
@@ -41,18 +43,18 @@ const PORT: u16 = 8883;
 
 #[test]
 fn links_are_cut_in_every_way_and_each_command_has_one_outcome_and_no_record_is_lost() {
+    run_inside("inside_of_the_namespaces");
+}
+
+/// Runs the inner half of a test where the people are.
+fn run_inside(test: &str) {
     let directory = tempfile::tempdir().unwrap();
     let namespaces = Namespaces::new(directory.path());
     let status = inside(
         &namespaces.people,
         std::env::current_exe().unwrap().to_str().unwrap(),
     )
-    .args([
-        "--exact",
-        "inside_of_the_namespaces",
-        "--ignored",
-        "--nocapture",
-    ])
+    .args(["--exact", test, "--ignored", "--nocapture"])
     .env(INSIDE, &namespaces.device)
     .env("TMPDIR", directory.path())
     .status()
@@ -79,7 +81,7 @@ struct World {
 impl World {
     /// The device has a link to the cloud's broker over TLS, one to a broker on the site, and
     /// its own listener, over TLS too.
-    fn new(namespace: &str, cables: PathBuf) -> Self {
+    fn new(namespace: &str, cables: PathBuf, operations: &str) -> Self {
         let mut site = Site::new(COUNT);
         site.ready();
         site.share("anna", "device.reboot");
@@ -116,6 +118,9 @@ impl World {
             own.1.display()
         );
         site.write_config_with(&links, COUNT);
+        let path = site.path().join("doorward.toml");
+        let config = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, config + operations).unwrap();
         let log = std::fs::File::create(site.path().join("doorward.log")).unwrap();
         let daemon = inside(namespace, DOORWARD)
             .args(["run", "--config", "doorward.toml"])
@@ -305,7 +310,7 @@ async fn insist(
 fn inside_of_the_namespaces() {
     let namespace = std::env::var(INSIDE).unwrap();
     let cables = std::env::temp_dir();
-    let mut world = World::new(&namespace, cables);
+    let mut world = World::new(&namespace, cables, "");
     let cuts = std::env::var("DOORWARD_CUTS").ok();
     let cuts: u64 = cuts.map_or(CUTS, |text| text.parse().unwrap());
     let device = Id::new("ups-7").unwrap();
