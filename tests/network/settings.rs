@@ -63,8 +63,8 @@ fn inside_of_the_namespaces() {
     let before = send("config.read", &["key=network.cloud"], 10);
     assert_eq!(before["result"]["network.cloud"], "up", "{before}");
     let began = Instant::now();
+    let change = ["key=network.cloud", "value=down"];
     let receipt = std::thread::scope(|scope| {
-        let change = ["key=network.cloud", "value=down"];
         let sending = scope.spawn(|| send("config.write", &change, 90));
         wait_until("the cable is down", || {
             let out = inside(&namespace, "ip")
