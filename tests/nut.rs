@@ -10,11 +10,16 @@
 #[path = "common/site.rs"]
 mod site;
 
+#[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
+#[path = "common/authority.rs"]
+mod authority;
 #[allow(unreachable_pub, reason = "other tests use it too")]
 #[path = "common/hostile.rs"]
 mod hostile;
 #[path = "nut/powered.rs"]
 mod powered;
+#[path = "nut/secured.rs"]
+mod secured;
 #[path = "nut/simulated.rs"]
 mod simulated;
 

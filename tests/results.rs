@@ -3,6 +3,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
+    clippy::print_stdout,
     reason = "this is a test"
 )]
 
@@ -64,7 +65,7 @@ impl Device {
         let receipt = serde_json::from_slice(&out.stdout).unwrap_or_default();
         let stderr = String::from_utf8_lossy(&out.stderr);
         let written = std::fs::read(&path).unwrap_or_default();
-        assert!(out.status.success() == !written.is_empty(), "{stderr}");
+        assert_eq!(out.status.success(), !written.is_empty(), "{stderr}");
         (receipt, written)
     }
 }

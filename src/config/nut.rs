@@ -5,11 +5,13 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::link::Tls;
+
 /// Where upsd is, and who doorward is there.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Nut {
-    /// Its address, on this machine.
+    /// Its address.
     #[serde(default = "default_address")]
     pub address: SocketAddr,
     /// The name of the UPS in ups.conf.
@@ -18,6 +20,8 @@ pub struct Nut {
     pub user: String,
     /// The file with that user's password.
     pub password_file: PathBuf,
+    /// Whom to trust, if upsd is to be asked over TLS; then it may be on another machine.
+    pub tls: Option<Tls>,
 }
 
 fn default_address() -> SocketAddr {
@@ -27,9 +31,11 @@ fn default_address() -> SocketAddr {
 impl Nut {
     /// Finds what cannot work or would show the password.
     pub(super) fn check(&self) -> Result<(), String> {
-        if !self.address.ip().is_loopback() {
+        if !self.address.ip().is_loopback() && self.tls.is_none() {
             return Err(
-                "upsd must be on this machine, since what it is told is not encrypted".into(),
+                "upsd must be on this machine, or tls be set: without it, everybody on the way \
+                 could switch the UPS"
+                    .into(),
             );
         }
         for (name, word) in [("ups", &self.ups), ("user", &self.user)] {

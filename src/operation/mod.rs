@@ -24,13 +24,14 @@ pub use builtin::Builtin;
 pub use firmware::Step;
 
 use crate::agent::{Ended, Facts, Underway};
-use crate::config::{Config, Definition, Handler, Nut};
+use crate::config::{Config, Definition, Handler};
 use crate::gate::{Argument, Code, Offer, Offers, Permit, REBOOTS};
 use crate::link::TrustedTime;
 use crate::store::record::Intent;
 use crate::wire::{ArgLimit, Id, Operation, Text, Value};
 use builtin::args;
-use settings::Pending;
+use nut::Ups;
+use settings::{Here, Pending};
 
 /// The operations of this device.
 #[derive(Debug, Clone)]
@@ -39,6 +40,7 @@ pub struct Table {
     /// Those that cannot work, and why.
     broken: Arc<BTreeMap<Operation, String>>,
     pending: Pending,
+    ups: Option<Arc<Ups>>,
     time: TrustedTime,
 }
 
@@ -51,6 +53,10 @@ impl Table {
             broken: Arc::new(config.broken()),
             config: Arc::new(config.clone()),
             pending: Pending::default(),
+            ups: config.nut.clone().map(|nut| {
+                let time = time.clone();
+                Arc::new(Ups { nut, time })
+            }),
             time,
         }
     }
@@ -146,7 +152,7 @@ impl Table {
             return Ended::failed(Code::Param, "an argument is not what the operation takes");
         }
         let config = &*self.config;
-        if let Err(ended) = locked(config.nut.as_ref(), definition).await {
+        if let Err(ended) = locked(self.ups.as_deref(), definition).await {
             return ended;
         }
         let missing = |what: &str| Ended::failed(Code::Failed, &format!("no {what} is configured"));
@@ -155,8 +161,8 @@ impl Table {
             Handler::Exec => exec::run(definition, permit.args()).await,
             Handler::Logind => logind::run(definition, &permit, underway).await,
             Handler::Unit => unit::run(definition).await,
-            Handler::Nut => match &config.nut {
-                Some(nut) => nut::run(nut, definition, permit.args()).await,
+            Handler::Nut => match &self.ups {
+                Some(ups) => nut::run(ups, definition, permit.args()).await,
                 None => missing("UPS"),
             },
             Handler::Mqtt => match &config.bus {
@@ -168,7 +174,7 @@ impl Table {
                     let work = firmware::Work {
                         firmware,
                         definition,
-                        nut: config.nut.as_ref(),
+                        ups: self.ups.as_deref(),
                         state: &config.state,
                         time: &self.time,
                         underway,
@@ -177,6 +183,13 @@ impl Table {
                 }
                 _ => missing("source of firmware"),
             },
+        }
+    }
+
+    fn here(&self) -> Here<'_> {
+        Here {
+            config: &self.config,
+            ups: self.ups.as_deref(),
         }
     }
 
@@ -202,8 +215,10 @@ impl Table {
                 read.await
                     .unwrap_or_else(|error| failed(&error.to_string()))
             }
-            Builtin::ConfigRead => settings::read(config, permit.args()).await,
-            Builtin::ConfigWrite => settings::write(config, &self.pending, &permit, underway).await,
+            Builtin::ConfigRead => settings::read(self.here(), permit.args()).await,
+            Builtin::ConfigWrite => {
+                settings::write(self.here(), &self.pending, &permit, underway).await
+            }
             Builtin::Diagnostics => match diagnostics::bundle(config, &permit, &facts).await {
                 Ok(bundle) => results::new(state, &permit, underway, bundle).await,
                 Err(why) => failed(&why),
@@ -243,19 +258,19 @@ impl Table {
                 }
                 _ => stopped(),
             },
-            Handler::Builtin => settings::resume(config, &intent.asked.command).await,
+            Handler::Builtin => settings::resume(self.here(), &intent.asked.command).await,
             _ => stopped(),
         }
     }
 }
 
 /// Whether a condition of the UPS forbids an operation now.
-async fn locked(nut: Option<&Nut>, definition: &Definition) -> Result<(), Ended> {
+async fn locked(ups: Option<&Ups>, definition: &Definition) -> Result<(), Ended> {
     if definition.interlocks.is_empty() {
         return Ok(());
     }
-    let forbidden = match nut {
-        Some(nut) => nut::forbidden(nut, &definition.interlocks).await,
+    let forbidden = match ups {
+        Some(ups) => nut::forbidden(ups, &definition.interlocks).await,
         None => Some(Ended::failed(Code::Interlock, "no UPS is configured")),
     };
     forbidden.map_or(Ok(()), Err)

@@ -9,6 +9,7 @@ use super::upsd::{Taken, Upsd, UpsdError};
 use crate::agent::Ended;
 use crate::config::{Condition, Definition, Nut};
 use crate::gate::Code;
+use crate::link::TrustedTime;
 use crate::wire::{Map, Text, Value};
 
 /// How long upsd may take to tell what the UPS shows.
@@ -16,10 +17,18 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 const NOT_PLAIN: &str = "NUT takes numbers, and text of ASCII without \", \\ and #";
 
+/// The UPS, and how upsd is asked for it.
+#[derive(Debug)]
+pub(super) struct Ups {
+    pub(super) nut: Nut,
+    /// By which upsd's certificate is judged.
+    pub(super) time: TrustedTime,
+}
+
 /// Carries out what a definition names, with the arguments of a command.
-pub(super) async fn run(nut: &Nut, definition: &Definition, args: &Map<Text, Value>) -> Ended {
+pub(super) async fn run(ups: &Ups, definition: &Definition, args: &Map<Text, Value>) -> Ended {
     let mut told = false;
-    let begun = begin(nut, definition, args, &mut told);
+    let begun = begin(ups, definition, args, &mut told);
     let (mut upsd, mut rows) = match timeout(definition.timeout(), begun).await {
         Ok(Ok(Begun::Taken(upsd, rows))) => (upsd, rows),
         Ok(Ok(Begun::Ended(ended))) => return ended,
@@ -61,15 +70,15 @@ enum Begun {
 /// Tells upsd what is to be done, if anything, and waits until the driver has taken it. `told`
 /// is set when it may have arrived.
 async fn begin(
-    nut: &Nut,
+    ups: &Ups,
     definition: &Definition,
     args: &Map<Text, Value>,
     told: &mut bool,
 ) -> Result<Begun, UpsdError> {
-    let mut upsd = Upsd::connect(nut).await?;
+    let mut upsd = Upsd::connect(ups).await?;
     let taken = match (&definition.command, &definition.variable) {
         (Some(command), _) => {
-            upsd.log_in(nut).await?;
+            upsd.log_in(&ups.nut).await?;
             *told = true;
             upsd.command(command).await?
         }
@@ -77,7 +86,7 @@ async fn begin(
             let Some(value) = args.get("value").and_then(plain) else {
                 return Ok(Begun::Ended(Ended::failed(Code::Param, NOT_PLAIN)));
             };
-            upsd.log_in(nut).await?;
+            upsd.log_in(&ups.nut).await?;
             *told = true;
             upsd.set(variable, &value).await?
         }
@@ -92,36 +101,38 @@ async fn begin(
     Ok(Begun::Taken(upsd, rows))
 }
 
-/// The value of a variable.
-pub(super) async fn get(nut: &Nut, variable: &str) -> Result<String, String> {
-    let asked = async {
-        let mut upsd = Upsd::connect(nut).await?;
-        let value = upsd.value(variable).await?;
-        upsd.leave().await;
-        Ok::<_, UpsdError>(value)
-    };
-    asked.await.map_err(|error| error.to_string())
-}
+impl Ups {
+    /// The value of a variable.
+    pub(super) async fn get(&self, variable: &str) -> Result<String, String> {
+        let asked = async {
+            let mut upsd = Upsd::connect(self).await?;
+            let value = upsd.value(variable).await?;
+            upsd.leave().await;
+            Ok::<_, UpsdError>(value)
+        };
+        asked.await.map_err(|error| error.to_string())
+    }
 
-/// Writes a variable, and waits until the driver has taken it.
-pub(super) async fn set(nut: &Nut, variable: &str, value: &Value) -> Result<(), String> {
-    let value = plain(value).ok_or(NOT_PLAIN)?;
-    let asked = async {
-        let mut upsd = Upsd::connect(nut).await?;
-        upsd.log_in(nut).await?;
-        if let Taken::Tracked(id) = upsd.set(variable, &value).await? {
-            upsd.follow(&id).await?;
-        }
-        upsd.leave().await;
-        Ok::<_, UpsdError>(())
-    };
-    asked.await.map_err(|error| error.to_string())
+    /// Writes a variable, and waits until the driver has taken it.
+    pub(super) async fn set(&self, variable: &str, value: &Value) -> Result<(), String> {
+        let value = plain(value).ok_or(NOT_PLAIN)?;
+        let asked = async {
+            let mut upsd = Upsd::connect(self).await?;
+            upsd.log_in(&self.nut).await?;
+            if let Taken::Tracked(id) = upsd.set(variable, &value).await? {
+                upsd.follow(&id).await?;
+            }
+            upsd.leave().await;
+            Ok::<_, UpsdError>(())
+        };
+        asked.await.map_err(|error| error.to_string())
+    }
 }
 
 /// What forbids an operation now: a condition of the UPS, or that it is not known.
-pub(super) async fn forbidden(nut: &Nut, interlocks: &[Condition]) -> Option<Ended> {
+pub(super) async fn forbidden(ups: &Ups, interlocks: &[Condition]) -> Option<Ended> {
     let status = async {
-        let mut upsd = Upsd::connect(nut).await?;
+        let mut upsd = Upsd::connect(ups).await?;
         let status = upsd.value("ups.status").await?;
         upsd.leave().await;
         Ok::<_, UpsdError>(status)

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::exec::{self, filled};
-use super::nut;
+use super::nut::{self, Ups};
 use crate::agent::{Ended, Underway};
 use crate::config::{Config, Setting};
 use crate::files;
@@ -22,6 +22,13 @@ use crate::wire::{Hash, KeyBytes, Map, Text, Value};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Longest value that is read.
 const LONGEST: u64 = 256;
+
+/// Where settings are.
+#[derive(Clone, Copy)]
+pub(super) struct Here<'a> {
+    pub(super) config: &'a Config,
+    pub(super) ups: Option<&'a Ups>,
+}
 
 /// A change that waits to be confirmed.
 struct Waiting {
@@ -58,22 +65,22 @@ struct Undo {
     old: String,
 }
 
-fn undo_file(config: &Config) -> PathBuf {
-    config.state.join("undo.json")
+fn undo_file(here: Here<'_>) -> PathBuf {
+    here.config.state.join("undo.json")
 }
 
 /// Settings as they are: one, or all.
-pub(super) async fn read(config: &Config, args: &Map<Text, Value>) -> Ended {
+pub(super) async fn read(here: Here<'_>, args: &Map<Text, Value>) -> Ended {
     let one = match args.get("key") {
         Some(Value::Text(name)) => Some(name.as_str()),
         _ => None,
     };
     let mut rows = Vec::new();
-    for (name, setting) in &config.settings {
+    for (name, setting) in &here.config.settings {
         if one.is_some_and(|one| one != name) {
             continue;
         }
-        match get(config, setting).await {
+        match get(here, setting).await {
             Ok(value) => rows.push((name.clone(), Value::Text(value))),
             Err(why) if one.is_some() => return Ended::failed(Code::Failed, &why),
             // The others can still be told.
@@ -85,7 +92,7 @@ pub(super) async fn read(config: &Config, args: &Map<Text, Value>) -> Ended {
 
 /// Changes one, or confirms that it was changed.
 pub(super) async fn write(
-    config: &Config,
+    here: Here<'_>,
     pending: &Pending,
     permit: &Permit,
     underway: &Underway,
@@ -95,7 +102,12 @@ pub(super) async fn write(
     else {
         return Ended::failed(Code::Param, "key and value are needed");
     };
-    let Some(setting) = config.settings.get(name).filter(|it| it.value.takes(value)) else {
+    let Some(setting) = here
+        .config
+        .settings
+        .get(name)
+        .filter(|it| it.value.takes(value))
+    else {
         return Ended::failed(Code::Param, "the value is not what this setting takes");
     };
     if setting.owner_only && permit.share().is_some() {
@@ -109,20 +121,20 @@ pub(super) async fn write(
             return Ended::failed(Code::Busy, why);
         }
     }
-    let ended = change(config, pending, permit, underway, (name, setting, value)).await;
+    let ended = change(here, pending, permit, underway, (name, setting, value)).await;
     pending.end();
     ended
 }
 
 async fn change(
-    config: &Config,
+    here: Here<'_>,
     pending: &Pending,
     permit: &Permit,
     underway: &Underway,
     (name, setting, value): (&str, &Setting, &Value),
 ) -> Ended {
     let failed = |why: &str| Ended::failed(Code::Failed, why);
-    let old = match get(config, setting).await {
+    let old = match get(here, setting).await {
         Ok(old) => old,
         Err(why) => return failed(&why),
     };
@@ -134,18 +146,18 @@ async fn change(
         name: name.to_owned(),
         old: old.clone(),
     };
-    let file = undo_file(config);
+    let file = undo_file(here);
     if let Err(error) = keep(&file, &undo) {
         return failed(&error.to_string());
     }
-    if let Err(why) = set(config, setting, value).await {
+    if let Err(why) = set(here, setting, value).await {
         // How far it came is not known.
-        return match take_back(config, &undo).await {
+        return match take_back(here, &undo).await {
             Ok(()) => failed(&format!("{why}; {name} is {old} as before")),
             Err(back) => Ended::failed(Code::Unknown, &format!("{why}; nor back: {back}")),
         };
     }
-    let observed = get(config, setting).await;
+    let observed = get(here, setting).await;
     if let Err(why) = &observed {
         tracing::warn!(%name, %why, "a setting that was written cannot be read");
     }
@@ -160,7 +172,7 @@ async fn change(
         underway.says(map(said)).await;
         let confirmed = timeout(Duration::from_secs(seconds), confirmed).await;
         if !matches!(confirmed, Ok(Ok(()))) {
-            return match take_back(config, &undo).await {
+            return match take_back(here, &undo).await {
                 Ok(()) => failed(&format!(
                     "nobody confirmed it within {seconds} s; {name} is {old} again"
                 )),
@@ -177,14 +189,14 @@ async fn change(
 }
 
 /// After a stop: a change that was not confirmed is taken back.
-pub(super) async fn resume(config: &Config, command: &Hash) -> Ended {
-    let file = undo_file(config);
+pub(super) async fn resume(here: Here<'_>, command: &Hash) -> Ended {
+    let file = undo_file(here);
     let undo = files::read(&file, 4096).ok();
     let undo: Option<Undo> = undo.and_then(|bytes| serde_json::from_slice(&bytes).ok());
     let Some(undo) = undo.filter(|undo| undo.command == command.hex()) else {
         return Ended::failed(Code::Unknown, "the device stopped while it ran");
     };
-    match take_back(config, &undo).await {
+    match take_back(here, &undo).await {
         Ok(()) => Ended::failed(
             Code::Failed,
             &format!(
@@ -259,17 +271,17 @@ fn remove(file: &Path) -> Result<(), files::FileError> {
         .doing("remove", file)
 }
 
-async fn take_back(config: &Config, undo: &Undo) -> Result<(), String> {
-    let setting = config.settings.get(&undo.name);
+async fn take_back(here: Here<'_>, undo: &Undo) -> Result<(), String> {
+    let setting = here.config.settings.get(&undo.name);
     let setting = setting.ok_or("it is no longer configured")?;
-    set(config, setting, &Value::Text(undo.old.clone())).await?;
-    remove(&undo_file(config)).map_err(|error| error.to_string())
+    set(here, setting, &Value::Text(undo.old.clone())).await?;
+    remove(&undo_file(here)).map_err(|error| error.to_string())
 }
 
-async fn get(config: &Config, setting: &Setting) -> Result<String, String> {
+async fn get(here: Here<'_>, setting: &Setting) -> Result<String, String> {
     let asked = async {
-        match (&setting.variable, &config.nut) {
-            (Some(variable), Some(nut)) => nut::get(nut, variable).await,
+        match (&setting.variable, here.ups) {
+            (Some(variable), Some(ups)) => ups.get(variable).await,
             _ => match exec::output(&setting.get, LONGEST).await? {
                 output if output.ok => Ok(output.out),
                 output => Err(format!("{}: {}", output.status, output.err)),
@@ -280,10 +292,10 @@ async fn get(config: &Config, setting: &Setting) -> Result<String, String> {
     timeout(PATIENCE, asked).await.unwrap_or_else(late)
 }
 
-async fn set(config: &Config, setting: &Setting, value: &Value) -> Result<(), String> {
+async fn set(here: Here<'_>, setting: &Setting, value: &Value) -> Result<(), String> {
     let asked = async {
-        match (&setting.variable, &config.nut) {
-            (Some(variable), Some(nut)) => nut::set(nut, variable, value).await,
+        match (&setting.variable, here.ups) {
+            (Some(variable), Some(ups)) => ups.set(variable, value).await,
             _ => {
                 let name = Text::new("value").ok();
                 let args = Map::new(name.map(|name| (name, value.clone())));

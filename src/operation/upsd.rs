@@ -3,12 +3,16 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{
+    AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader,
+};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
+use super::nut::Ups;
 use crate::config::Nut;
 use crate::files;
+use crate::link::Connector;
 
 /// Longest line that is taken, in bytes.
 const LINE: u64 = 1024;
@@ -46,6 +50,7 @@ fn remedy(word: &str) -> &'static str {
         "CMD-NOT-SUPPORTED" | "VAR-NOT-SUPPORTED" => "; this UPS cannot do that",
         "DRIVER-NOT-CONNECTED" | "DATA-STALE" => "; its driver has lost the UPS",
         "UNKNOWN-UPS" => "; the name in [nut] is not that of ups.conf",
+        "FEATURE-NOT-CONFIGURED" => "; give upsd a certificate, or take tls out of [nut]",
         "READONLY" => "; this variable cannot be written",
         "INVALID-VALUE" | "INVALID-ARGUMENT" | "TOO-LONG" => "; the UPS does not take this value",
         _ => "",
@@ -65,16 +70,30 @@ pub(super) enum Taken {
 
 /// A conversation.
 pub(super) struct Upsd {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Box<dyn Stream>>,
     ups: String,
     tracks: bool,
 }
 
 impl Upsd {
     /// Connects to upsd. For reading nobody has to say who they are.
-    pub(super) async fn connect(nut: &Nut) -> Result<Self> {
+    pub(super) async fn connect(Ups { nut, time }: &Ups) -> Result<Self> {
         let stream = TcpStream::connect(nut.address).await?;
         stream.set_nodelay(true)?;
+        let mut plain = BufReader::new(stream);
+        let stream: Box<dyn Stream> = match &nut.tls {
+            None => Box::new(plain.into_inner()),
+            Some(tls) => {
+                // Before it is encrypted nothing is said or believed but this.
+                let answer = ask(&mut plain, "STARTTLS").await?;
+                if answer != "OK STARTTLS" || !plain.buffer().is_empty() {
+                    return Err(unexpected(&answer));
+                }
+                let host = nut.address.ip().to_string();
+                let connector = Connector::new(&host, tls, time)?;
+                Box::new(connector.connect(plain.into_inner()).await?)
+            }
+        };
         Ok(Self {
             stream: BufReader::new(stream),
             ups: nut.ups.clone(),
@@ -145,13 +164,26 @@ impl Upsd {
     }
 
     async fn ask(&mut self, line: &str) -> Result<String> {
-        let line = format!("{line}\n");
-        self.stream.get_mut().write_all(line.as_bytes()).await?;
-        let answer = read_line(&mut self.stream).await?;
-        match answer.strip_prefix("ERR ") {
-            Some(word) => Err(UpsdError::Refused(word.to_owned())),
-            None => Ok(answer),
-        }
+        ask(&mut self.stream, line).await
+    }
+}
+
+/// What upsd is talked to over: TCP, with TLS or without.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut BufReader<S>,
+    line: &str,
+) -> Result<String> {
+    let line = format!("{line}\n");
+    stream.get_mut().write_all(line.as_bytes()).await?;
+    stream.get_mut().flush().await?;
+    let answer = read_line(stream).await?;
+    match answer.strip_prefix("ERR ") {
+        Some(word) => Err(UpsdError::Refused(word.to_owned())),
+        None => Ok(answer),
     }
 }
 

@@ -1,7 +1,7 @@
 //! A device with a UPS behind Debian's upsd.
 
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::site::{COUNT, Process, Site, free_port, wait_until};
@@ -50,6 +50,16 @@ impl Powered {
 
     /// With another driver, its lines in ups.conf, and other operations.
     pub(crate) fn with(driver: &str, lines: &str, operations: &str) -> Self {
+        Self::secured(driver, lines, operations, |_| Default::default())
+    }
+
+    /// With more in upsd.conf and in `[nut]`, made in the directory of NUT.
+    pub(crate) fn secured(
+        driver: &str,
+        lines: &str,
+        operations: &str,
+        prepare: impl FnOnce(&Path) -> (String, String),
+    ) -> Self {
         let mut site = Site::new(COUNT);
         site.ready();
         site.kill();
@@ -65,7 +75,8 @@ impl Powered {
         };
         let state = nut.display();
         write("nut.conf", "MODE=standalone\n");
-        let upsd = format!("LISTEN 127.0.0.1 {port}\nSTATEPATH {state}\nMAXAGE 15\n");
+        let (more, more_of_nut) = prepare(&nut);
+        let upsd = format!("LISTEN 127.0.0.1 {port}\nSTATEPATH {state}\nMAXAGE 15\n{more}");
         write("upsd.conf", &upsd);
         // load.off is not among what upsd lets doorward do.
         write(
@@ -121,16 +132,32 @@ impl Powered {
         let config = std::fs::read_to_string(&path).unwrap();
         let section = format!(
             "[nut]\naddress = \"127.0.0.1:{port}\"\nups = \"ups\"\nuser = \"doorward\"\n\
-             password_file = \"{}\"\n",
+             password_file = \"{}\"\n{more_of_nut}",
             password.display()
         );
         std::fs::write(&path, format!("{config}{section}{operations}")).unwrap();
         powered.site.start();
         powered.site.ready();
-        wait_until("upsd knows the UPS", || {
-            powered.send("ole", "ups.read", &[])["result"]["ups.status"] == "OL"
-        });
+        if more_of_nut.is_empty() {
+            wait_until("upsd knows the UPS", || {
+                powered.try_read()["result"]["ups.status"] == "OL"
+            });
+        }
         powered
+    }
+
+    /// What the owner reads of the UPS; a driver that has just begun gets some time.
+    pub(crate) fn try_read(&self) -> serde_json::Value {
+        let mut read = serde_json::Value::Null;
+        for _ in 0..50 {
+            read = self.send("ole", "ups.read", &[]);
+            let detail = read["detail"].as_str().unwrap_or_default();
+            if !detail.contains("its driver has lost the UPS") {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        read
     }
 
     pub(crate) fn nut(&self, name: &str) -> PathBuf {

@@ -13,8 +13,9 @@ use tokio::time::{sleep, timeout};
 
 use super::exec;
 use super::logind;
+use super::nut::Ups;
 use crate::agent::{Ended, Underway};
-use crate::config::{Config, Definition, Firmware, Nut};
+use crate::config::{Config, Definition, Firmware};
 use crate::files;
 use crate::gate::{Code, Permit};
 use crate::link::TrustedTime;
@@ -48,7 +49,7 @@ impl Step {
 pub(super) struct Work<'a> {
     pub(super) firmware: &'a Firmware,
     pub(super) definition: &'a Definition,
-    pub(super) nut: Option<&'a Nut>,
+    pub(super) ups: Option<&'a Ups>,
     /// The state directory.
     pub(super) state: &'a Path,
     pub(super) time: &'a TrustedTime,
@@ -112,7 +113,7 @@ impl Work<'_> {
     /// The last look before what cannot be undone.
     async fn may_still(&self) -> Result<(), Ended> {
         self.underway.still_allowed().await?;
-        super::locked(self.nut, self.definition).await
+        super::locked(self.ups, self.definition).await
     }
 
     async fn install(&self, release: &ReleaseBody) -> Result<Ended, Ended> {
