@@ -76,12 +76,28 @@ impl Core {
             change,
         };
         let upload = self.upload_after(verdict.change.as_ref());
+        let deleted = verdict.change == Some(Change::Deleted);
         let event = Event::Outcome(verdict);
         self.journal.append(event, now, &mut out.batch);
         self.publish_receipt(command, out);
         if let Some(upload) = upload {
             self.after_log(Waiting::Act(upload), out);
         }
+        if deleted {
+            self.delete(now, out);
+        }
+    }
+
+    /// The owner has deleted the device: what is left is its log, and its signed word on how far
+    /// that goes.
+    fn delete(&mut self, now: &Now, out: &mut Effects) {
+        out.batch.remove.append(&mut self.known.delete());
+        out.batch.registration = Some(Vec::new());
+        self.after_log(Waiting::Act(Action::Site(None)), out);
+        self.after_log(Waiting::Act(Action::Forget), out);
+        self.publish_state(now, out);
+        self.checkpoint(now, out);
+        self.look_for_ends(now);
     }
 
     /// Whether what allowed an operation that is under way still does; long ones ask before they

@@ -98,6 +98,7 @@ impl Journal {
                     }
                     Some(Change::Frozen(until)) => memory.frozen = memory.frozen.max(Some(until)),
                     // Whether it was frozen again after that is not known.
+                    Some(Change::Deleted) => memory.delete(),
                     Some(Change::Unfrozen | Change::Acknowledged(_)) | None => {}
                 },
                 Event::Statement(applied) => self.fold_statement(applied),
@@ -223,6 +224,7 @@ impl Journal {
                     Some(Change::Acknowledged(size)) => {
                         memory.acknowledged = memory.acknowledged.max(size);
                     }
+                    Some(Change::Deleted) => memory.delete(),
                     None => {}
                 }
             }

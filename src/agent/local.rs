@@ -29,6 +29,7 @@ pub(super) fn offers() -> Offers {
         ("share.freeze", Class::Change, Some(("until", false))),
         ("share.unfreeze", Class::Change, None),
         ("history.acknowledge", Class::Change, Some(("size", true))),
+        ("device.delete", Class::Danger, None),
     ]
     .into_iter()
     .filter_map(|(name, class, arg)| {
@@ -88,6 +89,7 @@ pub(super) fn carry_out(
             done(Some(Change::Frozen(until.min(FOREVER))))
         }
         "share.unfreeze" => done(Some(Change::Unfrozen)),
+        "device.delete" => done(Some(Change::Deleted)),
         "history.acknowledge" => match permit.args().get("size") {
             Some(Value::Int(size)) => match u64::try_from(*size) {
                 Ok(size) if size <= log_size => done(Some(Change::Acknowledged(size))),

@@ -333,6 +333,7 @@ impl Running {
                         upload.from(from, again);
                     }
                 }
+                Action::Forget => self.table.forget(),
                 Action::Refresh => self.links.refresh(),
                 Action::Resume(intent, booted) => {
                     let (table, sender) = (self.table.clone(), self.sender.clone());

@@ -25,6 +25,7 @@ impl Journal {
         memory.frozen = snapshot.frozen;
         memory.acknowledged = snapshot.acknowledged;
         memory.reboots = snapshot.reboots.clone().unwrap_or_default();
+        memory.deleted = snapshot.deleted;
         memory.uses = snapshot.uses.iter().map(|(k, n)| (*k, *n)).collect();
         for recent in &snapshot.recent {
             let key = (recent.share, recent.operation.clone());
@@ -59,6 +60,7 @@ impl Journal {
             ended: Map::new(memory.ended.clone()),
             frozen: memory.frozen,
             acknowledged: memory.acknowledged,
+            deleted: memory.deleted,
             reboots: Some(memory.reboots.clone()).filter(|times| !times.is_empty()),
             uses: Map::new(memory.uses.clone()),
             recent: memory
@@ -84,6 +86,7 @@ pub(super) fn recover(memory: &mut Memory, snapshot: &Snapshot) {
         memory.ended.insert(*share, *end);
     }
     memory.frozen = memory.frozen.max(snapshot.frozen);
+    memory.deleted = memory.deleted.or(snapshot.deleted);
     if memory.reboots.is_empty() {
         memory.reboots = snapshot.reboots.clone().unwrap_or_default();
     }

@@ -139,6 +139,8 @@ pub enum Action {
     Ack(Delivery),
     /// Tell a client of the listener that its message was not heard.
     Refuse(Delivery),
+    /// Let go of what operations have left in the state directory.
+    Forget,
     /// Listen for statements to this site.
     Site(Option<Id>),
     /// Send the records of the log from this one on; the flag says to go back to it even if

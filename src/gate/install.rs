@@ -142,10 +142,16 @@ impl Known {
         }
         let held = self.owner.is_some();
         let mark = memory.registration;
-        if outdated(mark, new.body.seq, new.iat, name(envelopes)?, held) {
+        let hash = name(envelopes)?;
+        if outdated(mark, new.body.seq, new.iat, hash, held) || memory.is_deleted(&hash) {
             return Ok(None);
         }
         let verified = self.signed_or_known(Role::Registry, envelopes, mark)?;
+        // After it was deleted it begins anew, so that nothing of before lives again.
+        let deleted = mark.filter(|mark| memory.is_deleted(&mark.hash));
+        if deleted.is_some_and(|mark| new.body.since <= mark.made) {
+            return Err(Code::BadGrant);
+        }
         if let Some((old, _)) = &self.owner {
             // Another owner comes by a handover, which ends all that was shared before it.
             let same = old.cnf == new.cnf && old.sub == new.sub;
@@ -345,6 +351,6 @@ pub(super) fn cache_name(kind: Kind, part: &str) -> String {
     format!("{}/{part}", kind.name())
 }
 
-fn release_name((model, version): &(crate::wire::Text, u32)) -> String {
+pub(super) fn release_name((model, version): &(crate::wire::Text, u32)) -> String {
     cache_name(Kind::Release, &format!("{model}/{version}"))
 }

@@ -88,6 +88,8 @@ pub struct Memory {
     pub proven: BTreeMap<Role, Proven>,
     /// How many records of the event log are kept elsewhere.
     pub acknowledged: u64,
+    /// SHA-256 of the registration under which the owner has deleted the device.
+    pub deleted: Option<Hash>,
     /// When operations that boot the machine last began, by proven time, oldest first.
     pub reboots: Vec<Timestamp>,
 }
@@ -123,6 +125,7 @@ impl Memory {
             recent: BTreeMap::new(),
             proven: BTreeMap::new(),
             acknowledged: 0,
+            deleted: None,
             reboots: Vec::new(),
         }
     }

@@ -3,6 +3,7 @@
 mod code;
 mod decide;
 mod decision;
+mod delete;
 mod install;
 mod install_share;
 mod known;

@@ -238,6 +238,12 @@ impl Table {
         }
     }
 
+    /// Lets go of what was kept for people: results, and firmware that was staged.
+    pub fn forget(&self) {
+        results::clear(&self.config.state);
+        firmware::clear(&self.config.state);
+    }
+
     /// Brings to an end what a stop had interrupted; `booted` says that the machine has booted
     /// since. It is never begun again.
     pub async fn resume(&self, intent: &Intent, booted: bool) -> Ended {

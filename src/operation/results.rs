@@ -93,6 +93,17 @@ async fn send(bytes: &[u8], of: &Hash, from: usize, permit: &Permit, underway: &
     ))
 }
 
+/// Lets go of all of them.
+pub(super) fn clear(state: &Path) {
+    for entry in std::fs::read_dir(directory(state))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let _ = std::fs::remove_file(entry.path());
+    }
+}
+
 fn directory(state: &Path) -> PathBuf {
     state.join("results")
 }

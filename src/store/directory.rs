@@ -14,7 +14,7 @@ pub struct Batch {
     pub put: Vec<(String, Vec<u8>)>,
     /// Cache names to drop.
     pub remove: Vec<String>,
-    /// A new registration.
+    /// A new registration; an empty one if the device was deleted.
     pub registration: Option<Vec<u8>>,
     /// New issuers.
     pub issuers: Option<Vec<u8>>,
@@ -161,7 +161,8 @@ impl Store {
     }
 
     fn try_commit(&mut self, batch: &Batch) -> Result<(), FileError> {
-        if let Some(registration) = &batch.registration {
+        let (gone, new): (Vec<_>, Vec<_>) = batch.registration.iter().partition(|it| it.is_empty());
+        for registration in new {
             Identity::replace_registration(&self.directory, registration)?;
         }
         if !batch.put.is_empty() || !batch.remove.is_empty() {
@@ -169,6 +170,10 @@ impl Store {
         }
         if !batch.log.is_empty() {
             self.log.write(&batch.log)?;
+        }
+        // The log must know first that the device was deleted.
+        for nothing in gone {
+            Identity::replace_registration(&self.directory, nothing)?;
         }
         if let Some(issuers) = &batch.issuers {
             Identity::replace_issuers(&self.directory, issuers)?;

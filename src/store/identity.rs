@@ -74,7 +74,8 @@ impl Identity {
         let issuers = parse_issuers(&files::read(&identity.join(ISSUERS), LIMIT)?)
             .doing("use", &identity.join(ISSUERS))?;
         let registration = match files::read(&identity.join(REGISTRATION), LIMIT) {
-            Ok(bytes) => Some(bytes),
+            // An empty one is left where the owner has deleted the device.
+            Ok(bytes) => Some(bytes).filter(|bytes| !bytes.is_empty()),
             Err(error) if error.source.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };

@@ -172,6 +172,9 @@ pub enum Change {
     /// The records before this one are kept elsewhere and may go.
     #[n(3)]
     Acknowledged(#[n(0)] u64),
+    /// The device was deleted: its owner and all shares are forgotten.
+    #[n(4)]
+    Deleted,
 }
 
 /// How a command ended, with all that its receipt says.
@@ -247,6 +250,9 @@ pub struct Snapshot {
     /// When operations that boot the machine last began; absent if none did.
     #[n(12)]
     pub reboots: Option<Vec<Timestamp>>,
+    /// SHA-256 of the registration under which the device was deleted.
+    #[n(13)]
+    pub deleted: Option<Hash>,
 }
 
 /// When a rate-limited share last allowed an operation, oldest first.

@@ -436,7 +436,7 @@ impl Bench {
             Action::Refuse(_) => self.unheard += 1,
             Action::Upload(from, again) => self.uploads.push((from, again)),
             Action::Resume(intent, booted) => self.resumed.push((*intent, booted)),
-            Action::Site(_) => {}
+            Action::Site(_) | Action::Forget => {}
             Action::Refresh => self.refreshed += 1,
         }
     }

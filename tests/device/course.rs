@@ -23,7 +23,7 @@ fn asks(bench: &mut Bench, permit: &Permit) -> Result<(), Code> {
 #[test]
 fn what_runs_hears_when_its_share_was_cancelled() {
     let granted = share("anna", &[REBOOT]);
-    let mut bench = Bench::with(&[granted.clone()]);
+    let mut bench = Bench::with(std::slice::from_ref(&granted));
     let permit = running(&mut bench, "anna", REBOOT);
     assert_eq!(asks(&mut bench, &permit), Ok(()));
     bench.deliver(&signed(&revocations(1, &[&granted])));

@@ -12,6 +12,7 @@ mod agent;
 mod caps;
 mod course;
 mod decision;
+mod delete;
 mod groups;
 mod input;
 mod limits;

@@ -11,7 +11,7 @@ const OPERATIONS: [&str; 4] = [
     "status.read",
     "diag.selftest",
     "device.reboot",
-    "device.delete",
+    "factory.reset",
 ];
 const CLASS_LEASE_DAYS: [u64; 4] = [30, 7, 7, 1];
 

@@ -170,6 +170,7 @@ impl Device {
                 }
                 Action::Publish(..)
                 | Action::Site(_)
+                | Action::Forget
                 | Action::Refresh
                 | Action::Refuse(_)
                 | Action::Resume(..)

@@ -257,7 +257,11 @@ impl World {
             Action::Publish(Topic::Events, bytes) => self.disk.assert_head(&bytes),
             Action::Publish(_, bytes) => self.answered(&bytes),
             Action::Refresh => self.broker.refreshed(),
-            Action::Site(_) | Action::Upload(..) | Action::Refuse(_) | Action::Resume(..) => {}
+            Action::Site(_)
+            | Action::Forget
+            | Action::Upload(..)
+            | Action::Refuse(_)
+            | Action::Resume(..) => {}
         }
     }
 

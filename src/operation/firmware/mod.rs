@@ -45,6 +45,11 @@ impl Step {
     }
 }
 
+/// Lets go of what was staged.
+pub(super) fn clear(state: &Path) {
+    fetch::clear(state);
+}
+
 /// What all the steps look at.
 pub(super) struct Work<'a> {
     pub(super) firmware: &'a Firmware,
@@ -184,7 +189,7 @@ pub(super) async fn resume(firmware: &Firmware, asked: u32, state: &Path) -> End
     if let Err(ended) = updater::mark_good(firmware).await {
         return ended;
     }
-    fetch::clear(state);
+    clear(state);
     Ended::done(map([("version", Value::Int(running.into()))]))
 }
 
