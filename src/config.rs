@@ -9,12 +9,14 @@ use serde::Deserialize;
 mod argument;
 mod check;
 mod firmware;
+mod licence;
 mod nut;
 mod operation;
 mod setting;
 
 pub use argument::{ArgDefinition, ArgKind};
 pub use firmware::{Firmware, Source, UpdaterKind};
+pub use licence::LicenceConfig;
 pub use nut::Nut;
 pub use operation::{Condition, Confirm, Definition, Handler, Job, PowerAction, placeholder};
 pub use setting::Setting;
@@ -40,6 +42,8 @@ pub struct Config {
     pub bus: Option<LinkSection>,
     /// The machine's firmware.
     pub firmware: Option<Firmware>,
+    /// Whose licences this machine takes.
+    pub licence: Option<LicenceConfig>,
     /// What `config.read` and `config.write` are about.
     #[serde(default)]
     pub settings: BTreeMap<String, Setting>,
@@ -248,6 +252,9 @@ impl Config {
         if let Some(firmware) = &self.firmware {
             let checked = firmware.check();
             checked.map_err(|why| format!("[firmware]: {why}"))?;
+        }
+        if let Some(licence) = &self.licence {
+            licence.check().map_err(|why| format!("[licence]: {why}"))?;
         }
         for (name, setting) in &self.settings {
             let checked = match nut::is_word(name) {

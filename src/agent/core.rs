@@ -117,6 +117,7 @@ impl Core {
                 self.waiting.clear();
             }
             Input::Finished(command, ended) => self.end(command, ended, None, &now, &mut out),
+            Input::News(news) => self.tell_news(&news, &now, &mut out),
             Input::Progress(command, rows) => self.progress(command, rows, &now, &mut out),
             // What was not durable must not be claimed either.
             Input::LinkUp if self.store_works => self.link_up(&now, &mut out),

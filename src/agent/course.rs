@@ -1,7 +1,7 @@
 //! The course of a command that was allowed: from its intent to its end.
 
 use super::core::{Core, Waiting};
-use super::local;
+use super::local::{self, MAX_TOLD};
 use super::step::{Action, Effects, Ended};
 use crate::gate::{Code, Now, Permit, Reading, still_allowed};
 use crate::store::record::{Change, Event, Verdict};
@@ -14,6 +14,9 @@ impl Core {
         let Some(permit) = self.permits.remove(&command) else {
             return;
         };
+        if self.journal.memory.told.len() >= MAX_TOLD {
+            self.forget_told(now);
+        }
         let (memory, log_size) = (&self.journal.memory, self.journal.head().size);
         if still_allowed(&permit, &self.known, memory, now).is_err() {
             self.run(permit, now, out);
@@ -77,6 +80,7 @@ impl Core {
         };
         let upload = self.upload_after(verdict.change.as_ref());
         let deleted = verdict.change == Some(Change::Deleted);
+        let told = matches!(verdict.change, Some(Change::Told(_) | Change::Untold));
         let event = Event::Outcome(verdict);
         self.journal.append(event, now, &mut out.batch);
         self.publish_receipt(command, out);
@@ -85,6 +89,9 @@ impl Core {
         }
         if deleted {
             self.delete(now, out);
+        }
+        if deleted || told {
+            self.watch_for_news(out);
         }
     }
 

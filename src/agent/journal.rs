@@ -99,7 +99,13 @@ impl Journal {
                     Some(Change::Frozen(until)) => memory.frozen = memory.frozen.max(Some(until)),
                     // Whether it was frozen again after that is not known.
                     Some(Change::Deleted) => memory.delete(),
-                    Some(Change::Unfrozen | Change::Acknowledged(_)) | None => {}
+                    Some(
+                        Change::Unfrozen
+                        | Change::Acknowledged(_)
+                        | Change::Told(_)
+                        | Change::Untold,
+                    )
+                    | None => {}
                 },
                 Event::Statement(applied) => self.fold_statement(applied),
                 Event::Counted(time) => memory.counted(*time),
@@ -223,6 +229,12 @@ impl Journal {
                     Some(Change::Unfrozen) => memory.frozen = None,
                     Some(Change::Acknowledged(size)) => {
                         memory.acknowledged = memory.acknowledged.max(size);
+                    }
+                    Some(Change::Told(share)) => {
+                        memory.told.insert(verdict.holder, share);
+                    }
+                    Some(Change::Untold) => {
+                        memory.told.remove(&verdict.holder);
                     }
                     Some(Change::Deleted) => memory.delete(),
                     None => {}

@@ -161,6 +161,7 @@ impl Links {
         let (name, retain) = match topic {
             Topic::Receipts(holder, _) => (topics::receipts(device, holder), false),
             Topic::Results(holder, _) => (topics::results(device, holder), false),
+            Topic::Notices(holder) => (topics::notices(device, holder), false),
             Topic::State => (topics::state(device), true),
             Topic::Events => (topics::events(device), false),
         };

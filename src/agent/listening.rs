@@ -66,6 +66,8 @@ impl Listening {
                 let told = Told::Results(*holder);
                 self.listener.publish(told, Some(*command), payload);
             }
+            // Who is at the other end has not been asked.
+            Topic::Notices(_) => {}
             Topic::State => self.listener.publish(Told::State, None, payload),
             Topic::Events => self.listener.publish(Told::Events, None, payload),
         }

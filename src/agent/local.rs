@@ -12,6 +12,9 @@ const MAX_LISTED: usize = 40;
 /// Most shares that the device itself remembers to be ended.
 const MAX_ENDED: usize = 10_000;
 
+/// Most people who are told the news.
+pub(super) const MAX_TOLD: usize = 64;
+
 /// How long a freeze lasts if nobody says, in seconds: until it is lifted.
 const FOREVER: Timestamp = Timestamp(crate::wire::MAX_TIMESTAMP);
 
@@ -30,6 +33,7 @@ pub(super) fn offers() -> Offers {
         ("share.unfreeze", Class::Change, None),
         ("history.acknowledge", Class::Change, Some(("size", true))),
         ("device.delete", Class::Danger, None),
+        ("notify.manage", Class::Change, Some(("on", true))),
     ]
     .into_iter()
     .filter_map(|(name, class, arg)| {
@@ -89,6 +93,19 @@ pub(super) fn carry_out(
             done(Some(Change::Frozen(until.min(FOREVER))))
         }
         "share.unfreeze" => done(Some(Change::Unfrozen)),
+        "notify.manage" => match permit.args().get("on") {
+            Some(Value::Bool(false)) => done(Some(Change::Untold)),
+            Some(Value::Bool(true))
+                if memory.told.contains_key(&caller.key) || memory.told.len() < MAX_TOLD =>
+            {
+                done(Some(Change::Told(permit.share())))
+            }
+            Some(Value::Bool(true)) => {
+                let why = "as many are told the news as this device can remember";
+                (Ended::failed(Code::Failed, why), None)
+            }
+            _ => (Ended::failed(Code::Param, "on is true or false"), None),
+        },
         "device.delete" => done(Some(Change::Deleted)),
         "history.acknowledge" => match permit.args().get("size") {
             Some(Value::Int(size)) => match u64::try_from(*size) {

@@ -18,6 +18,7 @@ mod links;
 #[cfg_attr(not(feature = "local-listener"), path = "not_listening.rs")]
 mod listening;
 mod local;
+mod news;
 mod runtime;
 mod snapshot;
 mod socket;

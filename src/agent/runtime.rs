@@ -37,6 +37,7 @@ pub(super) enum Event {
     Durable(Result<u64, FileError>),
     Finished(Hash, Ended),
     Progress(Hash, Map<Text, Value>),
+    News(Map<Text, Value>),
     Sends(Topic, Vec<u8>),
     Asks(Box<Permit>, oneshot::Sender<Result<(), Code>>),
 }
@@ -65,6 +66,16 @@ pub(super) struct Running {
     retry_at: Option<u64>,
     /// For the links, which judge certificates by it.
     time: TrustedTime,
+    watching: Option<Watching>,
+}
+
+/// Ends with whoever holds it.
+struct Watching(tokio::task::JoinHandle<()>);
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 type Queue = std::sync::mpsc::Sender<(Batch, u64)>;
@@ -122,6 +133,7 @@ fn open(config: &Config) -> Result<Running, StartError> {
         retry: FIRST_RETRY,
         retry_at: None,
         time,
+        watching: None,
     };
     if let Some(upload) = &running.upload {
         upload.durable(running.core.log_size());
@@ -282,6 +294,7 @@ impl Running {
                 Input::StoreFailed
             }
             Event::Finished(command, ended) => Input::Finished(command, ended),
+            Event::News(news) => Input::News(news),
             Event::Progress(command, rows) => Input::Progress(command, rows),
             Event::Sends(topic, piece) => {
                 let mut effects = Effects::default();
@@ -332,6 +345,14 @@ impl Running {
                     if let Some(upload) = &self.upload {
                         upload.from(from, again);
                     }
+                }
+                Action::Watch(watched) => {
+                    self.watching = watched.then(|| {
+                        let (table, sender) = (self.table.clone(), self.sender.clone());
+                        Watching(tokio::spawn(async move {
+                            table.watch(|news| sender.send(Event::News(news))).await;
+                        }))
+                    });
                 }
                 Action::Forget => self.table.forget(),
                 Action::Refresh => self.links.refresh(),

@@ -26,6 +26,8 @@ impl Journal {
         memory.acknowledged = snapshot.acknowledged;
         memory.reboots = snapshot.reboots.clone().unwrap_or_default();
         memory.deleted = snapshot.deleted;
+        let told = snapshot.told.iter().flat_map(Map::iter);
+        memory.told = told.map(|(key, share)| (*key, *share)).collect();
         memory.uses = snapshot.uses.iter().map(|(k, n)| (*k, *n)).collect();
         for recent in &snapshot.recent {
             let key = (recent.share, recent.operation.clone());
@@ -60,6 +62,7 @@ impl Journal {
             ended: Map::new(memory.ended.clone()),
             frozen: memory.frozen,
             acknowledged: memory.acknowledged,
+            told: (!memory.told.is_empty()).then(|| Map::new(memory.told.clone())),
             deleted: memory.deleted,
             reboots: Some(memory.reboots.clone()).filter(|times| !times.is_empty()),
             uses: Map::new(memory.uses.clone()),

@@ -88,6 +88,9 @@ impl Core {
         core.look_for_ends(&now);
         let broken = found.damage.as_ref().is_some_and(Damage::is_break);
         core.resolve(&settings, broken, reading, &mut out);
+        if !core.journal.memory.told.is_empty() {
+            core.watch_for_news(&mut out);
+        }
         // A receipt may have been on its way when the device stopped. The same one again
         // does no harm, and its sender may still be waiting.
         let recent = Timestamp(now.estimate.0.saturating_sub(ON_ITS_WAY));

@@ -42,6 +42,8 @@ pub enum Input {
     Finished(Hash, Ended),
     /// An operation says how far it has come.
     Progress(Hash, Map<Text, Value>),
+    /// There is news of the equipment.
+    News(Map<Text, Value>),
     /// A link has connected and subscribed.
     LinkUp,
     /// It is the time that [`Core::due`](super::Core::due) named, or later.
@@ -119,6 +121,8 @@ pub enum Topic {
     Receipts(KeyBytes, Hash),
     /// To the same, a piece of a result that is larger than a receipt.
     Results(KeyBytes, Hash),
+    /// To the holder of a key, news.
+    Notices(KeyBytes),
     /// Retained, to whom it may concern.
     State,
     /// To whoever keeps the event log: checkpoints.
@@ -139,6 +143,8 @@ pub enum Action {
     Ack(Delivery),
     /// Tell a client of the listener that its message was not heard.
     Refuse(Delivery),
+    /// Look out for news, or no longer.
+    Watch(bool),
     /// Let go of what operations have left in the state directory.
     Forget,
     /// Listen for statements to this site.

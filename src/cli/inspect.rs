@@ -113,6 +113,8 @@ fn private(kind: Kind) -> Vec<&'static str> {
         Kind::Receipt => "format command outcome code detail result standing log",
         Kind::State => "format standing operations log",
         Kind::Checkpoint => "format log epoch",
+        Kind::Licence => "format number features",
+        Kind::Notice => "format share news",
     };
     names.split(' ').collect()
 }

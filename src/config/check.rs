@@ -50,6 +50,9 @@ impl Definition {
         if builtin.needs_settings() && config.settings.is_empty() {
             return Err("there is nothing to read or write; add [settings.NAME]".into());
         }
+        if builtin == Builtin::Licence && config.licence.is_none() {
+            return Err("nobody's licences are trusted; add [licence]".into());
+        }
         self.has_only(&[])
     }
 

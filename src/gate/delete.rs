@@ -27,6 +27,7 @@ impl Memory {
         self.deleted = self.registration.map(|mark| mark.hash);
         self.revocations.clear();
         self.rosters.clear();
+        self.told.clear();
         self.frozen = None;
     }
 

@@ -72,9 +72,13 @@ impl Known {
             Kind::Revocations => self.install_revocations(envelopes, memory),
             Kind::Roster => self.install_roster(first, memory, now),
             Kind::Release => self.install_release(envelopes),
-            Kind::Command | Kind::Receipt | Kind::State | Kind::Approval | Kind::Checkpoint => {
-                Err(Code::WrongType)
-            }
+            Kind::Command
+            | Kind::Receipt
+            | Kind::State
+            | Kind::Approval
+            | Kind::Checkpoint
+            | Kind::Licence
+            | Kind::Notice => Err(Code::WrongType),
         }
     }
 

@@ -88,6 +88,8 @@ pub struct Memory {
     pub proven: BTreeMap<Role, Proven>,
     /// How many records of the event log are kept elsewhere.
     pub acknowledged: u64,
+    /// Who is told the news, by which share; the owner by none.
+    pub told: BTreeMap<KeyBytes, Option<Bytes<16>>>,
     /// SHA-256 of the registration under which the owner has deleted the device.
     pub deleted: Option<Hash>,
     /// When operations that boot the machine last began, by proven time, oldest first.
@@ -125,6 +127,7 @@ impl Memory {
             recent: BTreeMap::new(),
             proven: BTreeMap::new(),
             acknowledged: 0,
+            told: BTreeMap::new(),
             deleted: None,
             reboots: Vec::new(),
         }

@@ -19,7 +19,7 @@ pub use install::{Installed, MAX_RELEASES};
 pub use install_share::{MAX_ROSTERS, MAX_SHARES};
 pub use known::Known;
 pub use memory::{Charge, MAX_REBOOTS, Mark, Memory, Proven, REBOOTS, RebootLimit};
-pub use permission::still_allowed;
+pub use permission::{may_be_told, still_allowed};
 pub use replay::{MAX_INSTANCES, MAX_WINDOWS, Seen, Window, Windows};
 pub use time::{Now, Reading, Timekeeper};
 

@@ -11,6 +11,9 @@ use crate::wire::{
     Registration, Share, Way, is_owner_only,
 };
 
+/// The operation by which people ask to be told the news.
+const NOTIFY: &str = "notify.manage";
+
 /// What allowed a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Granted {
@@ -93,14 +96,7 @@ pub fn still_allowed(
     memory: &Memory,
     now: &Now,
 ) -> Result<(), Code> {
-    let key = &permit.caller().key;
     let registration = known.registration().ok_or(Code::NotProvisioned)?;
-    let Some(share) = permit.share() else {
-        return match known.is_owner(key) {
-            true => Ok(()),
-            false => Err(Code::NoGrant),
-        };
-    };
     let ground = Ground {
         known,
         memory,
@@ -109,14 +105,56 @@ pub fn still_allowed(
         class: permit.class(),
         operation: &permit.caller().operation,
     };
+    let key = &permit.caller().key;
+    by_share(&ground, key, permit.share(), |share| {
+        still_within_limits(&ground, share, permit)
+    })
+}
+
+/// Whether whoever asked to be told the news would still be allowed to ask: the owner, or others
+/// by this share.
+///
+/// # Errors
+/// The code that says why not.
+pub fn may_be_told(
+    key: &KeyBytes,
+    share: Option<Bytes<16>>,
+    known: &Known,
+    memory: &Memory,
+    now: &Now,
+) -> Result<(), Code> {
+    let registration = known.registration().ok_or(Code::NotProvisioned)?;
+    let operation = Operation::new(NOTIFY).map_err(|_| Code::Unsupported)?;
+    let ground = Ground {
+        known,
+        memory,
+        registration,
+        now,
+        class: Class::Change,
+        operation: &operation,
+    };
+    by_share(&ground, key, share, |_| Ok(()))
+}
+
+/// Whether a key may do something by this one share, or as the owner by none.
+fn by_share(
+    ground: &Ground<'_>,
+    key: &KeyBytes,
+    share: Option<Bytes<16>>,
+    more: impl Fn(&Share) -> Result<(), Code>,
+) -> Result<(), Code> {
+    let Some(share) = share else {
+        return match ground.known.is_owner(key) {
+            true => Ok(()),
+            false => Err(Code::NoGrant),
+        };
+    };
     let mut reason = Code::NoGrant;
-    for grant in known
-        .grants_of(key)
-        .filter(|grant| grant.share.cti == share)
-    {
-        let judged = live(&ground, &grant)
-            .and_then(|()| holds(&ground, grant.share))
-            .and_then(|()| still_within_limits(&ground, grant.share, permit));
+    let grants = ground.known.grants_of(key);
+    for grant in grants.filter(|grant| grant.share.cti == share) {
+        let judged = live(ground, &grant)
+            .and_then(|()| holds(ground, grant.share))
+            .and_then(|()| more(grant.share));
         match judged {
             Ok(()) => return Ok(()),
             Err(code) => reason = reason.max(code),

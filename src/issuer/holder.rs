@@ -62,6 +62,12 @@ impl Holder {
         })
     }
 
+    /// Signs something of one's own.
+    #[must_use]
+    pub fn sign<T: crate::wire::Object>(&self, claims: &T) -> Vec<u8> {
+        crate::wire::sign(claims, &self.key)
+    }
+
     /// The public key: who this is.
     #[must_use]
     pub fn public(&self) -> crate::wire::KeyBytes {

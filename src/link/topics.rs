@@ -22,6 +22,12 @@ pub fn results(device: &Id, holder: &KeyBytes) -> String {
     format!("{ROOT}/{device}/results/{holder}")
 }
 
+/// Where a device tells the holder of a key news.
+#[must_use]
+pub fn notices(device: &Id, holder: &KeyBytes) -> String {
+    format!("{ROOT}/{device}/notices/{holder}")
+}
+
 /// Where a device keeps its retained `state`.
 #[must_use]
 pub fn state(device: &Id) -> String {

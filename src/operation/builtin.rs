@@ -21,16 +21,19 @@ pub enum Builtin {
     Diagnostics,
     /// Tables for people.
     Report,
+    /// A licence of the machine's maker.
+    Licence,
 }
 
 impl Builtin {
-    const ALL: [(&'static str, Self); 6] = [
+    const ALL: [(&'static str, Self); 7] = [
         ("status.read", Self::Status),
         ("history.read", Self::History),
         ("config.read", Self::ConfigRead),
         ("config.write", Self::ConfigWrite),
         ("diag.bundle", Self::Diagnostics),
         ("report.read", Self::Report),
+        ("licence.apply", Self::Licence),
     ];
 
     /// The one of this name.
@@ -67,6 +70,7 @@ impl Builtin {
                 let value = ArgLimit::default();
                 args([("key", true, names()), ("value", true, value)])
             }
+            Self::Licence => args([("licence", true, ArgLimit::default())]),
             Self::Diagnostics => args(on),
             Self::Report => {
                 let kinds = one_of(super::report::KINDS.into_iter());

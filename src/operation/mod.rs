@@ -7,6 +7,7 @@ mod diagnostics;
 mod exec;
 mod firmware;
 mod history;
+mod licence;
 mod logind;
 mod nut;
 mod report;
@@ -28,7 +29,7 @@ use crate::config::{Config, Definition, Handler};
 use crate::gate::{Argument, Code, Offer, Offers, Permit, REBOOTS};
 use crate::link::TrustedTime;
 use crate::store::record::Intent;
-use crate::wire::{ArgLimit, Id, Operation, Text, Value};
+use crate::wire::{ArgLimit, Id, Map, Operation, Text, Value};
 use builtin::args;
 use nut::Ups;
 use settings::{Here, Pending};
@@ -215,6 +216,10 @@ impl Table {
                 read.await
                     .unwrap_or_else(|error| failed(&error.to_string()))
             }
+            Builtin::Licence => match &config.licence {
+                Some(licence) => licence::apply(licence, permit.args(), &facts.now),
+                None => failed("nobody's licences are trusted here"),
+            },
             Builtin::ConfigRead => settings::read(self.here(), permit.args()).await,
             Builtin::ConfigWrite => {
                 settings::write(self.here(), &self.pending, &permit, underway).await
@@ -235,6 +240,13 @@ impl Table {
                     Err(error) => failed(&error.to_string()),
                 }
             }
+        }
+    }
+
+    /// Looks out for news of the equipment, and tells it.
+    pub async fn watch<T: Future>(&self, tell: impl Fn(Map<Text, Value>) -> T) {
+        if let Some(ups) = &self.ups {
+            nut::watch(ups, tell).await;
         }
     }
 

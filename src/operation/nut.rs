@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::upsd::{Taken, Upsd, UpsdError};
 use crate::agent::Ended;
@@ -12,6 +12,8 @@ use crate::gate::Code;
 use crate::link::TrustedTime;
 use crate::wire::{Map, Text, Value};
 
+/// How often the UPS is looked at while somebody wants to be told.
+const WATCH: Duration = Duration::from_secs(5);
 /// How long upsd may take to tell what the UPS shows.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -126,6 +128,24 @@ impl Ups {
             Ok::<_, UpsdError>(())
         };
         asked.await.map_err(|error| error.to_string())
+    }
+}
+
+/// Tells what `ups.status` is whenever it is another than before.
+pub(super) async fn watch<T: Future>(ups: &Ups, tell: impl Fn(Map<Text, Value>) -> T) {
+    let mut before = None;
+    loop {
+        let status = match timeout(PATIENCE, ups.get("ups.status")).await {
+            Ok(Ok(status)) => shortened(status),
+            // Not to know is news too.
+            Ok(Err(_)) | Err(_) => "unknown".to_owned(),
+        };
+        let changed = before.as_ref().is_some_and(|before| *before != status);
+        if changed && let Ok(name) = Text::new("ups.status") {
+            tell(Map::new([(name, Value::Text(status.clone()))])).await;
+        }
+        before = Some(status);
+        sleep(WATCH).await;
     }
 }
 

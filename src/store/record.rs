@@ -175,6 +175,12 @@ pub enum Change {
     /// The device was deleted: its owner and all shares are forgotten.
     #[n(4)]
     Deleted,
+    /// Whoever asked is told the news from now on, by this share; the owner by none.
+    #[n(5)]
+    Told(#[n(0)] Option<Bytes<16>>),
+    /// They are told no more.
+    #[n(6)]
+    Untold,
 }
 
 /// How a command ended, with all that its receipt says.
@@ -253,6 +259,9 @@ pub struct Snapshot {
     /// SHA-256 of the registration under which the device was deleted.
     #[n(13)]
     pub deleted: Option<Hash>,
+    /// Who is told the news, by which share; absent if nobody is.
+    #[n(14)]
+    pub told: Option<Map<KeyBytes, Option<Bytes<16>>>>,
 }
 
 /// When a rate-limited share last allowed an operation, oldest first.

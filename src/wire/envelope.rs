@@ -37,10 +37,14 @@ pub enum Kind {
     Approval,
     /// How far the device's event log has come.
     Checkpoint,
+    /// What a maker lets one machine do.
+    Licence,
+    /// What the device tells those who asked to be told.
+    Notice,
 }
 
 /// Kind, name, largest envelope in bytes.
-const KINDS: [(Kind, &str, usize); 11] = [
+const KINDS: [(Kind, &str, usize); 13] = [
     (Kind::Issuers, "issuers", 4096),
     (Kind::Registration, "registration", 8192),
     (Kind::Share, "share", 2048),
@@ -52,6 +56,9 @@ const KINDS: [(Kind, &str, usize); 11] = [
     (Kind::Release, "release", 2048),
     (Kind::Approval, "approval", 512),
     (Kind::Checkpoint, "checkpoint", 512),
+    // As large as a value of an argument may be.
+    (Kind::Licence, "licence", 1024),
+    (Kind::Notice, "notice", 2048),
 ];
 
 impl Kind {

@@ -50,7 +50,9 @@ impl Role {
             | Kind::State
             | Kind::Roster
             | Kind::Approval
-            | Kind::Checkpoint => None,
+            | Kind::Checkpoint
+            | Kind::Licence
+            | Kind::Notice => None,
         }
     }
 

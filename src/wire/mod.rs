@@ -11,7 +11,9 @@ mod command;
 mod envelope;
 mod issuers;
 mod key;
+mod licence;
 mod limits;
+mod notice;
 mod receipt;
 mod registration;
 mod release;
@@ -29,7 +31,9 @@ pub use command::{BootTime, Command, CommandBody, MAX_TTL};
 pub use envelope::{Envelope, Kind, Object, sign, to_be_signed};
 pub use issuers::{Issuers, IssuersBody, Role, RoleKeys};
 pub use key::{Confirmation, KeyBytes, PublicKey, SecretKey};
+pub use licence::{Licence, LicenceBody, MAX_FEATURES};
 pub use limits::{ArgLimit, Limits, Rate, Way, Window as WeeklyWindow, Windows as WeeklyWindows};
+pub use notice::{Notice, NoticeBody};
 pub use receipt::{
     Checkpoint, CheckpointBody, LogHead, Outcome, Receipt, ReceiptBody, Standing, State, StateBody,
 };

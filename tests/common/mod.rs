@@ -231,6 +231,8 @@ pub struct Bench {
     pub started: Vec<doorward::gate::Permit>,
     /// Operations that are to be brought to their end after a stop.
     pub resumed: Vec<(Intent, bool)>,
+    /// Whether news is looked out for.
+    pub watched: bool,
     pub acknowledged: usize,
     /// Messages of clients that were not heard.
     pub unheard: usize,
@@ -370,6 +372,7 @@ impl Bench {
             checkpoints: Vec::new(),
             started: Vec::new(),
             resumed: Vec::new(),
+            watched: false,
             acknowledged: 0,
             unheard: 0,
             client: LinkId(8),
@@ -437,6 +440,7 @@ impl Bench {
             Action::Upload(from, again) => self.uploads.push((from, again)),
             Action::Resume(intent, booted) => self.resumed.push((*intent, booted)),
             Action::Site(_) | Action::Forget => {}
+            Action::Watch(watched) => self.watched = watched,
             Action::Refresh => self.refreshed += 1,
         }
     }

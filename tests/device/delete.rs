@@ -19,7 +19,7 @@ fn anew(since: u64) -> Registration {
 #[test]
 fn s12_a_deleted_device_forgets_everybody_and_its_last_word_is_its_log() {
     let before = share("anna", &[STATUS]);
-    let mut bench = Bench::with(&[before.clone()]);
+    let mut bench = Bench::with(std::slice::from_ref(&before));
     bench.deliver(&signed(&revocations(1, &[])));
     assert_eq!(bench.ask("ole", DELETE), "done");
     let records = bench.disk.log.len() as u64;

@@ -19,5 +19,6 @@ mod limits;
 mod log;
 mod merging;
 mod model;
+mod news;
 mod rotation;
 mod shares;

@@ -1,7 +1,13 @@
 //! What the UPS on the serial line lacks, by a driver of the tests' own behind Debian's upsd.
 
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use doorward::link::Caller;
+use doorward::wire::{Bytes, Envelope, Notice, PublicKey, Value};
+
 use crate::powered::{Powered, SIMULATED};
-use crate::site::wait_until;
+use crate::site::{block_on, wait_until};
 
 const OPERATIONS: &str = r#"
 [operations."ups.read"]
@@ -193,4 +199,53 @@ fn s04_n20_a_setting_of_the_ups_comes_back_unless_its_change_is_confirmed() {
         values,
         ["60", "20", "90"].map(|value| format!("SET ups.delay.shutdown {value}"))
     );
+}
+
+#[test]
+fn s10_whoever_asked_hears_what_the_ups_does_until_the_share_ends() {
+    let powered = powered();
+    let share = powered.site.share("anna", "notify.manage");
+    let done = powered.send("anna", "notify.manage", &["on=true"]);
+    assert_eq!(done["outcome"], "done", "{done}");
+    let key = std::fs::read_to_string(powered.site.path().join("anna.pub")).unwrap();
+    let topic = format!("doorward/v1/ups-7/notices/{}", key.trim());
+    let (tell, told) = channel();
+    let broker = powered.site.cloud.broker();
+    std::thread::spawn(move || {
+        block_on(async move {
+            let mut caller = Caller::connect(&broker).await.unwrap();
+            caller.subscribe(vec![topic]).await.unwrap();
+            tell.send(Vec::new()).unwrap();
+            while let Ok(Some((_, notice))) = caller.next(Duration::from_secs(60)).await {
+                if tell.send(notice).is_err() {
+                    return;
+                }
+            }
+        });
+    });
+    assert_eq!(told.recv().unwrap(), Vec::<u8>::new(), "it listens");
+    // It has been looked at once, so that what follows is news.
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(
+        powered.send("ole", "diag.calibrate", &[])["outcome"],
+        "done"
+    );
+    let notice = told.recv_timeout(Duration::from_secs(20)).unwrap();
+    let envelope = Envelope::parse(&notice).unwrap();
+    let device = Bytes::from_hex(&powered.site.device_key).unwrap();
+    envelope.verify(&PublicKey::new(&device).unwrap()).unwrap();
+    let notice: Notice = envelope.claims().unwrap();
+    assert_eq!(notice.body.share.unwrap().hex(), share);
+    let status = notice.body.news.get("ups.status");
+    assert_eq!(status, Some(&Value::from("OL CAL")));
+    let url = powered.site.cloud.url();
+    powered
+        .site
+        .doorkey(&["cancel", "ups-7", &share, "--broker", &url]);
+    std::fs::write(powered.nut("wire.stale"), "").unwrap();
+    wait_until("the device knows that the driver has lost the UPS", || {
+        powered.send("ole", "ups.read", &[])["outcome"] == "failed"
+    });
+    let more = told.recv_timeout(Duration::from_secs(8));
+    assert!(more.is_err(), "nothing more is sent");
 }

@@ -171,6 +171,7 @@ impl Device {
                 Action::Publish(..)
                 | Action::Site(_)
                 | Action::Forget
+                | Action::Watch(_)
                 | Action::Refresh
                 | Action::Refuse(_)
                 | Action::Resume(..)

@@ -259,6 +259,7 @@ impl World {
             Action::Refresh => self.broker.refreshed(),
             Action::Site(_)
             | Action::Forget
+            | Action::Watch(_)
             | Action::Upload(..)
             | Action::Refuse(_)
             | Action::Resume(..) => {}

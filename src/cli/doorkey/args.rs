@@ -110,7 +110,7 @@ pub(super) struct Send {
     pub(super) device: Id,
     /// The operation, like device.reboot.
     pub(super) operation: Operation,
-    /// Arguments, as NAME=VALUE; numbers, true and false are taken as such.
+    /// Arguments, as NAME=VALUE; numbers, true and false are taken as such, @FILE as its bytes.
     pub(super) args: Vec<Argument>,
     #[command(flatten)]
     pub(super) broker: BrokerArgs,

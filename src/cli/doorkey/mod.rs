@@ -6,6 +6,7 @@ mod cancel;
 mod carry;
 mod collect;
 mod fetch;
+mod licence;
 mod log;
 mod release;
 mod send;
@@ -67,6 +68,8 @@ enum Command {
     Cancel(Cancel),
     /// Say which firmware may be installed on a model of device.
     Release(release::Release),
+    /// Say what a machine may do, as its maker.
+    Licence(licence::NewLicence),
     /// Write all that a device should know into a file, to be carried there.
     Bundle(carry::Carry),
     /// Ask a device to do something, and wait for its signed receipt.
@@ -123,6 +126,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Share(args) => share(&cli.issuer, args, json),
         Command::Cancel(args) => cancel::run(&cli.issuer, args, json),
         Command::Release(args) => release::run(&cli.issuer, args, json),
+        Command::Licence(args) => licence::run(args, json),
         Command::Bundle(args) => carry::run(&cli.issuer, &args, json),
         Command::Send(args) => send::run(&cli.issuer, args, json),
         Command::Inspect { file } => inspect::run(&file, json),

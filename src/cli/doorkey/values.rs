@@ -81,13 +81,17 @@ impl When {
 pub(super) struct Argument(pub(super) Text, pub(super) Value);
 
 impl std::str::FromStr for Argument {
-    type Err = &'static str;
+    type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (name, value) = text.split_once('=').ok_or("an argument is NAME=VALUE")?;
-        let value = match (value.parse(), value.parse()) {
-            (Ok(number), _) => Value::Int(number),
-            (_, Ok(flag)) => Value::Bool(flag),
+        let value = match (value.parse(), value.parse(), value.strip_prefix('@')) {
+            (Ok(number), ..) => Value::Int(number),
+            (_, Ok(flag), _) => Value::Bool(flag),
+            (.., Some(file)) => {
+                let read = crate::files::read(std::path::Path::new(file), 1024);
+                Value::Bytes(read.map_err(|error| error.to_string())?)
+            }
             _ => Value::Text(value.to_owned()),
         };
         Ok(Self(Text::new(name)?, value))

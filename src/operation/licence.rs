@@ -1,0 +1,127 @@
+//! `licence.apply`: a licence of the machine's maker, for this very machine, newer than the one it
+//! has. It is kept where the maker's own programs look for it.
+
+use crate::agent::Ended;
+use crate::config::LicenceConfig;
+use crate::files;
+use crate::gate::{Code, Now};
+use crate::wire::{Envelope, Licence, Map, Text, Value};
+
+/// Takes it, if it is sound.
+pub(super) fn apply(config: &LicenceConfig, args: &Map<Text, Value>, now: &Now) -> Ended {
+    let Some(Value::Bytes(bytes)) = args.get("licence") else {
+        return Ended::failed(Code::Param, "licence is the bytes of a licence");
+    };
+    let licence = match verified(config, bytes) {
+        Ok(licence) => licence,
+        Err(code) => return Ended::failed(code, "it is not signed by this machine's maker"),
+    };
+    if licence.sub.as_str() != config.serial {
+        let why = format!(
+            "it is for serial {}, this is {}",
+            licence.sub, config.serial
+        );
+        return Ended::failed(Code::WrongDevice, &why);
+    }
+    if licence.exp.is_some_and(|exp| exp <= now.estimate) {
+        return Ended::failed(Code::Expired, "it has ended");
+    }
+    let held = files::read(&config.file, 4096).ok();
+    let held = held.and_then(|bytes| verified(config, &bytes).ok());
+    let held = held.map_or(0, |held| held.body.number);
+    if licence.body.number <= held {
+        return Ended::failed(Code::Downgrade, &format!("licence {held} is in force"));
+    }
+    if let Err(error) = files::replace(&config.file, bytes, 0o644) {
+        return Ended::failed(Code::Failed, &error.to_string());
+    }
+    let features: Vec<&str> = licence.body.features.iter().map(Text::as_str).collect();
+    let rows = [
+        ("number", Value::Int(licence.body.number.into())),
+        ("features", Value::Text(features.join(", "))),
+    ];
+    Ended::done(Map::new(
+        rows.into_iter()
+            .filter_map(|(name, value)| Some((Text::new(name).ok()?, value))),
+    ))
+}
+
+fn verified(config: &LicenceConfig, bytes: &[u8]) -> Result<Licence, Code> {
+    let envelope = Envelope::parse(bytes)?;
+    let trusted = config.trusted();
+    let key = trusted.iter().find(|key| key.bytes() == envelope.signer);
+    let licence: Licence = envelope.claims()?;
+    envelope.verify(key.ok_or(Code::UnknownIssuer)?)?;
+    Ok(licence)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Bytes, Id, LicenceBody, SecretKey, Timestamp, sign};
+
+    fn licence(serial: &str, number: u32, exp: Option<u64>) -> Licence {
+        Licence {
+            iss: Id::new("acme-power").unwrap(),
+            sub: Id::new(serial).unwrap(),
+            exp: exp.map(Timestamp),
+            iat: Timestamp(100),
+            body: LicenceBody {
+                format: 1,
+                number,
+                features: vec![Text::new("outlet groups").unwrap()],
+            },
+        }
+    }
+
+    #[test]
+    fn s08_a_licence_is_for_this_machine_by_its_maker_and_newer_than_the_last() {
+        let directory = tempfile::tempdir().unwrap();
+        let (maker, other) = (
+            SecretKey::from_seed(&[1; 32]),
+            SecretKey::from_seed(&[2; 32]),
+        );
+        let config = LicenceConfig {
+            keys: vec![maker.public().hex()],
+            serial: "AS1234".to_owned(),
+            file: directory.path().join("licence"),
+        };
+        assert_eq!(config.trusted().len(), 1);
+        let now = Now {
+            estimate: Timestamp(1000),
+            certain: Timestamp(1000),
+            quality: 3,
+            uptime: 1,
+            boot: Bytes([0; 16]),
+        };
+        let apply = |bytes: Vec<u8>| {
+            let args = Map::new([(Text::new("licence").unwrap(), Value::Bytes(bytes))]);
+            let ended = super::apply(&config, &args, &now);
+            ended.code.map_or("done", Code::name)
+        };
+        let first = sign(&licence("AS1234", 3, None), &maker);
+        let mut broken = first.clone();
+        *broken.last_mut().unwrap() ^= 1;
+        for (bytes, code) in [
+            (sign(&licence("AS9999", 3, None), &maker), "wrong_device"),
+            (sign(&licence("AS1234", 3, None), &other), "unknown_issuer"),
+            (sign(&licence("AS1234", 3, Some(1000)), &maker), "expired"),
+            (broken, "bad_signature"),
+            (Vec::new(), "malformed"),
+        ] {
+            assert_eq!(apply(bytes), code);
+            assert!(!config.file.exists());
+        }
+        assert_eq!(apply(first.clone()), "done");
+        assert_eq!(std::fs::read(&config.file).unwrap(), first);
+        assert_eq!(
+            apply(sign(&licence("AS1234", 3, None), &maker)),
+            "downgrade"
+        );
+        assert_eq!(
+            apply(sign(&licence("AS1234", 4, Some(2000)), &maker)),
+            "done"
+        );
+        assert_eq!(apply(first), "downgrade");
+    }
+}
