@@ -161,6 +161,14 @@ class = "change"
 handler = "exec"
 argv = ["/usr/bin/printf", "[%s]", "{value}"]
 args.value = { type = "text" }
+[settings.motd]
+value = { type = "text" }
+get = ["/bin/sh", "-c", "cat motd 2>/dev/null || echo nothing"]
+set = ["/bin/sh", "-c", "printf %s \"$1\" > motd", "sh", "{value}"]
+confirm_s = 0
+[operations."config.write"]
+class = "change"
+handler = "builtin"
 "#;
     let lines = "driver = dummy-ups\nport = {}/device.dev\nmode = dummy-once\n";
     let powered = Powered::with("dummy-ups", lines, operations);
@@ -170,7 +178,9 @@ args.value = { type = "text" }
     let device_key = PublicKey::new(&Bytes::from_hex(&site.device_key).unwrap()).unwrap();
     let ask = |operation: &str, text: &str| {
         let value = (Text::new("value").unwrap(), Value::from(text));
-        let wish = wish(operation, Map::new([value]));
+        let key = (Text::new("key").unwrap(), Value::from("motd"));
+        let key = (operation == "config.write").then_some(key);
+        let wish = wish(operation, Map::new([value].into_iter().chain(key)));
         let request = Request {
             wait: Duration::from_secs(10),
             ..Request::new(&broker, &device_key, &holder, &wish)
@@ -187,10 +197,12 @@ args.value = { type = "text" }
         for (operation, result, expected) in [
             ("config.write:ups.id", "ups.id", text.clone()),
             ("print", "output", format!("[{text}]")),
+            ("config.write", "motd", text.trim_end().to_owned()),
         ] {
             let body = ask(operation, text);
             let unsound = unsound
-                || operation != "print" && (text.contains(['"', '\\', '#']) || !text.is_ascii());
+                || operation == "config.write:ups.id"
+                    && (text.contains(['"', '\\', '#']) || !text.is_ascii());
             if unsound {
                 let code = body.code.map(|code| code.to_string());
                 assert_eq!(code.as_deref(), Some("param"), "{operation} {text:?}");
@@ -198,7 +210,7 @@ args.value = { type = "text" }
             }
             // The UPS has its own limits for the length.
             let detail = body.detail.as_ref().map_or("", |detail| detail.as_str());
-            if operation != "print" && detail.contains("TOO-LONG") {
+            if operation == "config.write:ups.id" && detail.contains("TOO-LONG") {
                 continue;
             }
             assert_eq!(
