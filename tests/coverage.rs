@@ -11,20 +11,28 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Names of all tests that begin with the number of a rule.
+/// Names of all tests, in `tests/` and beside the code.
 fn tests() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    let rooms = ["tests", "tests/device"].map(|room| std::fs::read_dir(root().join(room)).unwrap());
-    for entry in rooms.into_iter().flatten() {
+    for room in ["tests", "src"] {
+        find(&root().join(room), &mut names);
+    }
+    names
+}
+
+fn find(directory: &Path, names: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
-        if path.extension().is_some_and(|e| e == "rs") {
+        if path.is_dir() {
+            find(&path, names);
+        } else if path.extension().is_some_and(|e| e == "rs") {
             let text = std::fs::read_to_string(&path).unwrap();
-            for after in text.split("#[test]\nfn ").skip(1) {
-                names.insert(after.split('(').next().unwrap().to_owned());
+            for after in text.split("#[test]\n").skip(1) {
+                let name = after.trim_start().strip_prefix("fn ");
+                names.extend(name.map(|it| it.split('(').next().unwrap().to_owned()));
             }
         }
     }
-    names
 }
 
 fn rules_of(test: &str) -> Vec<String> {

@@ -10,6 +10,7 @@ mod known;
 mod memory;
 mod permission;
 mod replay;
+mod still;
 mod time;
 
 pub use code::{Code, Retry};
@@ -19,8 +20,8 @@ pub use install::{Installed, MAX_RELEASES};
 pub use install_share::{MAX_ROSTERS, MAX_SHARES};
 pub use known::Known;
 pub use memory::{Charge, MAX_REBOOTS, Mark, Memory, Proven, REBOOTS, RebootLimit};
-pub use permission::{may_be_told, still_allowed};
 pub use replay::{MAX_INSTANCES, MAX_WINDOWS, Seen, Window, Windows};
+pub use still::{may_be_told, still_allowed};
 pub use time::{Now, Reading, Timekeeper};
 
 use std::collections::BTreeMap;

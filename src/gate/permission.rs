@@ -1,7 +1,7 @@
 //! Which share, if any, lets this person do this, here and now.
 
 use super::decide::Case;
-use super::decision::{Caller, Origin, Permit};
+use super::decision::{Caller, Origin};
 use super::install_share::MAX_SHARES;
 use super::known::{Grant, Via};
 use super::memory::{Charge, MAX_RATES};
@@ -10,9 +10,6 @@ use crate::wire::{
     Approval, Audience, Bytes, Class, Envelope, HOLDERS_OWN, Id, KeyBytes, Limits, Operation,
     Registration, Share, Way, is_owner_only,
 };
-
-/// The operation by which people ask to be told the news.
-const NOTIFY: &str = "notify.manage";
 
 /// What allowed a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,13 +60,13 @@ pub(super) fn permission(case: &Case<'_>, caller: &Caller) -> Result<Granted, Co
 }
 
 /// What decides whether a share counts.
-struct Ground<'a> {
-    known: &'a Known,
-    memory: &'a Memory,
-    registration: &'a Registration,
-    now: &'a Now,
-    class: Class,
-    operation: &'a Operation,
+pub(super) struct Ground<'a> {
+    pub(super) known: &'a Known,
+    pub(super) memory: &'a Memory,
+    pub(super) registration: &'a Registration,
+    pub(super) now: &'a Now,
+    pub(super) class: Class,
+    pub(super) operation: &'a Operation,
 }
 
 impl<'a> Ground<'a> {
@@ -85,114 +82,14 @@ impl<'a> Ground<'a> {
     }
 }
 
-/// Whether what allowed a command some time ago still does: the share, its windows, and those
-/// whose consent it needed. Its uses were counted then.
-///
-/// # Errors
-/// The code that says why it does not.
-pub fn still_allowed(
-    permit: &Permit,
-    known: &Known,
-    memory: &Memory,
-    now: &Now,
-) -> Result<(), Code> {
-    let registration = known.registration().ok_or(Code::NotProvisioned)?;
-    let ground = Ground {
-        known,
-        memory,
-        registration,
-        now,
-        class: permit.class(),
-        operation: &permit.caller().operation,
-    };
-    let key = &permit.caller().key;
-    by_share(&ground, key, permit.share(), |share| {
-        still_within_limits(&ground, share, permit)
-    })
-}
-
-/// Whether whoever asked to be told the news would still be allowed to ask: the owner, or others
-/// by this share.
-///
-/// # Errors
-/// The code that says why not.
-pub fn may_be_told(
-    key: &KeyBytes,
-    share: Option<Bytes<16>>,
-    known: &Known,
-    memory: &Memory,
-    now: &Now,
-) -> Result<(), Code> {
-    let registration = known.registration().ok_or(Code::NotProvisioned)?;
-    let operation = Operation::new(NOTIFY).map_err(|_| Code::Unsupported)?;
-    let ground = Ground {
-        known,
-        memory,
-        registration,
-        now,
-        class: Class::Change,
-        operation: &operation,
-    };
-    by_share(&ground, key, share, |_| Ok(()))
-}
-
-/// Whether a key may do something by this one share, or as the owner by none.
-fn by_share(
-    ground: &Ground<'_>,
-    key: &KeyBytes,
-    share: Option<Bytes<16>>,
-    more: impl Fn(&Share) -> Result<(), Code>,
-) -> Result<(), Code> {
-    let Some(share) = share else {
-        return match ground.known.is_owner(key) {
-            true => Ok(()),
-            false => Err(Code::NoGrant),
-        };
-    };
-    let mut reason = Code::NoGrant;
-    let grants = ground.known.grants_of(key);
-    for grant in grants.filter(|grant| grant.share.cti == share) {
-        let judged = live(ground, &grant)
-            .and_then(|()| holds(ground, grant.share))
-            .and_then(|()| more(grant.share));
-        match judged {
-            Ok(()) => return Ok(()),
-            Err(code) => reason = reason.max(code),
-        }
-    }
-    Err(reason)
-}
-
-fn still_within_limits(ground: &Ground<'_>, share: &Share, permit: &Permit) -> Result<(), Code> {
-    let Some(limits) = limits_of(share, ground.operation) else {
-        return Ok(());
-    };
-    timely(ground.now, limits, permit.caller().origin)?;
-    let consenting = permit.approvers().iter();
-    let consenting = consenting.filter(|key| holds_too(ground, key)).count();
-    match limits.approvals {
-        Some(needed) if consenting < usize::from(needed) => Err(Code::NeedsApproval),
-        _ => Ok(()),
-    }
-}
-
 /// The limits that a share sets to an operation.
-fn limits_of<'a>(share: &'a Share, operation: &Operation) -> Option<&'a Limits> {
+pub(super) fn limits_of<'a>(share: &'a Share, operation: &Operation) -> Option<&'a Limits> {
     let own = HOLDERS_OWN.contains(&operation.as_str());
     share.body.limits.as_ref().filter(|_| !own)
 }
 
-/// Whether the holder of a key may do the same.
-fn holds_too(ground: &Ground<'_>, key: &KeyBytes) -> bool {
-    ground.known.is_owner(key)
-        || ground
-            .known
-            .grants_of(key)
-            .any(|grant| live(ground, &grant).is_ok() && holds(ground, grant.share).is_ok())
-}
-
 /// Does this share count, here and now, for operations of this class?
-fn live(ground: &Ground<'_>, grant: &Grant<'_>) -> Result<(), Code> {
+pub(super) fn live(ground: &Ground<'_>, grant: &Grant<'_>) -> Result<(), Code> {
     let (share, body) = (grant.share, &ground.registration.body);
     if ground.now.quality >= 2 && share.nbf > ground.now.estimate {
         return Err(Code::NotYet);
@@ -285,7 +182,7 @@ fn has_slot(ground: &Ground<'_>, share: &Share) -> bool {
 }
 
 /// Does this live share include the operation, on the plan of the day?
-fn holds(ground: &Ground<'_>, share: &Share) -> Result<(), Code> {
+pub(super) fn holds(ground: &Ground<'_>, share: &Share) -> Result<(), Code> {
     let operation = ground.operation;
     if HOLDERS_OWN.contains(&operation.as_str()) {
         return Ok(());
@@ -370,7 +267,7 @@ fn within_limits(case: &Case<'_>, share: &Share, caller: &Caller) -> Result<Vec<
 }
 
 /// The limits that do not depend on what happened before.
-fn timely(now: &Now, limits: &Limits, origin: Origin) -> Result<(), Code> {
+pub(super) fn timely(now: &Now, limits: &Limits, origin: Origin) -> Result<(), Code> {
     if let Some(windows) = &limits.windows {
         // Without a clock nobody can say whether a window is open.
         if now.quality < 2 || !windows.is_open(now.estimate) {
