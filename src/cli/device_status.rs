@@ -102,6 +102,16 @@ fn plain(value: &Value) -> String {
             plain(&link["why"]),
             plain(&link["next_try_s"])
         ),
+        Value::Object(row) if row.contains_key("operation") => {
+            let progress = row["progress"].as_object().into_iter().flatten();
+            let progress = progress.map(|(name, value)| format!(", {name} {}", plain(value)));
+            let progress: String = progress.collect();
+            format!(
+                "{} for {}{progress}",
+                plain(&row["operation"]),
+                plain(&row["person"])
+            )
+        }
         Value::Object(list) if list.contains_key("seq") => match &list["age_s"] {
             Value::Null => format!("{}, not held", plain(&list["seq"])),
             age => format!("{}, {age} s old", plain(&list["seq"])),
