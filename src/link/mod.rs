@@ -1,7 +1,6 @@
 //! Links: MQTT 5 with rumqttc, which nothing outside this room knows.
 
 mod broker;
-#[cfg(feature = "issuer")]
 pub mod caller;
 #[cfg(feature = "device")]
 mod device;
@@ -22,6 +21,7 @@ pub use caller::{CallError, Caller};
 pub use device::{Link, LinkConfig, LinkEvent, Publisher, connect};
 #[cfg(feature = "device")]
 pub use listener_config::ListenerConfig;
+#[cfg(feature = "device")]
 pub(crate) use tls::Connector;
 pub use tls::TrustedTime;
 pub use url::BrokerUrl;
