@@ -55,6 +55,7 @@ fn device() -> (Core, Reading) {
         offers: [(operation(), Offer::plain(Class::Read))].into(),
         reboots: Vec::new(),
         resumes: Vec::new(),
+        running: Default::default(),
         reboot_limit: RebootLimit {
             most: 1000,
             seconds: 60,

@@ -1,5 +1,7 @@
 //! From the state directory to a core that can serve: at a start, and after a failed write.
 
+use std::collections::BTreeSet;
+
 use super::core::Core;
 use super::links::first_client;
 use super::start::{Found, Settings};
@@ -10,7 +12,7 @@ use crate::files::FileError;
 use crate::gate::RebootLimit;
 use crate::operation::Table;
 use crate::store::{Batch, Opened, Store};
-use crate::wire::{Bytes, Timestamp};
+use crate::wire::{Bytes, Hash, Timestamp};
 
 /// A segment of the log grows by this, in bytes.
 const SEGMENT: u64 = 1 << 20;
@@ -43,7 +45,13 @@ pub(super) struct Begun {
     pub(super) notes: Vec<String>,
 }
 
-pub(super) fn begin(config: &Config, table: &Table, clock: &Clock) -> Result<Begun, StartError> {
+/// `running`: commands whose operations this process still carries out.
+pub(super) fn begin(
+    config: &Config,
+    table: &Table,
+    clock: &Clock,
+    running: &BTreeSet<Hash>,
+) -> Result<Begun, StartError> {
     let mut epoch = Bytes([0; 16]);
     getrandom::fill(&mut epoch.0).map_err(|e| StartError::Machine(e.into()))?;
     let Opened {
@@ -67,6 +75,7 @@ pub(super) fn begin(config: &Config, table: &Table, clock: &Clock) -> Result<Beg
             seconds: config.reboots.within_s,
         },
         resumes: table.resumes(),
+        running: running.clone(),
         built: built(),
         log_limit: config.log.limit_mib << 20,
         segment: SEGMENT,

@@ -117,12 +117,12 @@ impl Core {
                 self.waiting.clear();
             }
             Input::Finished(command, ended) => self.end(command, ended, None, &now, &mut out),
-            Input::News(news) => self.tell_news(&news, &now, &mut out),
+            Input::News(news) if self.store_works => self.tell_news(&news, &now, &mut out),
             Input::Progress(command, rows) => self.progress(command, rows, &now, &mut out),
             // What was not durable must not be claimed either.
             Input::LinkUp if self.store_works => self.link_up(&now, &mut out),
             Input::Tick if self.store_works => self.tick(&now, &mut out),
-            Input::LinkUp | Input::Tick => {}
+            Input::LinkUp | Input::Tick | Input::News(_) => {}
             Input::Interlocks(interlocks) => self.interlocks = interlocks,
         }
         self.watch_log(&now, &mut out);
@@ -234,7 +234,7 @@ impl Core {
     fn command(&mut self, arrival: &Arrival<'_>, now: &Now, out: &mut Effects) {
         let hash = arrival.envelope.hash();
         if !arrival.retained && self.journal.open.contains_key(&hash) {
-            return self.tell_progress(hash, now, out);
+            return self.repeat_progress(hash, now, out);
         }
         if !arrival.retained && self.repeat(hash, out) {
             return;
@@ -328,6 +328,12 @@ impl Core {
     #[must_use]
     pub fn log_size(&self) -> u64 {
         self.journal.head().size
+    }
+
+    /// Whether a command was allowed and has not ended.
+    #[must_use]
+    pub fn is_open(&self, command: &Hash) -> bool {
+        self.journal.open.contains_key(command)
     }
 
     /// What the device has been told.

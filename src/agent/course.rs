@@ -151,4 +151,11 @@ impl Core {
         };
         self.publish_unrecorded(&verdict, now, out);
     }
+
+    /// The same command came again while it runs. Copies are counted, and charged to the link,
+    /// like those of one that has ended.
+    pub(super) fn repeat_progress(&mut self, command: Hash, now: &Now, out: &mut Effects) {
+        self.count(Code::Replay);
+        self.tell_progress(command, now, out);
+    }
 }

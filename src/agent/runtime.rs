@@ -1,5 +1,6 @@
 //! Carries out what the core decides: commits batches, starts operations, moves messages.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -67,6 +68,8 @@ pub(super) struct Running {
     /// For the links, which judge certificates by it.
     time: TrustedTime,
     watching: Option<Watching>,
+    /// Commands whose operations run in this process.
+    running: BTreeSet<Hash>,
 }
 
 /// Ends with whoever holds it.
@@ -104,7 +107,13 @@ fn open(config: &Config) -> Result<Running, StartError> {
         effects,
         store,
         notes,
-    } = begin(config, &table, &clock)?;
+    } = match begin(config, &table, &clock, &BTreeSet::new()) {
+        Ok(begun) => begun,
+        Err(_) => {
+            table.make_room();
+            begin(config, &table, &clock, &BTreeSet::new())?
+        }
+    };
     let device = core.known().device().clone();
     let mut inbox = Inbox::default();
     let uptime = clock.read().uptime;
@@ -134,9 +143,16 @@ fn open(config: &Config) -> Result<Running, StartError> {
         retry_at: None,
         time,
         watching: None,
+        running: BTreeSet::new(),
     };
     if let Some(upload) = &running.upload {
         upload.durable(running.core.log_size());
+    }
+    // A change of settings that nobody confirmed is taken back whatever the log knows of it.
+    let (table, core) = (&running.table, &running.core);
+    if let Some(command) = table.unconfirmed().filter(|it| !core.is_open(it)) {
+        let table = table.clone();
+        tokio::spawn(async move { table.take_back(&command).await });
     }
     running.carry_out(effects);
     Ok(running)
@@ -219,7 +235,7 @@ impl Running {
     /// After a failed write nobody knows what is on the disk, so everything begins again from
     /// there, as after a start. Until that works, all is denied.
     fn reopen(&mut self) {
-        match begin(&self.config, &self.table, &self.clock) {
+        match begin(&self.config, &self.table, &self.clock, &self.running) {
             Ok(begun) => {
                 tracing::info!("the store works again");
                 self.store = Some(committer(begun.store, self.sender.clone()));
@@ -238,6 +254,7 @@ impl Running {
             }
             Err(error) => {
                 tracing::warn!(%error, "the store still does not work");
+                self.table.make_room();
                 self.failed = Some(error.to_string());
                 self.retry = (self.retry * 2).min(LONGEST_RETRY);
                 self.retry_at = Some(self.clock.read().uptime + self.retry);
@@ -293,7 +310,10 @@ impl Running {
                 self.store = None;
                 Input::StoreFailed
             }
-            Event::Finished(command, ended) => Input::Finished(command, ended),
+            Event::Finished(command, ended) => {
+                self.running.remove(&command);
+                Input::Finished(command, ended)
+            }
             Event::News(news) => Input::News(news),
             Event::Progress(command, rows) => Input::Progress(command, rows),
             Event::Sends(topic, piece) => {
@@ -346,9 +366,11 @@ impl Running {
                         upload.from(from, again);
                     }
                 }
-                Action::Watch(watched) => {
-                    self.watching = watched.then(|| {
-                        let (table, sender) = (self.table.clone(), self.sender.clone());
+                Action::Watch(false) => self.watching = None,
+                // One that looks out already has seen how it was before.
+                Action::Watch(true) => {
+                    let (table, sender) = (self.table.clone(), self.sender.clone());
+                    self.watching.get_or_insert_with(|| {
                         Watching(tokio::spawn(async move {
                             table.watch(|news| sender.send(Event::News(news))).await;
                         }))
@@ -357,6 +379,7 @@ impl Running {
                 Action::Forget => self.table.forget(),
                 Action::Refresh => self.links.refresh(),
                 Action::Resume(intent, booted) => {
+                    self.running.insert(intent.asked.command);
                     let (table, sender) = (self.table.clone(), self.sender.clone());
                     tokio::spawn(async move {
                         let ended = table.resume(&intent, booted).await;
@@ -365,6 +388,7 @@ impl Running {
                     });
                 }
                 Action::Run(permit) => {
+                    self.running.insert(permit.caller().command);
                     let table = self.table.clone();
                     let facts = self.core.facts(&self.clock.read());
                     let sender = self.sender.clone();

@@ -1,12 +1,16 @@
 //! Bringing the core back from what was found on disk.
 
+use std::collections::BTreeSet;
+
 use super::core::{Core, Waiting};
 use super::journal::{Journal, statement_event};
 use super::step::{Action, Effects, LinkId};
 use crate::gate::{Code, Known, Offers, Proven, Reading, RebootLimit, Timekeeper};
 use crate::store::record::{Event, Open, Record, Verdict};
 use crate::store::{Damage, Identity};
-use crate::wire::{Bundle, Bytes, Class, Envelope, Id, Kind, Map, Outcome, Role, Text, Timestamp};
+use crate::wire::{
+    Bundle, Bytes, Class, Envelope, Hash, Id, Kind, Map, Outcome, Role, Text, Timestamp,
+};
 
 /// Receipts of so many seconds before a start are sent again.
 const ON_ITS_WAY: u64 = 300;
@@ -34,6 +38,9 @@ pub struct Settings {
     pub reboots: Vec<crate::wire::Operation>,
     /// Operations that are brought to their end after a stop.
     pub resumes: Vec<crate::wire::Operation>,
+    /// Commands whose operations are still being carried out, after a failed write; they tell
+    /// their ends themselves.
+    pub running: BTreeSet<Hash>,
     /// How often those that boot the machine may begin.
     pub reboot_limit: RebootLimit,
     /// When this program was built: it cannot be earlier.
@@ -149,6 +156,9 @@ impl Core {
         let now = self.keeper.now(reading);
         let open: Vec<Open> = self.journal.open.values().cloned().collect();
         for Open { intent, began } in open {
+            if settings.running.contains(&intent.asked.command) {
+                continue;
+            }
             let operation = &intent.asked.operation;
             if let Some(boot) = began.filter(|_| settings.resumes.contains(operation) && !broken) {
                 let resume = Action::Resume(Box::new(intent), boot != now.boot);

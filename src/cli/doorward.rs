@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use super::{Failure, block_on, device_status, events, import, status, validate};
+use super::{Failure, block_on, device_status, doctor, events, import, status, validate};
 use crate::config::Config;
 use crate::store::Identity;
 use crate::wire::{Id, SecretKey};
@@ -31,6 +31,8 @@ enum Command {
         )]
         config: PathBuf,
     },
+    /// Find out what is wrong with this device, and what to do about it.
+    Doctor(doctor::Doctor),
     /// Check a configuration before it is used.
     Validate(validate::Validate),
     /// Give this device its id, a new key, and the issuer that it will trust. Done once.
@@ -73,6 +75,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
             issuers,
             json,
         } => provision(&state, &device, &issuers, json),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Validate(args) => validate::run(&args),
         Command::Status(args) => device_status::run(&args),
         Command::Import(args) => import::run(&args),

@@ -9,6 +9,8 @@
 mod demo;
 #[cfg(feature = "device")]
 mod device_status;
+#[cfg(feature = "device")]
+mod doctor;
 #[cfg(feature = "issuer")]
 pub mod doorkey;
 #[cfg(feature = "device")]

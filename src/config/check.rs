@@ -5,7 +5,7 @@ use super::{
     ArgKind, Config, Confirm, Definition, Firmware, Handler, PowerAction, UpdaterKind, placeholder,
 };
 use crate::operation::{Builtin, Step};
-use crate::wire::Operation;
+use crate::wire::{Class, Operation};
 
 impl Definition {
     /// Why it cannot work as it is defined, if it cannot.
@@ -20,6 +20,15 @@ impl Definition {
             Handler::Firmware => self.check_firmware(name, config.firmware.as_ref()),
         };
         handled?;
+        let acts = match self.handler {
+            Handler::Logind | Handler::Unit | Handler::Mqtt | Handler::Firmware => true,
+            Handler::Builtin => Builtin::of(name).is_some_and(Builtin::acts),
+            Handler::Nut => self.command.is_some() || self.variable.is_some(),
+            Handler::Exec => false,
+        };
+        if acts && self.class == Class::Read {
+            return Err("what changes something is not of class read".into());
+        }
         let has_nut = config.nut.is_some();
         if self.confirm == Confirm::Boot && self.handler != Handler::Exec {
             return Err("confirm = \"boot\" is for the exec handler".into());

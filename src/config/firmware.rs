@@ -30,6 +30,10 @@ pub struct Firmware {
     /// See `mark_good`.
     #[serde(default)]
     pub mark_bad: Vec<String>,
+    /// `swupdate`: the program that has the boot loader stay with what runs now, although another
+    /// version was installed.
+    #[serde(default)]
+    pub keep: Vec<String>,
     /// The program that finds out, after the boot, whether the new version works: its exit status
     /// says so. Without it, that doorward runs is enough.
     #[serde(default)]
@@ -148,6 +152,7 @@ impl Firmware {
             ("argv", &self.argv),
             ("mark_good", &self.mark_good),
             ("mark_bad", &self.mark_bad),
+            ("keep", &self.keep),
             ("self_check", &self.self_check),
         ] {
             if argv
@@ -159,6 +164,12 @@ impl Firmware {
         }
         if !self.argv.iter().any(|part| part == "{image}") {
             return Err("argv needs {image}, alone, where the path goes".into());
+        }
+        let swupdate = self.updater == UpdaterKind::Swupdate;
+        if swupdate && !self.self_check.is_empty() && self.mark_bad.is_empty() {
+            return Err(
+                "self_check needs mark_bad, or the machine would boot the same again".into(),
+            );
         }
         if !(1..=3600).contains(&self.self_check_s) {
             return Err("self_check_s must be from 1 to 3600".into());

@@ -20,6 +20,12 @@ pub fn still_allowed(
     now: &Now,
 ) -> Result<(), Code> {
     let registration = known.registration().ok_or(Code::NotProvisioned)?;
+    // Whoever has taken the key of a release back has taken the release back.
+    if let Some(release) = permit.release()
+        && known.release(&release.body.model, release.body.version) != Some(release)
+    {
+        return Err(Code::BadImage);
+    }
     let ground = Ground {
         known,
         memory,

@@ -49,6 +49,12 @@ impl Builtin {
         matches!(self, Self::ConfigRead | Self::ConfigWrite)
     }
 
+    /// Whether it changes something, so that a stop in the middle matters.
+    #[must_use]
+    pub fn acts(self) -> bool {
+        matches!(self, Self::ConfigWrite | Self::Licence)
+    }
+
     /// What it takes.
     #[must_use]
     pub fn args(self, config: &Config) -> BTreeMap<Text, Argument> {

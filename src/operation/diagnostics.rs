@@ -5,6 +5,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::{Mode, OFlags};
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 use tokio::time::timeout;
 
@@ -41,16 +42,25 @@ pub(super) async fn bundle(
             name: "doorward/status".to_owned(),
             text: status::text(facts),
         },
-        Part {
-            name: "doorward/events".to_owned(),
-            text: events(permit, &config.state)?,
-        },
     ];
-    for path in &config.diagnostics.files {
-        let name = format!("files{}", path.display());
-        let text = end_of(path, left.min(1 << 20));
-        parts.push(Part { name, text });
-    }
+    let (asker, state, files) = (
+        permit.clone(),
+        config.state.clone(),
+        config.diagnostics.files.clone(),
+    );
+    let most = left.min(1 << 20);
+    let read = tokio::task::spawn_blocking(move || {
+        let mut parts = vec![Part {
+            name: "doorward/events".to_owned(),
+            text: events(&asker, &state)?,
+        }];
+        parts.extend(files.iter().map(|path| Part {
+            name: format!("files{}", path.display()),
+            text: end_of(path, most),
+        }));
+        Ok::<_, String>(parts)
+    });
+    parts.extend(read.await.map_err(|error| error.to_string())??);
     for (number, argv) in config.diagnostics.programs.iter().enumerate() {
         let name = argv.first().map(PathBuf::from);
         let name = name.as_ref().and_then(|path| path.file_name());
@@ -88,7 +98,9 @@ fn events(permit: &Permit, state: &Path) -> Result<String, String> {
 
 fn end_of(path: &Path, most: usize) -> String {
     let read = || {
-        let mut file = std::fs::File::open(path)?;
+        // What would make us wait is not waited for.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let mut file = std::fs::File::from(rustix::fs::open(path, flags, Mode::empty())?);
         if !file.metadata()?.is_file() {
             return Err(std::io::Error::other("it is no plain file"));
         }
@@ -96,6 +108,11 @@ fn end_of(path: &Path, most: usize) -> String {
         file.seek(SeekFrom::Start(from))?;
         let mut bytes = Vec::new();
         file.take(most as u64).read_to_end(&mut bytes)?;
+        // What stands before the rest of a line could be the word that makes it a secret.
+        if from > 0 {
+            let end = bytes.iter().position(|byte| *byte == b'\n');
+            bytes.drain(..end.map_or(bytes.len(), |end| end + 1));
+        }
         Ok(bytes)
     };
     match read() {
@@ -146,7 +163,9 @@ const REMOVED: &str = "[removed]";
 /// addresses. Rather a line too many than one too few.
 fn without_secrets(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
-    let mut in_key = false;
+    // Of a key whose beginning was cut off only the end can be recognised.
+    let begins = text.find("-----BEGIN").unwrap_or(text.len());
+    let mut in_key = text.find("-----END").is_some_and(|end| end < begins);
     for line in text.split_inclusive('\n') {
         if in_key {
             in_key = !line.contains("-----END");
@@ -165,8 +184,11 @@ fn without_secrets(text: &str) -> String {
 
 fn without_value(line: &str) -> String {
     let lower = line.to_ascii_lowercase();
-    let words = SECRET.iter().filter_map(|word| {
-        let end = lower.find(word)? + word.len();
+    let places = SECRET.iter().flat_map(|word| {
+        let places = lower.match_indices(word);
+        places.map(|(at, word)| at + word.len())
+    });
+    let words = places.filter_map(|end| {
         let rest = lower.get(end..)?;
         // The path of a file with a secret is none.
         let rest = rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() && c != '_');
@@ -231,6 +253,15 @@ mod tests {
                 "a\n[removed]\nb\n",
             ),
             ("-----BEGIN EC PRIVATE KEY-----\nMC4C", "[removed]\n"),
+            ("MC4C\n-----END PRIVATE KEY-----\nafter\n", "after\n"),
+            (
+                "{\"token_type\": \"bearer\", \"access_token\": \"abc\"}\n",
+                "{\"token_type\": \"bearer\", \"access_token\": [removed]\n",
+            ),
+            (
+                "password_file=/x password=y\n",
+                "password_file=/x password= [removed]\n",
+            ),
         ] {
             assert_eq!(without_secrets(text), clean, "{text}");
         }

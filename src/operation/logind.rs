@@ -15,6 +15,8 @@ use crate::wire::{Map, Text, Value};
 
 /// How often it is looked whether what was scheduled still is, and still may be.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often logind is asked to take something back.
+const ATTEMPTS: u32 = 30;
 /// How often the countdown is told, in looks.
 const TELL: u64 = 10;
 
@@ -49,6 +51,7 @@ pub(super) async fn run(definition: &Definition, permit: &Permit, underway: &Und
     match result {
         Ok(None) => {
             sleep(definition.timeout()).await;
+            let _ = taken_back().await;
             Ended::failed(Code::Timeout, "the machine has not booted in the time set")
         }
         Ok(Some(ended)) => ended,
@@ -97,7 +100,8 @@ async fn begin(
     Ok(None)
 }
 
-/// Schedules it and stays until it is due. What allowed it must hold to the last moment.
+/// Schedules it and stays until it is due. What allowed it must hold to the last moment; whatever
+/// goes wrong on the way, it is cancelled.
 async fn scheduled(
     manager: &ManagerProxy<'_>,
     action: PowerAction,
@@ -109,15 +113,39 @@ async fn scheduled(
         PowerAction::DryReboot => "dry-reboot",
         PowerAction::Reboot | PowerAction::Cancel => "reboot",
     };
-    let watch = Stopwatch::start();
-    let at = clock::system().plus(delay);
+    // The clock has whole seconds, and it must not be due before ours is.
+    let at = clock::system().plus(delay + 1);
     let micros = at.0.saturating_mul(1_000_000);
-    manager.schedule_shutdown(kind, micros).await?;
+    let counted = async {
+        manager.schedule_shutdown(kind, micros).await?;
+        count_down(manager, action, (at.to_string(), delay + 1), underway).await
+    };
+    match counted.await {
+        Ok(None) => Ok(None),
+        Ok(Some(ended)) => Ok(Some(ended)),
+        // It may be scheduled, and nobody would look after it any more.
+        Err(error) => match taken_back().await {
+            Ok(_) => Err(error),
+            Err(_) => Ok(Some(Ended::failed(
+                Code::Unknown,
+                "logind was lost, and what is scheduled may still happen",
+            ))),
+        },
+    }
+}
+
+async fn count_down(
+    manager: &ManagerProxy<'_>,
+    action: PowerAction,
+    (at, delay): (String, u64),
+    underway: &Underway,
+) -> zbus::Result<Option<Ended>> {
+    let watch = Stopwatch::start();
     let mut looks = 0;
     loop {
         let left = Duration::from_secs(delay).saturating_sub(watch.elapsed());
         if looks % TELL == 0 {
-            underway.says(countdown(at.to_string(), left)).await;
+            underway.says(countdown(at.clone(), left)).await;
         }
         looks += 1;
         if let Err(ended) = underway.still_allowed().await {
@@ -126,18 +154,42 @@ async fn scheduled(
         }
         let (scheduled, _) = manager.scheduled_shutdown().await?;
         match (scheduled.is_empty(), left.is_zero(), action) {
-            (true, false, _) => {
-                let why = "it was cancelled before its time";
-                return Ok(Some(Ended::failed(Code::Failed, why)));
-            }
-            (true, true, PowerAction::DryReboot) => {
+            (true, _, PowerAction::DryReboot) if left <= LOOK => {
                 let rehearsed = Text::new("rehearsed").ok();
                 let rows = rehearsed.map(|name| (name, Value::Bool(true)));
                 return Ok(Some(Ended::done(Map::new(rows))));
             }
+            (true, false, _) => {
+                let why = "it was cancelled before its time";
+                return Ok(Some(Ended::failed(Code::Failed, why)));
+            }
             (_, true, PowerAction::Reboot | PowerAction::PowerOff) => return Ok(None),
             _ => sleep(LOOK.min(left.max(Duration::from_millis(100)))).await,
         }
+    }
+}
+
+/// Takes back what is scheduled, over a new connection; whether anything was.
+async fn taken_back() -> zbus::Result<bool> {
+    let mut last = Ok(false);
+    for _ in 0..ATTEMPTS {
+        last = async { manager().await?.cancel_scheduled_shutdown().await }.await;
+        if last.is_ok() {
+            break;
+        }
+        sleep(LOOK).await;
+    }
+    last
+}
+
+/// After a stop in the same boot nobody has looked whether it may still happen, so it does not.
+pub(super) async fn resume() -> Ended {
+    match taken_back().await {
+        Ok(true) => Ended::failed(
+            Code::Failed,
+            "doorward stopped before its time; it is cancelled",
+        ),
+        Ok(false) | Err(_) => Ended::failed(Code::Unknown, "the device stopped while it ran"),
     }
 }
 
@@ -148,6 +200,19 @@ fn countdown(at: String, left: Duration) -> Map<Text, Value> {
         rows.into_iter()
             .filter_map(|(name, value)| Some((Text::new(name).ok()?, value))),
     )
+}
+
+/// Whether it would be allowed, for those who only ask.
+pub(super) async fn may_reboot() -> Result<(), String> {
+    let asked = async { manager().await?.can_reboot().await };
+    match timeout(Duration::from_secs(20), asked).await {
+        Ok(Ok(word)) if word == "yes" => Ok(()),
+        Ok(Ok(word)) => Err(format!(
+            "logind says `{word}` when asked whether doorward may boot"
+        )),
+        Ok(Err(error)) => Err(super::probe::words(&dbus::failed("logind", &error))),
+        Err(_) => Err("logind does not answer".to_owned()),
+    }
 }
 
 /// Boots the machine for another operation that has to.

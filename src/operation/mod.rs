@@ -10,6 +10,7 @@ mod history;
 mod licence;
 mod logind;
 mod nut;
+pub mod probe;
 mod report;
 mod results;
 mod settings;
@@ -20,6 +21,9 @@ mod upsd;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use tokio::sync::{Mutex, Semaphore};
 
 pub use builtin::Builtin;
 pub use firmware::Step;
@@ -29,7 +33,7 @@ use crate::config::{Config, Definition, Handler};
 use crate::gate::{Argument, Code, Offer, Offers, Permit, REBOOTS};
 use crate::link::TrustedTime;
 use crate::store::record::Intent;
-use crate::wire::{ArgLimit, Id, Map, Operation, Text, Value};
+use crate::wire::{ArgLimit, Hash, Id, Map, Operation, Text, Value};
 use builtin::args;
 use nut::Ups;
 use settings::{Here, Pending};
@@ -43,6 +47,10 @@ pub struct Table {
     pending: Pending,
     ups: Option<Arc<Ups>>,
     time: TrustedTime,
+    /// One image at a time is fetched or installed.
+    updating: Arc<Mutex<()>>,
+    /// The event log is read as a whole by one at a time.
+    reading: Arc<Semaphore>,
 }
 
 impl Table {
@@ -53,7 +61,9 @@ impl Table {
         Self {
             broken: Arc::new(config.broken()),
             config: Arc::new(config.clone()),
-            pending: Pending::default(),
+            pending: Pending::found(config),
+            updating: Arc::default(),
+            reading: Arc::new(Semaphore::new(1)),
             ups: config.nut.clone().map(|nut| {
                 let time = time.clone();
                 Arc::new(Ups { nut, time })
@@ -76,7 +86,8 @@ impl Table {
     #[must_use]
     pub fn offers(&self) -> Offers {
         let offers = self.operations().map(|(name, definition)| {
-            let interlocks = definition.boots().then(|| Id::new(REBOOTS).ok());
+            let boots = Self::boots(name, definition);
+            let interlocks = boots.then(|| Id::new(REBOOTS).ok());
             let offer = Offer {
                 class: definition.class,
                 args: self.args(name, definition),
@@ -85,6 +96,12 @@ impl Table {
             (name.clone(), offer)
         });
         offers.collect()
+    }
+
+    /// Whether an operation boots the machine.
+    fn boots(name: &Operation, definition: &Definition) -> bool {
+        let firmware = definition.handler == Handler::Firmware;
+        definition.boots() || (firmware && Step::of(name).is_some_and(|it| it != Step::Stage))
     }
 
     fn args(&self, name: &Operation, definition: &Definition) -> BTreeMap<Text, Argument> {
@@ -110,7 +127,7 @@ impl Table {
     #[must_use]
     pub fn reboots(&self) -> Vec<Operation> {
         let boots = self.operations();
-        let boots = boots.filter(|(_, definition)| definition.boots());
+        let boots = boots.filter(|(name, definition)| Self::boots(name, definition));
         boots.map(|(name, _)| name.clone()).collect()
     }
 
@@ -120,7 +137,7 @@ impl Table {
         let resumes = self
             .operations()
             .filter(|(name, definition)| match definition.handler {
-                Handler::Mqtt => true,
+                Handler::Mqtt | Handler::Logind => true,
                 Handler::Firmware => Step::of(name) == Some(Step::Install),
                 Handler::Builtin => Builtin::of(name) == Some(Builtin::ConfigWrite),
                 _ => false,
@@ -172,13 +189,19 @@ impl Table {
             },
             Handler::Firmware => match (&config.firmware, Step::of(name)) {
                 (Some(firmware), Some(step)) => {
+                    let Ok(_alone) = self.updating.try_lock() else {
+                        let why = "another image is being fetched or installed";
+                        return Ended::failed(Code::Busy, why);
+                    };
                     let work = firmware::Work {
                         firmware,
                         definition,
                         ups: self.ups.as_deref(),
                         state: &config.state,
+                        reserve: config.log.limit_mib << 21,
                         time: &self.time,
                         underway,
+                        armed: AtomicBool::new(false),
                     };
                     work.run(step, &permit).await
                 }
@@ -208,6 +231,14 @@ impl Table {
                 None => {}
             }
         }
+        let whole = matches!(
+            builtin,
+            Builtin::History | Builtin::Diagnostics | Builtin::Report
+        );
+        let _alone = match whole {
+            true => self.reading.acquire().await.ok(),
+            false => None,
+        };
         match builtin {
             Builtin::Status => status::read(&facts),
             Builtin::History => {
@@ -243,6 +274,24 @@ impl Table {
         }
     }
 
+    /// The command of a change of settings that a stop has left unconfirmed.
+    #[must_use]
+    pub fn unconfirmed(&self) -> Option<Hash> {
+        settings::unconfirmed(&self.config)
+    }
+
+    /// Takes that change back.
+    pub async fn take_back(&self, command: &Hash) {
+        let ended = settings::resume(self.here(), &self.pending, command).await;
+        tracing::warn!(detail = ?ended.detail, "a change of settings that was not confirmed");
+    }
+
+    /// Lets go of what can be had again, where a disk is too full to serve.
+    pub fn make_room(&self) {
+        results::clear(&self.config.state);
+        firmware::drop_parts(&self.config.state);
+    }
+
     /// Looks out for news of the equipment, and tells it.
     pub async fn watch<T: Future>(&self, tell: impl Fn(Map<Text, Value>) -> T) {
         if let Some(ups) = &self.ups {
@@ -270,13 +319,25 @@ impl Table {
                 Some(bus) => bus::resume(bus, definition, &intent.asked.command).await,
                 None => stopped(),
             },
-            Handler::Firmware if booted => match (&config.firmware, intent.version) {
+            Handler::Firmware => match (&config.firmware, intent.version) {
                 (Some(firmware), Some(version)) => {
-                    firmware::resume(firmware, version, &config.state).await
+                    let _alone = self.updating.lock().await;
+                    let command = &intent.asked.command;
+                    let after = firmware::After {
+                        firmware,
+                        asked: version,
+                        command,
+                        state: &config.state,
+                    };
+                    after.resume(booted).await
                 }
                 _ => stopped(),
             },
-            Handler::Builtin => settings::resume(self.here(), &intent.asked.command).await,
+            Handler::Builtin => {
+                settings::resume(self.here(), &self.pending, &intent.asked.command).await
+            }
+            Handler::Logind if booted && definition.boots() => Ended::done(Map::default()),
+            Handler::Logind => logind::resume().await,
             _ => stopped(),
         }
     }

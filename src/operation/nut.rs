@@ -131,6 +131,22 @@ impl Ups {
     }
 }
 
+impl Ups {
+    /// Whether upsd takes our name and password. A wrong password is told with a command only.
+    pub(super) async fn log_in(&self) -> Result<(), String> {
+        let asked = async {
+            let mut upsd = Upsd::connect(self).await?;
+            upsd.log_in(&self.nut).await?;
+            upsd.leave().await;
+            Ok::<_, UpsdError>(())
+        };
+        match timeout(PATIENCE, asked).await {
+            Ok(asked) => asked.map_err(|error| error.to_string()),
+            Err(_) => Err("upsd does not answer".to_owned()),
+        }
+    }
+}
+
 /// Tells what `ups.status` is whenever it is another than before.
 pub(super) async fn watch<T: Future>(ups: &Ups, tell: impl Fn(Map<Text, Value>) -> T) {
     let mut before = None;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::exec::{self, filled};
 use super::nut::{self, Ups};
@@ -16,10 +16,13 @@ use crate::agent::{Ended, Underway};
 use crate::config::{Config, Setting};
 use crate::files;
 use crate::gate::{Code, Permit};
-use crate::wire::{Hash, KeyBytes, Map, Text, Value};
+use crate::wire::{Bytes, Hash, KeyBytes, Map, Text, Value};
 
 /// How long it may take to read or set one.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How often a change is taken back that cannot be yet, and the pause between.
+const ATTEMPTS: u32 = 120;
+const PAUSE: Duration = Duration::from_secs(5);
 /// Longest value that is read.
 const LONGEST: u64 = 256;
 
@@ -51,6 +54,17 @@ enum State {
     Waiting(Waiting),
 }
 
+impl Pending {
+    /// While there is a change that a stop has left unconfirmed, no other is begun.
+    pub(super) fn found(config: &Config) -> Self {
+        let pending = Self::default();
+        if undo_file(config).exists() {
+            *pending.state() = State::Begun;
+        }
+        pending
+    }
+}
+
 impl std::fmt::Debug for Pending {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Pending")
@@ -65,8 +79,18 @@ struct Undo {
     old: String,
 }
 
-fn undo_file(here: Here<'_>) -> PathBuf {
-    here.config.state.join("undo.json")
+fn undo_file(config: &Config) -> PathBuf {
+    config.state.join("undo.json")
+}
+
+fn undo(config: &Config) -> Option<Undo> {
+    let bytes = files::read(&undo_file(config), 4096).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
+/// The command of a change that a stop has left unconfirmed.
+pub(super) fn unconfirmed(config: &Config) -> Option<Hash> {
+    Bytes::from_hex(&undo(config)?.command)
 }
 
 /// Settings as they are: one, or all.
@@ -146,7 +170,7 @@ async fn change(
         name: name.to_owned(),
         old: old.clone(),
     };
-    let file = undo_file(here);
+    let file = undo_file(here.config);
     if let Err(error) = keep(&file, &undo) {
         return failed(&error.to_string());
     }
@@ -172,7 +196,7 @@ async fn change(
         underway.says(map(said)).await;
         let confirmed = timeout(Duration::from_secs(seconds), confirmed).await;
         if !matches!(confirmed, Ok(Ok(()))) {
-            return match take_back(here, &undo).await {
+            return match insist(here, &undo).await {
                 Ok(()) => failed(&format!(
                     "nobody confirmed it within {seconds} s; {name} is {old} again"
                 )),
@@ -189,14 +213,13 @@ async fn change(
 }
 
 /// After a stop: a change that was not confirmed is taken back.
-pub(super) async fn resume(here: Here<'_>, command: &Hash) -> Ended {
-    let file = undo_file(here);
-    let undo = files::read(&file, 4096).ok();
-    let undo: Option<Undo> = undo.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    let Some(undo) = undo.filter(|undo| undo.command == command.hex()) else {
+pub(super) async fn resume(here: Here<'_>, pending: &Pending, command: &Hash) -> Ended {
+    let Some(undo) = undo(here.config).filter(|undo| undo.command == command.hex()) else {
         return Ended::failed(Code::Unknown, "the device stopped while it ran");
     };
-    match take_back(here, &undo).await {
+    let taken_back = insist(here, &undo).await;
+    pending.end();
+    match taken_back {
         Ok(()) => Ended::failed(
             Code::Failed,
             &format!(
@@ -206,6 +229,20 @@ pub(super) async fn resume(here: Here<'_>, command: &Hash) -> Ended {
         ),
         Err(why) => Ended::failed(Code::Unknown, &format!("it cannot be taken back: {why}")),
     }
+}
+
+/// Takes a change back for as long as it takes: what it needs may only be starting.
+async fn insist(here: Here<'_>, undo: &Undo) -> Result<(), String> {
+    let mut last = Ok(());
+    for _ in 0..ATTEMPTS {
+        last = take_back(here, undo).await;
+        match &last {
+            Ok(()) => return last,
+            Err(why) => tracing::warn!(setting = %undo.name, %why, "it cannot be taken back yet"),
+        }
+        sleep(PAUSE).await;
+    }
+    last
 }
 
 enum Begin {
@@ -266,16 +303,18 @@ fn keep(file: &Path, undo: &Undo) -> Result<(), files::FileError> {
 
 fn remove(file: &Path) -> Result<(), files::FileError> {
     use crate::files::Doing;
-    std::fs::remove_file(file)
-        .and_then(|()| files::sync_parent(file))
-        .doing("remove", file)
+    match std::fs::remove_file(file) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed.and_then(|()| files::sync_parent(file)),
+    }
+    .doing("remove", file)
 }
 
 async fn take_back(here: Here<'_>, undo: &Undo) -> Result<(), String> {
     let setting = here.config.settings.get(&undo.name);
     let setting = setting.ok_or("it is no longer configured")?;
     set(here, setting, &Value::Text(undo.old.clone())).await?;
-    remove(&undo_file(here)).map_err(|error| error.to_string())
+    remove(&undo_file(here.config)).map_err(|error| error.to_string())
 }
 
 async fn get(here: Here<'_>, setting: &Setting) -> Result<String, String> {

@@ -307,6 +307,7 @@ pub fn settings() -> Settings {
         offers: offers(),
         reboots: vec![operation("device.reboot")],
         resumes: Vec::new(),
+        running: Default::default(),
         reboot_limit: RebootLimit {
             most: 1000,
             seconds: 60,

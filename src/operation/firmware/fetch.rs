@@ -1,11 +1,11 @@
 //! Getting an image: from the first source that has it, whole, with the size and hash of the
 //! release; what was fetched before a break is not fetched again.
 
-use std::io::{Read, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{ErrorKind, Read, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::{Mode, OFlags};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio::time::sleep;
@@ -31,11 +31,16 @@ pub(super) enum Broken {
     Useless(String),
     /// What it has is not the image.
     NotTheImage(String),
+    /// The disk is needed for other things.
+    NoRoom(String),
 }
 
 impl From<std::io::Error> for Broken {
     fn from(error: std::io::Error) -> Self {
-        Self::Off(error.to_string())
+        match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::NoRoom(error.to_string()),
+            _ => Self::Off(error.to_string()),
+        }
     }
 }
 
@@ -60,6 +65,15 @@ pub(super) async fn staged(work: &Work<'_>, release: &ReleaseBody) -> Result<Pat
     for source in &work.firmware.sources {
         match from_source(work, release, source, &part).await {
             Ok(()) => {
+                // What is on the disk counts, not what went by.
+                let kept = hash_of(part.clone()).await;
+                if !kept.is_ok_and(|kept| kept == (release.size, release.sha256)) {
+                    let _ = std::fs::remove_file(&part);
+                    return Err(failed(
+                        Code::BadImage,
+                        "the disk has not kept what was fetched",
+                    ));
+                }
                 let named = std::fs::rename(&part, &image);
                 let named = named.and_then(|()| files::sync_parent(&image));
                 return match named {
@@ -69,11 +83,18 @@ pub(super) async fn staged(work: &Work<'_>, release: &ReleaseBody) -> Result<Pat
             }
             Err(broken) => {
                 if let Broken::NotTheImage(_) = &broken {
-                    let _ = std::fs::remove_file(&part);
                     code = Code::BadImage;
                 }
-                let (Broken::Off(why) | Broken::Useless(why) | Broken::NotTheImage(why)) = broken;
+                let no_room = matches!(broken, Broken::NoRoom(_));
+                let (Broken::Off(why)
+                | Broken::Useless(why)
+                | Broken::NotTheImage(why)
+                | Broken::NoRoom(why)) = broken;
                 reasons.push(why);
+                if no_room {
+                    let _ = std::fs::remove_file(&part);
+                    break;
+                }
             }
         }
     }
@@ -83,6 +104,16 @@ pub(super) async fn staged(work: &Work<'_>, release: &ReleaseBody) -> Result<Pat
 /// Lets go of what was staged.
 pub(super) fn clear(state: &Path) {
     drop_all_but(&state.join("firmware"), &[]);
+}
+
+/// Lets go of what was fetched in part.
+pub(super) fn drop_parts(state: &Path) {
+    let entries = std::fs::read_dir(state.join("firmware"));
+    for entry in entries.into_iter().flatten().flatten() {
+        if entry.path().extension().is_some_and(|it| it == "part") {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// One image at a time is kept; the disk of a device is small.
@@ -103,8 +134,17 @@ async fn from_source(
     let mut attempts = 0;
     let mut before = 0;
     loop {
+        let begun = std::fs::metadata(part).is_ok_and(|it| it.len() > 0);
         let broken = match one_attempt(work, release, source, part).await {
             Err(Broken::Off(why)) => why,
+            Err(Broken::NotTheImage(why)) => {
+                let _ = std::fs::remove_file(part);
+                // The beginning may have been somebody else's.
+                match begun {
+                    true => continue,
+                    false => return Err(Broken::NotTheImage(why)),
+                }
+            }
             ended => return ended,
         };
         let got = std::fs::metadata(part).map_or(0, |it| it.len());
@@ -139,6 +179,7 @@ async fn one_attempt(
         ));
     }
     if got < release.size {
+        has_room(work, part, release.size - got)?;
         let mut body = match source {
             Source::File(path) => Body::from(local(release, path, got).await?),
             Source::Https { host, port, path } => {
@@ -188,6 +229,21 @@ async fn one_attempt(
     }
 }
 
+/// Whether that much more leaves enough for the log. A full disk would keep everybody out.
+fn has_room(work: &Work<'_>, part: &Path, more: u64) -> Result<(), Broken> {
+    let disk = rustix::fs::statvfs(part).map_err(std::io::Error::from)?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    match more.saturating_add(work.reserve) > free {
+        true => Err(Broken::NoRoom(format!(
+            "{} MiB are free, and the image needs {} beside {} for the log",
+            free >> 20,
+            (more >> 20) + 1,
+            work.reserve >> 20
+        ))),
+        false => Ok(()),
+    }
+}
+
 fn percent(got: u64, size: u64) -> u64 {
     got.saturating_mul(100).checked_div(size).unwrap_or(100)
 }
@@ -206,15 +262,11 @@ async fn hashed(file: &mut tokio::fs::File, sha: &mut Sha256) -> std::io::Result
 
 /// A file on a stick: a plain file of the right length, and no link to another.
 async fn local(release: &ReleaseBody, path: &Path, from: u64) -> Result<tokio::fs::File, Broken> {
-    const O_NOFOLLOW: i32 = 0o400_000;
-    const O_NONBLOCK: i32 = 0o4_000;
     let path = places(path.to_str().unwrap_or_default(), release);
     let useless = |error: std::io::Error| Broken::Useless(format!("{path}: {error}"));
-    let file = std::fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(O_NOFOLLOW | O_NONBLOCK)
-        .open(&path)
-        .map_err(useless)?;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::open(&path, flags, Mode::empty());
+    let file = std::fs::File::from(file.map_err(|error| useless(error.into()))?);
     let metadata = file.metadata().map_err(useless)?;
     if !metadata.is_file() {
         return Err(Broken::Useless(format!("{path}: it is no plain file")));

@@ -127,6 +127,7 @@ pub(super) async fn open(
         Broken::Off(why) => Broken::Off(named(&why)),
         Broken::Useless(why) => Broken::Useless(named(&why)),
         Broken::NotTheImage(why) => Broken::NotTheImage(named(&why)),
+        Broken::NoRoom(why) => Broken::NoRoom(why),
     })?;
     Ok(Body::Http {
         body: response.into_body(),

@@ -7,6 +7,7 @@ mod http;
 mod updater;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
@@ -15,11 +16,19 @@ use super::exec;
 use super::logind;
 use super::nut::Ups;
 use crate::agent::{Ended, Underway};
-use crate::config::{Config, Definition, Firmware};
+use crate::config::{Config, Definition, Firmware, UpdaterKind};
 use crate::files;
 use crate::gate::{Code, Permit};
 use crate::link::TrustedTime;
-use crate::wire::{Map, Operation, ReleaseBody, Text, Value};
+use crate::wire::{Hash, Map, Operation, ReleaseBody, Text, Value};
+
+/// How long an installation may go on after doorward was started again.
+const INSTALLING: Duration = Duration::from_secs(1800);
+/// How long the machine may take to go down.
+const BOOTING: Duration = Duration::from_secs(600);
+/// How often the machine's services are asked after a boot, and the pause between.
+const ATTEMPTS: u32 = 120;
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// What is done with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +54,26 @@ impl Step {
     }
 }
 
+/// Whoever ends without a boot leaves the machine as it is: the next boot is into what runs now.
+async fn keep_what_runs(firmware: &Firmware, ended: Ended) -> Ended {
+    match updater::keep(firmware).await {
+        Ok(()) => ended,
+        Err(why) => {
+            let why = super::probe::words(&why);
+            let ended = super::probe::words(&ended);
+            failed(
+                Code::Unknown,
+                &format!("{ended}; and the next boot may be into another slot: {why}"),
+            )
+        }
+    }
+}
+
+/// Lets go of what was fetched in part.
+pub(super) fn drop_parts(state: &Path) {
+    fetch::drop_parts(state);
+}
+
 /// Lets go of what was staged.
 pub(super) fn clear(state: &Path) {
     fetch::clear(state);
@@ -57,8 +86,12 @@ pub(super) struct Work<'a> {
     pub(super) ups: Option<&'a Ups>,
     /// The state directory.
     pub(super) state: &'a Path,
+    /// Bytes that must stay free for the log.
+    pub(super) reserve: u64,
     pub(super) time: &'a TrustedTime,
     pub(super) underway: &'a Underway,
+    /// Whether the updater was told, so that the next boot may be into another slot.
+    pub(super) armed: AtomicBool,
 }
 
 /// The number of the firmware that runs; 0 if that is not known.
@@ -86,9 +119,13 @@ impl Work<'_> {
                 (Step::Install, Some(release)) => self.install(&release.body).await,
             }
         };
-        match timeout(self.definition.timeout(), done).await {
+        let ended = match timeout(self.definition.timeout(), done).await {
             Ok(Ok(ended) | Err(ended)) => ended,
             Err(_) => failed(Code::Timeout, "it has not come to its end in the time set"),
+        };
+        match self.armed.load(Ordering::Relaxed) {
+            true => keep_what_runs(self.firmware, ended).await,
+            false => ended,
         }
     }
 
@@ -125,8 +162,11 @@ impl Work<'_> {
         let image = self.stage(release).await?;
         self.may_still().await?;
         self.says("installing", 0).await;
+        // RAUC may go on without us; SWUpdate ends with its program.
+        let rauc = self.firmware.updater == UpdaterKind::Rauc;
+        self.armed.store(rauc, Ordering::Relaxed);
         updater::install(self, &image).await?;
-        // Without a permission the machine does not boot; the image waits in its slot.
+        self.armed.store(true, Ordering::Relaxed);
         self.may_still().await?;
         self.says("booting", 100).await;
         logind::reboot().await?;
@@ -135,6 +175,7 @@ impl Work<'_> {
 
     async fn roll_back(&self) -> Result<Ended, Ended> {
         self.may_still().await?;
+        self.armed.store(true, Ordering::Relaxed);
         updater::activate_other(self.firmware).await?;
         logind::reboot().await?;
         self.wait_for_the_boot().await
@@ -159,38 +200,96 @@ impl Work<'_> {
     }
 }
 
-/// After the boot: whether the version that was asked for runs, and works.
-pub(super) async fn resume(firmware: &Firmware, asked: u32, state: &Path) -> Ended {
-    let Some(running) = version(firmware) else {
-        return failed(Code::Unknown, "nothing says which version runs");
-    };
-    if running != asked {
-        let why = format!(
-            "version {running} runs: the installation did not come to its end, or was taken back"
-        );
-        return failed(Code::Failed, &why);
+/// What is to be found out after a stop in the middle of an installation.
+pub(super) struct After<'a> {
+    pub(super) firmware: &'a Firmware,
+    /// The version that was to be installed.
+    pub(super) asked: u32,
+    pub(super) command: &'a Hash,
+    /// The state directory.
+    pub(super) state: &'a Path,
+}
+
+impl After<'_> {
+    /// After a boot, whether the version that was asked for runs, and works. Without one, what
+    /// runs stays.
+    pub(super) async fn resume(&self, booted: bool) -> Ended {
+        if !booted {
+            let _ = timeout(INSTALLING, updater::idle(self.firmware)).await;
+            let ended = failed(Code::Failed, "doorward stopped while it was installed");
+            return keep_what_runs(self.firmware, ended).await;
+        }
+        let ended = self.judged().await;
+        let _ = std::fs::remove_file(self.note());
+        ended
     }
-    if let Err(why) = check(firmware).await {
-        tracing::error!(%why, "the new firmware does not work, the machine goes back");
-        // It ends with the boot, and the version that runs then says how.
+
+    async fn judged(&self) -> Ended {
+        let Some(running) = version(self.firmware) else {
+            return failed(Code::Unknown, "nothing says which version runs");
+        };
+        if running != self.asked {
+            let why = format!(
+                "version {running} runs: the installation did not come to its end, or was taken \
+                 back"
+            );
+            return failed(Code::Failed, &why);
+        }
+        if let Err(why) = check(self.firmware).await {
+            return self.go_back(&why).await;
+        }
+        if let Err(ended) = insist(|| updater::mark_good(self.firmware)).await {
+            return ended;
+        }
+        clear(self.state);
+        Ended::done(map([("version", Value::Int(running.into()))]))
+    }
+
+    /// Into the other slot, once: if this version is booted again, there is no other.
+    async fn go_back(&self, why: &str) -> Ended {
+        tracing::error!(%why, "the new firmware does not work");
+        let command = self.command.hex();
+        if files::read(&self.note(), 64).is_ok_and(|bytes| bytes == command.as_bytes()) {
+            return failed(
+                Code::Failed,
+                &format!("it does not work, and was booted again: {why}"),
+            );
+        }
+        if let Err(error) = files::replace(&self.note(), command.as_bytes(), 0o600) {
+            return failed(Code::Store, &error.to_string());
+        }
         let back = async {
-            updater::mark_bad(firmware).await?;
+            insist(|| updater::mark_bad(self.firmware)).await?;
             logind::reboot().await
         };
         if let Err(ended) = back.await {
             return ended;
         }
-        sleep(Duration::from_secs(600)).await;
-        return failed(
+        // It ends with the boot, and the version that runs then says how.
+        sleep(BOOTING).await;
+        failed(
             Code::Failed,
             &format!("it does not work, and the machine stays: {why}"),
-        );
+        )
     }
-    if let Err(ended) = updater::mark_good(firmware).await {
-        return ended;
+
+    /// That it was taken back, for the next start.
+    fn note(&self) -> PathBuf {
+        self.state.join("taken-back")
     }
-    clear(state);
-    Ended::done(map([("version", Value::Int(running.into()))]))
+}
+
+/// Right after a boot the machine's services may only be starting.
+async fn insist<T: Future<Output = Result<(), Ended>>>(asked: impl Fn() -> T) -> Result<(), Ended> {
+    let mut last = Ok(());
+    for _ in 0..ATTEMPTS {
+        last = asked().await;
+        if last.is_ok() {
+            break;
+        }
+        sleep(PAUSE).await;
+    }
+    last
 }
 
 /// The self-check of a new version.
@@ -222,4 +321,11 @@ fn done(release: &ReleaseBody, step: &str) -> Ended {
 fn map<const N: usize>(rows: [(&str, Value); N]) -> Map<Text, Value> {
     let rows = rows.into_iter();
     Map::new(rows.filter_map(|(name, value)| Some((Text::new(name).ok()?, value))))
+}
+
+/// Whether RAUC is there, in words.
+pub(super) async fn updater_answers() -> Result<String, String> {
+    updater::answers()
+        .await
+        .map_err(|ended| super::probe::words(&ended))
 }

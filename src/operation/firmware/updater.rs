@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use tokio::time::{interval, timeout};
+use tokio::time::{interval, sleep, timeout};
 use zbus::Variant;
 use zbus::proxy;
 
@@ -79,36 +79,61 @@ async fn by_rauc(work: &Work<'_>, image: &Path) -> zbus::Result<Result<(), Ended
         return Ok(Err(failed(Code::BadImage, &why)));
     }
     rauc.install_bundle(image, HashMap::new()).await?;
+    // From here on it may go on without us.
+    let lost = |error: zbus::Error| {
+        failed(
+            Code::Unknown,
+            &super::super::probe::words(&rauc_failed(&error)),
+        )
+    };
     let mut asks = interval(ASK);
     let mut told = 0;
-    let result = loop {
-        tokio::select! {
-            end = ends.next() => match end {
-                Some(end) => break *end.args()?.result(),
-                None => return Ok(Err(failed(Code::Unknown, "the bus was lost while rauc installed"))),
-            },
-            _ = asks.tick() => {
-                let (percent, _, _) = rauc.progress().await?;
-                let percent = u64::try_from(percent).unwrap_or(0);
-                if percent > told {
-                    told = percent;
-                    work.says("installing", told).await;
-                }
-                // One that was started again knows of nothing, and will never say that it ended.
-                if rauc.operation().await? == "idle" {
-                    match timeout(ASK, ends.next()).await {
-                        Ok(Some(end)) => break *end.args()?.result(),
-                        _ => return Ok(Err(failed(Code::Failed, "rauc has stopped meanwhile"))),
+    let followed = async {
+        loop {
+            tokio::select! {
+                end = ends.next() => match end {
+                    Some(end) => break end.args().map(|end| Some(*end.result())),
+                    None => break Ok(None),
+                },
+                _ = asks.tick() => {
+                    let (percent, _, _) = rauc.progress().await?;
+                    let percent = u64::try_from(percent).unwrap_or(0);
+                    if percent > told {
+                        told = percent;
+                        work.says("installing", told).await;
+                    }
+                    // One that was started again knows of nothing, and will never say that it
+                    // ended.
+                    if rauc.operation().await? == "idle" {
+                        match timeout(ASK, ends.next()).await {
+                            Ok(Some(end)) => break end.args().map(|end| Some(*end.result())),
+                            _ => break Ok(None),
+                        }
                     }
                 }
             }
         }
     };
-    if result == 0 {
-        return Ok(Ok(()));
+    match followed.await {
+        Ok(Some(0)) => Ok(Ok(())),
+        Ok(Some(_)) => {
+            let why = rauc.last_error().await.unwrap_or_default();
+            Ok(Err(failed(Code::Failed, &format!("rauc: {why}"))))
+        }
+        Ok(None) => Ok(Err(failed(Code::Unknown, "rauc has stopped meanwhile"))),
+        Err(error) => Ok(Err(lost(error))),
     }
-    let why = rauc.last_error().await?;
-    Ok(Err(failed(Code::Failed, &format!("rauc: {why}"))))
+}
+
+/// Ready when nothing is being installed.
+pub(super) async fn idle(firmware: &Firmware) {
+    if firmware.updater != UpdaterKind::Rauc {
+        return;
+    }
+    let asked = || async { rauc().await?.operation().await };
+    while !asked().await.is_ok_and(|operation| operation == "idle") {
+        sleep(ASK).await;
+    }
 }
 
 async fn by_swupdate(work: &Work<'_>, image: &Path) -> Result<(), Ended> {
@@ -139,6 +164,14 @@ pub(super) async fn mark_good(firmware: &Firmware) -> Result<(), Ended> {
 /// The version that runs is not booted again.
 pub(super) async fn mark_bad(firmware: &Firmware) -> Result<(), Ended> {
     mark(firmware, &firmware.mark_bad, "bad", "booted").await
+}
+
+/// The next boot is into what runs now, whatever was installed.
+pub(super) async fn keep(firmware: &Firmware) -> Result<(), Ended> {
+    if firmware.updater == UpdaterKind::Swupdate && firmware.keep.is_empty() {
+        return Err(failed(Code::Unknown, "`keep` in [firmware] is not set"));
+    }
+    mark(firmware, &firmware.keep, "active", "booted").await
 }
 
 /// The next boot is into what there was before.
@@ -177,4 +210,14 @@ async fn mark(
         ))
     };
     timeout(MARK, marked).await.unwrap_or_else(late)
+}
+
+/// What the updater says of the machine, for those who only ask.
+pub(super) async fn answers() -> Result<String, Ended> {
+    let asked = async { rauc().await?.compatible().await };
+    match timeout(MARK, asked).await {
+        Ok(Ok(compatible)) => Ok(format!("it answers, for `{compatible}`")),
+        Ok(Err(error)) => Err(rauc_failed(&error)),
+        Err(_) => Err(failed(Code::Timeout, "rauc does not answer")),
+    }
 }
