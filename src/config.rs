@@ -380,6 +380,39 @@ handler = "builtin"
                 "",
             ),
             ("handler = \"builtin\"".into(), "no built-in operation"),
+            ("handler = \"logind\"".into(), "needs action"),
+            (
+                "handler = \"logind\"\naction = \"reboot\"\nargs.delay_s = { type = \"int\" }"
+                    .into(),
+                "with a min of 0 or more",
+            ),
+            (
+                "handler = \"logind\"\naction = \"cancel\"\nargs.delay_s = { type = \"int\" }"
+                    .into(),
+                "no argument but delay_s",
+            ),
+            (
+                "handler = \"unit\"\nunit = \"x\"".into(),
+                "no unit with its type",
+            ),
+            (
+                "handler = \"unit\"\nunit = \"-x.service --now\"".into(),
+                "no unit with its type",
+            ),
+            (
+                "handler = \"unit\"\nunit = \"x.service\"\njob = \"reload\"".into(),
+                "",
+            ),
+            (
+                "handler = \"mqtt\"\ntopic = \"te/#\"".into(),
+                "without + and #",
+            ),
+            (
+                "handler = \"mqtt\"\ntopic = \"doorward/v1/x/command\"".into(),
+                "not of doorward",
+            ),
+            ("handler = \"mqtt\"\ntopic = \"te/x\"".into(), "add [bus]"),
+            ("handler = \"firmware\"".into(), "does firmware.stage"),
             (exec.into(), "needs argv"),
             (format!("{exec}argv = [\"x\"]"), "absolute path"),
             (
@@ -445,6 +478,24 @@ handler = "builtin"
         assert_eq!(far, "");
         let far = GOOD.replace("[operations", "[nut]\nups = \"u\"\nuser = \"d\"\npassword_file = \"/p\"\naddress = \"10.0.0.1:3493\"\n[operations");
         assert!(load(&far).unwrap_err().contains("must be on this machine"));
+    }
+
+    #[test]
+    fn what_changes_something_is_not_of_class_read() {
+        let settings = "[settings.x]\nvalue = { type = \"int\" }\nget = [\"/x\"]\nset = [\"/x\", \"{value}\"]\n";
+        for (name, fields) in [
+            ("config.write", "handler = \"builtin\""),
+            ("boot", "handler = \"logind\"\naction = \"reboot\""),
+            ("unit", "handler = \"unit\"\nunit = \"x.service\""),
+        ] {
+            for (class, broken) in [("read", true), ("change", false)] {
+                let text = format!(
+                    "{GOOD}[operations.\"{name}\"]\nclass = \"{class}\"\n{fields}\n{settings}"
+                );
+                let found = load(&text).unwrap().broken();
+                assert_eq!(!found.is_empty(), broken, "{name} {class} {found:?}");
+            }
+        }
     }
 
     #[test]

@@ -170,13 +170,8 @@ impl Machine {
 
     /// Sends the command to install and lets it go on by itself, once the machine is to boot.
     fn install_until_the_boot(&self, person: &str) {
-        self.install_until_the_boot_of(person, 8);
-    }
-
-    fn install_until_the_boot_of(&self, person: &str, version: u32) {
-        let version = format!("version={version}");
         let before = self.logind.calls.all().len();
-        let out = self.site.try_send_with(person, INSTALL, &[&version], 1);
+        let out = self.site.try_send_with(person, INSTALL, &["version=8"], 1);
         let receipt: Value = serde_json::from_slice(&out.stdout).unwrap_or_default();
         assert!(
             ["silence", "executing"].contains(&receipt["outcome"].as_str().unwrap()),
@@ -194,6 +189,24 @@ impl Machine {
             self.site.status(),
             self.site.events().last()
         );
+    }
+}
+
+impl Machine {
+    /// Debian's SWUpdate, 2022.12, now and then ends badly under load although it has installed;
+    /// then the machine is not booted, and people try again.
+    fn install_by_swupdate(&self, version: u32) {
+        let version = format!("version={version}");
+        for _ in 0..3 {
+            let out = self.site.try_send_with("ole", INSTALL, &[&version], 5);
+            let receipt: Value = serde_json::from_slice(&out.stdout).unwrap_or_default();
+            if receipt["outcome"] == "executing" {
+                assert_eq!(receipt["result"]["step"], "booting", "{receipt}");
+                return assert_eq!(self.logind.calls.all(), ["reboot"]);
+            }
+            assert!(detail(&receipt).contains("swupdate"), "{receipt}");
+        }
+        panic!("three times");
     }
 }
 
@@ -255,7 +268,9 @@ fn s05_a_release_goes_from_the_source_into_the_slot_and_is_kept_after_the_boot()
     let back = machine.send("anna", "firmware.rollback", &[]);
     assert_eq!(back["code"], "not_granted");
     let before = machine.logind.calls.all().len();
-    machine.site.try_send_with("ole", "firmware.rollback", &[], 1);
+    machine
+        .site
+        .try_send_with("ole", "firmware.rollback", &[], 1);
     wait_until("the machine is told to boot", || {
         machine.logind.calls.all().len() > before
     });
@@ -314,6 +329,139 @@ fn a_version_that_does_not_pass_its_self_check_is_taken_back() {
     assert_eq!(event, "failed");
     assert!(text.contains("version 7 runs"), "{text}");
     assert_eq!(stand_in.calls.all().len(), 2);
+}
+
+#[test]
+fn a_version_that_is_booted_again_although_it_does_not_work_makes_no_loop() {
+    let mut machine = Machine::with("updater = \"rauc\"\nself_check = [\"/bin/false\"]", "");
+    StandIn::serve(&machine.bus, Ends::Well);
+    machine.release(8, &image());
+    machine.install_until_the_boot("ole");
+    machine.runs(8);
+    machine = machine.boot();
+    wait_until("the machine is told to boot once more", || {
+        machine.logind.calls.all().len() == 2
+    });
+    // The other slot does not boot either.
+    machine = machine.boot();
+    let (event, text) = machine.ended();
+    assert_eq!(event, "failed");
+    assert!(text.contains("was booted again"), "{text}");
+    assert_eq!(machine.logind.calls.all().len(), 2);
+}
+
+#[test]
+fn an_installation_that_is_no_longer_allowed_leaves_the_machine_with_what_it_runs() {
+    let machine = Machine::new();
+    let stand_in = StandIn::serve(&machine.bus, Ends::Well);
+    let share = machine.site.share("anna", INSTALL);
+    machine.release(8, &image());
+    let receipt = std::thread::scope(|scope| {
+        let installing = scope.spawn(|| machine.send("anna", INSTALL, &["version=8"]));
+        wait_until("rauc installs", || !stand_in.calls.all().is_empty());
+        let url = machine.site.cloud.url();
+        machine
+            .site
+            .doorkey(&["cancel", "ups-7", &share, "--broker", &url]);
+        installing.join().unwrap()
+    });
+    assert_eq!(receipt["code"], "revoked", "{receipt}");
+    assert_eq!(
+        stand_in.calls.all(),
+        ["install 200000 bytes", "mark active booted"]
+    );
+    assert_eq!(machine.logind.calls.all(), Vec::<String>::new());
+}
+
+#[test]
+fn doorward_that_starts_again_in_the_middle_leaves_the_machine_with_what_it_runs() {
+    let mut machine = Machine::new();
+    let stand_in = StandIn::serve(&machine.bus, Ends::Well);
+    machine.release(8, &image());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            machine
+                .site
+                .try_send_with("ole", INSTALL, &["version=8"], 1)
+        });
+        wait_until("rauc installs", || !stand_in.calls.all().is_empty());
+    });
+    machine.site.kill();
+    let environment = [machine.bus.environment()];
+    machine.site.start_in_that_boot(&environment);
+    machine.site.ready();
+    let (event, text) = machine.ended();
+    assert_eq!(event, "failed", "{text}");
+    assert!(
+        text.contains("doorward stopped while it was installed"),
+        "{text}"
+    );
+    assert_eq!(stand_in.calls.all().last().unwrap(), "mark active booted");
+}
+
+#[test]
+fn an_image_that_would_fill_the_disk_is_not_fetched_and_one_at_a_time_is() {
+    let machine = Machine::new();
+    machine.release(8, &image());
+    let config = machine.site.path().join("doorward.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    machine.source.will([Does::HangsAfter(1000)]);
+    std::thread::scope(|scope| {
+        scope.spawn(|| machine.send("ole", STAGE, &["version=8"]));
+        wait_until("it is being fetched", || !machine.source.asked().is_empty());
+        assert_eq!(machine.send("ole", STAGE, &["version=8"])["code"], "busy");
+    });
+    // A small disk of its own for the state directory, smaller than the log may become.
+    let state = machine.site.path().join("state");
+    let mut machine = machine;
+    machine.site.kill();
+    let copy = machine.site.path().join("copy");
+    std::fs::rename(&state, &copy).unwrap();
+    std::fs::create_dir(&state).unwrap();
+    let mount = |args: &[&str]| {
+        let status = std::process::Command::new("mount")
+            .args(args)
+            .status()
+            .unwrap();
+        assert!(status.success());
+    };
+    mount(&[
+        "-t",
+        "tmpfs",
+        "-o",
+        "size=8m",
+        "doorward",
+        state.to_str().unwrap(),
+    ]);
+    let _unmount = Unmount(state.clone());
+    let status = std::process::Command::new("cp")
+        .args([
+            "-a",
+            &format!("{}/.", copy.display()),
+            state.to_str().unwrap(),
+        ])
+        .status();
+    assert!(status.unwrap().success());
+    let small = text.replace("[firmware]", "[log]\nlimit_mib = 16\n[firmware]");
+    std::fs::write(&config, small).unwrap();
+    machine.site.start_with(&[machine.bus.environment()]);
+    machine.site.ready();
+    let receipt = machine.send("ole", STAGE, &["version=8"]);
+    assert_eq!(receipt["outcome"], "failed", "{receipt}");
+    assert!(detail(&receipt).contains("for the log"), "{receipt}");
+    assert_eq!(machine.staged(), Vec::<String>::new());
+    machine.site.kill();
+}
+
+struct Unmount(PathBuf);
+
+impl Drop for Unmount {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount")
+            .arg("-l")
+            .arg(&self.0)
+            .status();
+    }
 }
 
 #[test]
@@ -405,9 +553,10 @@ fn swupdate_installs_what_it_believes_and_nothing_else() {
     let receipt = machine.send("ole", INSTALL, &["version=8"]);
     assert_eq!(receipt["code"], "failed", "{receipt}");
     assert!(detail(&receipt).contains("swupdate"), "{receipt}");
+    assert_ne!(swu.target(), image());
     assert_eq!(machine.logind.calls.all(), Vec::<String>::new());
     machine.release(9, &swu.image("9", &image()));
-    machine.install_until_the_boot_of("ole", 9);
+    machine.install_by_swupdate(9);
     assert_eq!(swu.target(), image());
     machine.runs(9);
     machine = machine.boot();

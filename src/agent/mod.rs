@@ -4,6 +4,7 @@
 //! durable and actions come out. The [`run`] beside it carries them out.
 
 mod answer;
+mod background;
 mod begin;
 mod chores;
 mod core;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::background::{Queue, Watching, committer};
 use super::begin::{Begun, StartError, begin};
 use super::core::Core;
 use super::import::Import;
@@ -20,7 +21,6 @@ use crate::files::FileError;
 use crate::gate::{Code, Permit};
 use crate::link::{LinkEvent, TrustedTime};
 use crate::operation::Table;
-use crate::store::{Batch, Store};
 use crate::wire::{Hash, Id, Map, Text, Value};
 
 /// Ends of operations and of writes that wait for the core.
@@ -71,17 +71,6 @@ pub(super) struct Running {
     /// Commands whose operations run in this process.
     running: BTreeSet<Hash>,
 }
-
-/// Ends with whoever holds it.
-struct Watching(tokio::task::JoinHandle<()>);
-
-impl Drop for Watching {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-type Queue = std::sync::mpsc::Sender<(Batch, u64)>;
 
 /// Opens the store, starts the links and serves until `stop` is ready.
 ///
@@ -156,24 +145,6 @@ fn open(config: &Config) -> Result<Running, StartError> {
     }
     running.carry_out(effects);
     Ok(running)
-}
-
-/// The thread that writes. Batches that wait together become durable together.
-fn committer(mut store: Store, events: mpsc::Sender<Event>) -> Queue {
-    let (sender, queue) = std::sync::mpsc::channel::<(Batch, u64)>();
-    std::thread::spawn(move || {
-        while let Ok((mut batch, mut size)) = queue.recv() {
-            while let Ok((later, grown)) = queue.try_recv() {
-                batch.extend(later);
-                size = grown;
-            }
-            let result = store.commit(&batch).map(|()| size);
-            if events.blocking_send(Event::Durable(result)).is_err() {
-                return;
-            }
-        }
-    });
-    sender
 }
 
 /// Ready after so many seconds, or never.

@@ -280,6 +280,12 @@ impl Site {
         let path = self.path().join("boot-id");
         let id = u128::from_be_bytes(boot);
         std::fs::write(&path, format!("{id:032x}\n")).unwrap();
+        self.start_in_that_boot(environment);
+    }
+
+    /// Starts it again in the boot of the last `start_booted`.
+    pub fn start_in_that_boot(&mut self, environment: &[(&str, String)]) {
+        let path = self.path().join("boot-id");
         let mut unshare = Command::new("unshare");
         let script = "mount --bind \"$1\" /proc/sys/kernel/random/boot_id && shift && exec \"$@\"";
         unshare

@@ -148,6 +148,55 @@ fn progress_is_told_to_whoever_asked_and_not_written_down() {
     assert!(bench.core.facts(&reading).underway.is_empty());
 }
 
+#[test]
+fn copies_of_what_runs_are_counted_and_charged_to_the_link_that_brings_them() {
+    let mut bench = Bench::with(&[share("anna", &[REBOOT])]);
+    let command = sign(&bench.command(REBOOT), &key("anna"));
+    bench.deliver(&command);
+    let rows = Map::new([(Text::new("percent").unwrap(), Value::Int(1))]);
+    bench.input(Input::Progress(hash(&command), rows));
+    bench.published.clear();
+    for _ in 0..1000 {
+        bench.deliver(&command);
+    }
+    assert!(bench.published.len() < 200, "{}", bench.published.len());
+    assert!(bench.counted(Code::Replay) >= 100 && bench.counted(Code::Flood) > 0);
+}
+
+#[test]
+fn firmware_whose_release_was_taken_back_is_not_installed_any_more() {
+    let mut bench = Bench::with(&[share("anna", &[INSTALL])]);
+    bench.deliver(&signed(&release(9, 3)));
+    let mut command = bench.command(INSTALL);
+    command.body.args = Map::new([(Text::new("version").unwrap(), Value::Int(9))]);
+    bench.deliver(&sign(&command, &key("anna")));
+    let permit = bench.started.last().unwrap().clone();
+    assert_eq!(asks(&mut bench, &permit), Ok(()));
+    let next = rotated(&issuers(), Role::Firmware, &["another"], 1);
+    bench.deliver(&signed_by(&next, &["root"]));
+    assert_eq!(asks(&mut bench, &permit), Err(Code::BadImage));
+}
+
+#[test]
+fn after_a_failed_write_what_still_runs_tells_its_own_end() {
+    let mut bench = Bench::with(&[share("anna", &[INSTALL, REBOOT])]);
+    let command = sign(&bench.command(REBOOT), &key("anna"));
+    bench.deliver(&command);
+    let running = Settings {
+        running: [hash(&command)].into(),
+        ..settings()
+    };
+    bench.restart_with(running);
+    assert!(
+        bench
+            .published
+            .iter()
+            .all(|(topic, _)| *topic == Topic::State)
+    );
+    bench.input(Input::Finished(hash(&command), Ended::done(Map::default())));
+    assert_eq!(bench.last_receipt().body.outcome, Outcome::Done);
+}
+
 /// Three reboots an hour.
 fn three_an_hour() -> Settings {
     let mut settings = settings();

@@ -6,11 +6,14 @@ use std::process::{Command, Stdio};
 
 use doorward::wire::hash;
 
-pub(crate) struct Swu(PathBuf);
+use crate::site::{Process, wait_until};
+
+/// Its daemon, on sockets of its own.
+pub(crate) struct Swu(PathBuf, Option<Process>);
 
 impl Swu {
     pub(crate) fn new(directory: &Path) -> Self {
-        let swu = Self(directory.to_owned());
+        let mut swu = Self(directory.to_owned(), None);
         swu.run(Command::new("openssl").args([
             "req",
             "-x509",
@@ -26,6 +29,18 @@ impl Swu {
             "-subj",
             "/O=doorward test/CN=swupdate",
         ]));
+        let log = std::fs::File::create(swu.file("log")).unwrap();
+        let daemon = Command::new("/usr/bin/swupdate")
+            .args(["-k", "cert.pem", "-H", "board:1.0"])
+            .current_dir(directory)
+            .env("TMPDIR", directory)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        swu.1 = Some(Process(daemon));
+        wait_until("swupdate listens", || swu.file("sockinstctrl").exists());
         swu
     }
 
@@ -38,19 +53,17 @@ impl Swu {
         );
     }
 
-    /// How SWUpdate is started, without its daemon.
+    /// How an image is handed to it. Its client finds the daemon by the variable.
     pub(crate) fn argv(&self) -> Vec<String> {
-        let certificate = self.0.join("cert.pem").to_str().unwrap().to_owned();
-        let argv = [
-            "/usr/bin/swupdate",
-            "-k",
-            &certificate,
-            "-H",
-            "board:1.0",
-            "-i",
+        let directory = format!("TMPDIR={}", self.0.display());
+        [
+            "/usr/bin/env",
+            &directory,
+            "/usr/bin/swupdate-client",
             "{image}",
-        ];
-        argv.map(str::to_owned).into()
+        ]
+        .map(str::to_owned)
+        .into()
     }
 
     fn file(&self, name: &str) -> PathBuf {

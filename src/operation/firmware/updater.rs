@@ -147,10 +147,11 @@ async fn by_swupdate(work: &Work<'_>, image: &Path) -> Result<(), Ended> {
                 true => output.out,
                 false => output.err,
             };
-            Err(failed(
-                Code::Failed,
-                &format!("swupdate: {}: {said}", output.status),
-            ))
+            // The reason comes last.
+            let lines: Vec<&str> = said.lines().rev().take(3).collect();
+            let said = lines.join("; ");
+            let why = format!("swupdate: {}: {said}", output.status);
+            Err(failed(Code::Failed, &why))
         }
         Err(error) => Err(failed(Code::Failed, &error)),
     }
