@@ -467,12 +467,18 @@ impl Drop for Unmount {
 #[test]
 fn an_updater_that_fails_is_told_in_its_own_words() {
     let machine = Machine::new();
-    StandIn::serve(&machine.bus, Ends::Badly);
+    let stand_in = StandIn::serve(&machine.bus, Ends::Badly);
     machine.release(8, &image());
     let receipt = machine.send("ole", INSTALL, &["version=8"]);
     assert_eq!(receipt["outcome"], "failed", "{receipt}");
     assert!(detail(&receipt).contains("no space left"), "{receipt}");
     assert_eq!(machine.logind.calls.all(), Vec::<String>::new());
+    let told = stand_in.calls.all();
+    assert_eq!(
+        told.last().unwrap(),
+        "mark active booted",
+        "nothing is left armed"
+    );
 }
 
 #[test]
