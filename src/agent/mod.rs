@@ -26,6 +26,7 @@ mod socket;
 mod start;
 mod status;
 mod step;
+mod supervisor;
 mod underway;
 mod upload;
 

@@ -13,6 +13,7 @@ use super::inbox::{Inbox, WAITING};
 use super::links::Links;
 use super::socket::StatusSocket;
 use super::step::{Action, Delivery, Effects, Ended, Input, LinkId, Topic};
+use super::supervisor::Supervisor;
 use super::underway::Underway;
 use super::upload::Upload;
 use crate::clock::Clock;
@@ -80,8 +81,9 @@ pub async fn run(config: &Config, stop: impl Future<Output = ()>) -> Result<(), 
     let mut running = open(config)?;
     let status = StatusSocket::bind(&config.state).map_err(StartError::Store)?;
     tracing::info!(device = %running.device, "ready");
-    running.serve(status, stop).await;
+    running.serve(status, Supervisor::ready(), stop).await;
     tracing::info!("stopping");
+    Supervisor::stopping();
     running.links.close().await;
     Ok(())
 }
@@ -156,8 +158,15 @@ async fn after(seconds: Option<u64>) {
 }
 
 impl Running {
-    async fn serve(&mut self, status: StatusSocket, stop: impl Future<Output = ()>) {
+    async fn serve(
+        &mut self,
+        status: StatusSocket,
+        supervisor: Supervisor,
+        stop: impl Future<Output = ()>,
+    ) {
         tokio::pin!(stop);
+        // It counts from the last time, whatever else happened meanwhile.
+        let mut watchdog = Box::pin(supervisor.due());
         loop {
             let now = self.core.now(&self.clock.read());
             self.time.is_at_least(now.certain);
@@ -172,6 +181,11 @@ impl Running {
                 (link, event) = self.inbox.next() => Some(Event::Link(link, event)),
                 caller = status.accept() => {
                     status.answer(caller, &self.status());
+                    continue;
+                }
+                () = &mut watchdog => {
+                    supervisor.alive();
+                    watchdog.set(supervisor.due());
                     continue;
                 }
                 () = after(due) => Some(Event::Tick),
