@@ -43,10 +43,11 @@ impl SystemBus {
         ("DBUS_SYSTEM_BUS_ADDRESS", self.address.clone())
     }
 
-    /// Debian's systemd-logind on this bus, if it runs on this machine.
+    /// Debian's systemd-logind on this bus, if it can run on this machine.
     pub fn logind(&self) -> Option<Process> {
         let program = Path::new("/lib/systemd/systemd-logind");
-        if !program.exists() {
+        // Where it is the machine's own it is left alone: a second one would share its files.
+        if !program.exists() || Path::new("/run/systemd/system").exists() {
             return None;
         }
         let logind = Command::new(program)
