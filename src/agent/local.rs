@@ -175,8 +175,5 @@ fn list<'a>(
     if more > 0 {
         rows.push(("more".to_owned(), Value::Int(more)));
     }
-    Map::new(
-        rows.into_iter()
-            .filter_map(|(name, value)| Some((Text::new(&name).ok()?, value))),
-    )
+    Map::named(rows)
 }

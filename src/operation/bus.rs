@@ -143,7 +143,7 @@ fn rows(fields: Json<String, JsonValue>) -> Map<Text, Value> {
             JsonValue::Number(number) => Value::Int(number.as_i64()?),
             _ => return None,
         };
-        Some((Text::new(&name).ok()?, value))
+        Some((name, value))
     });
-    Map::new(rows.take(FIELDS))
+    Map::named(rows.take(FIELDS))
 }

@@ -7,7 +7,7 @@ use crate::agent::Ended;
 use crate::gate::{Code, Permit};
 use crate::store::words::{holder, row};
 use crate::store::{read_log, record::Record};
-use crate::wire::{Map, Text, Value};
+use crate::wire::{Map, Value};
 
 /// Most records of one answer; a receipt is bounded.
 const MOST: usize = 40;
@@ -36,9 +36,7 @@ pub(super) fn read(permit: &Permit, state: &Path) -> Ended {
         let next = i64::try_from(next.seq).unwrap_or(i64::MAX);
         rows.push(("next".to_owned(), Value::Int(next)));
     }
-    Ended::done(Map::new(rows.into_iter().filter_map(|(name, value)| {
-        Text::new(&name).ok().map(|name| (name, value))
-    })))
+    Ended::done(Map::named(rows))
 }
 
 /// The records that the sender of a command may see.

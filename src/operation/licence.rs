@@ -40,10 +40,7 @@ pub(super) fn apply(config: &LicenceConfig, args: &Map<Text, Value>, now: &Now) 
         ("number", Value::Int(licence.body.number.into())),
         ("features", Value::Text(features.join(", "))),
     ];
-    Ended::done(Map::new(
-        rows.into_iter()
-            .filter_map(|(name, value)| Some((Text::new(name).ok()?, value))),
-    ))
+    Ended::done(Map::named(rows))
 }
 
 fn verified(config: &LicenceConfig, bytes: &[u8]) -> Result<Licence, Code> {

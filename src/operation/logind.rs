@@ -196,10 +196,7 @@ pub(super) async fn resume() -> Ended {
 fn countdown(at: String, left: Duration) -> Map<Text, Value> {
     let left = i64::try_from(left.as_secs()).unwrap_or(i64::MAX);
     let rows = [("at", Value::Text(at)), ("in_s", Value::Int(left))];
-    Map::new(
-        rows.into_iter()
-            .filter_map(|(name, value)| Some((Text::new(name).ok()?, value))),
-    )
+    Map::named(rows)
 }
 
 /// Whether it would be allowed, for those who only ask.

@@ -55,10 +55,7 @@ pub(super) async fn run(ups: &Ups, definition: &Definition, args: &Map<Text, Val
         }
     }
     let _ = timeout(PATIENCE, upsd.leave()).await;
-    Ended::done(Map::new(
-        rows.into_iter()
-            .filter_map(|(name, value)| Some((Text::new(&name).ok()?, value))),
-    ))
+    Ended::done(Map::named(rows))
 }
 
 /// How far it came.

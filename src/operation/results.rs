@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::agent::{Ended, Topic, Underway};
 use crate::files::{self, FileError};
 use crate::gate::{Code, Permit};
-use crate::wire::{Bytes, Chunk, Hash, KeyBytes, Map, Text, Value, hash, to_bytes};
+use crate::wire::{Bytes, Chunk, Hash, KeyBytes, Map, Value, hash, to_bytes};
 
 /// Bytes in one piece.
 const PIECE: usize = 16 * 1024;
@@ -87,10 +87,7 @@ async fn send(bytes: &[u8], of: &Hash, from: usize, permit: &Permit, underway: &
     if next < bytes.len() {
         rows.push(("next", number(next)));
     }
-    Ended::done(Map::new(
-        rows.into_iter()
-            .filter_map(|(name, value)| Some((Text::new(name).ok()?, value))),
-    ))
+    Ended::done(Map::named(rows))
 }
 
 /// Lets go of all of them.

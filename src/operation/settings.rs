@@ -23,6 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How often a change is taken back that cannot be yet, and the pause between.
 const ATTEMPTS: u32 = 120;
 const PAUSE: Duration = Duration::from_secs(5);
+/// Most settings in one answer; the others can be named.
+const MOST: usize = 40;
 /// Longest value that is read.
 const LONGEST: u64 = 256;
 
@@ -103,6 +105,10 @@ pub(super) async fn read(here: Here<'_>, args: &Map<Text, Value>) -> Ended {
     for (name, setting) in &here.config.settings {
         if one.is_some_and(|one| one != name) {
             continue;
+        }
+        if rows.len() == MOST {
+            rows.push(("more".to_owned(), Value::Bool(true)));
+            break;
         }
         match get(here, setting).await {
             Ok(value) => rows.push((name.clone(), Value::Text(value))),
@@ -193,7 +199,7 @@ async fn change(
         let within = i64::try_from(seconds).unwrap_or(i64::MAX);
         let mut said = rows.clone();
         said.push(("confirm_within_s".to_owned(), Value::Int(within)));
-        underway.says(map(said)).await;
+        underway.says(Map::named(said)).await;
         let confirmed = timeout(Duration::from_secs(seconds), confirmed).await;
         if !matches!(confirmed, Ok(Ok(()))) {
             return match insist(here, &undo).await {
@@ -350,11 +356,6 @@ async fn set(here: Here<'_>, setting: &Setting, value: &Value) -> Result<(), Str
     timeout(PATIENCE, asked).await.unwrap_or_else(late)
 }
 
-fn map(rows: Vec<(String, Value)>) -> Map<Text, Value> {
-    let rows = rows.into_iter();
-    Map::new(rows.filter_map(|(name, value)| Some((Text::new(&name).ok()?, value))))
-}
-
 fn done(rows: Vec<(String, Value)>) -> Ended {
-    Ended::done(map(rows))
+    Ended::done(Map::named(rows))
 }

@@ -40,8 +40,5 @@ fn rows(facts: &Facts) -> Map<Text, Value> {
     for (code, count) in &facts.refused {
         rows.push((format!("refused.{code}"), number(*count)));
     }
-    Map::new(
-        rows.into_iter()
-            .filter_map(|(name, value)| Text::new(&name).ok().map(|name| (name, value))),
-    )
+    Map::named(rows)
 }

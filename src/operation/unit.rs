@@ -10,7 +10,7 @@ use super::dbus;
 use crate::agent::Ended;
 use crate::config::{Definition, Job};
 use crate::gate::Code;
-use crate::wire::{Map, Text, Value};
+use crate::wire::{Map, Value};
 
 #[proxy(
     interface = "org.freedesktop.systemd1.Manager",
@@ -90,7 +90,5 @@ async fn job(definition: &Definition, told: &mut bool) -> zbus::Result<Ended> {
         ("accepted", Value::Bool(true)),
         ("state", Value::Text(state)),
     ];
-    Ok(Ended::done(Map::new(rows.into_iter().filter_map(
-        |(name, value)| Some((Text::new(name).ok()?, value)),
-    ))))
+    Ok(Ended::done(Map::named(rows)))
 }

@@ -3,6 +3,8 @@
 use minicbor::data::Type;
 use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
+use super::{Map, Text};
+
 /// Longest text or byte string in a value.
 const MAX_VALUE: usize = 1024;
 
@@ -17,6 +19,33 @@ pub enum Value {
     Text(String),
     /// At most 1,024 bytes.
     Bytes(Vec<u8>),
+}
+
+impl Map<Text, Value> {
+    /// A table of results by name. A name that is no text of ours is left out, and a value that is
+    /// too long loses its end.
+    pub fn named<N: AsRef<str>>(rows: impl IntoIterator<Item = (N, Value)>) -> Self {
+        let rows = rows.into_iter();
+        Self::new(rows.filter_map(|(name, value)| {
+            let name = Text::new(name.as_ref()).ok()?;
+            Some((name, value.shortened()))
+        }))
+    }
+}
+
+impl Value {
+    fn shortened(mut self) -> Self {
+        match &mut self {
+            Self::Text(text) => {
+                while text.len() > MAX_VALUE {
+                    text.pop();
+                }
+            }
+            Self::Bytes(bytes) => bytes.truncate(MAX_VALUE),
+            Self::Bool(_) | Self::Int(_) => {}
+        }
+        self
+    }
 }
 
 impl From<&str> for Value {
@@ -92,6 +121,20 @@ fn bounded<T: AsRef<[u8]> + ?Sized>(value: &T) -> Result<&T, decode::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_result_always_fits() {
+        let rows = [
+            ("long", Value::Text("\u{e9}".repeat(600))),
+            ("bytes", Value::Bytes(vec![0; 2000])),
+            ("control\u{7}", Value::Bool(true)),
+            ("n", Value::Int(1)),
+        ];
+        let rows = Map::named(rows);
+        assert_eq!(rows.get("long"), Some(&Value::Text("\u{e9}".repeat(512))));
+        assert_eq!(rows.get("bytes"), Some(&Value::Bytes(vec![0; 1024])));
+        assert_eq!(rows.len(), 3);
+    }
     use crate::wire::{decode_exact, to_bytes};
 
     #[test]

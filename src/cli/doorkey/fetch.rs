@@ -98,9 +98,10 @@ fn again(args: &Map<Text, Value>, of: &Hash, from: usize) -> Map<Text, Value> {
         ("of", Value::Text(of.hex())),
         ("from", Value::Int(i64::try_from(from).unwrap_or(i64::MAX))),
     ];
+    let more = Map::named(more);
     let more = more
-        .into_iter()
-        .filter_map(|(name, value)| Some((Text::new(name).ok()?, value)));
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone()));
     let args = args
         .iter()
         .map(|(name, value)| (name.clone(), value.clone()));

@@ -20,7 +20,7 @@ use crate::config::{Config, Definition, Firmware, UpdaterKind};
 use crate::files;
 use crate::gate::{Code, Permit};
 use crate::link::TrustedTime;
-use crate::wire::{Hash, Map, Operation, ReleaseBody, Text, Value};
+use crate::wire::{Hash, Map, Operation, ReleaseBody, Value};
 
 /// How long an installation may go on after doorward was started again.
 const INSTALLING: Duration = Duration::from_secs(1800);
@@ -196,7 +196,7 @@ impl Work<'_> {
             ("step", Value::from(step)),
             ("percent", Value::Int(percent)),
         ];
-        self.underway.says(map(rows)).await;
+        self.underway.says(Map::named(rows)).await;
     }
 }
 
@@ -242,7 +242,7 @@ impl After<'_> {
             return ended;
         }
         clear(self.state);
-        Ended::done(map([("version", Value::Int(running.into()))]))
+        Ended::done(Map::named([("version", Value::Int(running.into()))]))
     }
 
     /// Into the other slot, once: if this version is booted again, there is no other.
@@ -315,12 +315,7 @@ fn failed(code: Code, why: &str) -> Ended {
 
 fn done(release: &ReleaseBody, step: &str) -> Ended {
     let version = ("version", Value::Int(release.version.into()));
-    Ended::done(map([version, (step, Value::Bool(true))]))
-}
-
-fn map<const N: usize>(rows: [(&str, Value); N]) -> Map<Text, Value> {
-    let rows = rows.into_iter();
-    Map::new(rows.filter_map(|(name, value)| Some((Text::new(name).ok()?, value))))
+    Ended::done(Map::named([version, (step, Value::Bool(true))]))
 }
 
 /// Whether RAUC is there, in words.
