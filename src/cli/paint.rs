@@ -20,13 +20,11 @@ pub(super) fn bad_on_stderr(text: &str) -> String {
 }
 
 /// Red.
-#[cfg(feature = "issuer")]
 pub(super) fn bad(text: &str) -> String {
     painted("31", text, std::io::stdout().is_terminal())
 }
 
 /// Green.
-#[cfg(feature = "issuer")]
 pub(super) fn good(text: &str) -> String {
     painted("32", text, std::io::stdout().is_terminal())
 }
