@@ -332,6 +332,32 @@ handler = "builtin"
     }
 
     #[test]
+    fn what_the_shipped_example_only_shows_is_valid_too() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/doorward.toml");
+        let text = std::fs::read_to_string(path).unwrap();
+        let shown = |line: &str| {
+            let inner = line.strip_prefix("# ")?;
+            toml::from_str::<toml::Table>(inner).ok()?;
+            (!inner.is_empty() && !inner.starts_with('#')).then(|| inner.to_owned())
+        };
+        let all: Vec<String> = text
+            .lines()
+            .map(|line| shown(line).unwrap_or_else(|| line.to_owned()))
+            .collect();
+        // Two that exclude each other, and what only a maker can fill in.
+        let all = all
+            .join("\n")
+            .replacen("\"device.reboot\"]", "\"device.reboot.exec\"]", 1)
+            .replace(
+                "64 hexadecimal digits\"]",
+                &format!("{}\"]", "58".to_owned() + &"66".repeat(31)),
+            );
+        let config = load(&all).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(config.broken(), BTreeMap::new());
+        assert!(config.operations.len() > 15, "{}", config.operations.len());
+    }
+
+    #[test]
     fn a_mistake_is_named_with_its_place() {
         assert!(load(GOOD).is_ok());
         for (change, to, says) in [

@@ -220,17 +220,27 @@ fn state(directory: &Path, unusable: Option<String>) -> Vec<Finding> {
 fn secrets(config: &Config) -> Vec<Finding> {
     let links = [&config.links.cloud, &config.links.local, &config.bus];
     let links = links.into_iter().flatten();
-    let mut paths: Vec<&Path> = links
-        .flat_map(|link| [&link.password_file, &link.tls.key])
+    let of_links = links.flat_map(|link| [&link.password_file, &link.tls.key]);
+    let nut = config.nut.as_ref();
+    let firmware = config.firmware.as_ref();
+    let listener = config.links.listener.as_ref();
+    let others = [
+        nut.and_then(|nut| nut.tls.as_ref()?.key.as_ref()),
+        nut.map(|nut| &nut.password_file),
+        firmware.and_then(|firmware| firmware.tls.key.as_ref()),
+        listener.and_then(|listener| listener.key.as_ref()),
+    ];
+    let paths: Vec<&Path> = of_links
         .flatten()
+        .chain(others.into_iter().flatten())
         .map(PathBuf::as_path)
         .collect();
-    paths.extend(config.nut.iter().map(|nut| nut.password_file.as_path()));
     paths
         .iter()
         .filter_map(|path| files::read_secret(path, 1 << 20).err())
         .map(|error| {
-            let remedy = "Only doorward's user should be able to read it: chmod 600.";
+            let remedy = "doorward's user must be able to read it, and not everybody: chgrp \
+                          doorward, chmod 640.";
             Finding::new("secrets", Level::Broken, error.to_string(), remedy)
         })
         .collect()

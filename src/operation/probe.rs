@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::nut::Ups;
 use super::{dbus, firmware, logind};
-use crate::config::{Config, Handler, UpdaterKind};
+use crate::config::{Config, Confirm, Handler, UpdaterKind};
 use crate::gate::Code;
 use crate::link::{Caller, TrustedTime};
 
@@ -90,10 +90,22 @@ fn programs(config: &Config) -> Vec<Finding> {
     if let Some(firmware) = &config.firmware {
         programs.extend(firmware.self_check.first());
         if firmware.updater == UpdaterKind::Swupdate {
-            let more = [&firmware.argv, &firmware.mark_good, &firmware.mark_bad];
+            let more = [
+                &firmware.argv,
+                &firmware.mark_good,
+                &firmware.mark_bad,
+                &firmware.keep,
+            ];
             programs.extend(more.into_iter().filter_map(|argv| argv.first()));
         }
     }
+    programs.extend(
+        config
+            .diagnostics
+            .programs
+            .iter()
+            .filter_map(|argv| argv.first()),
+    );
     let missing: Vec<Finding> = programs
         .iter()
         .filter_map(|program| {
@@ -187,7 +199,10 @@ async fn services(config: &Config) -> Vec<Finding> {
     let uses = |handler| config.operations.values().any(|it| it.handler == handler);
     let firmware = config.firmware.as_ref().filter(|_| uses(Handler::Firmware));
     let rauc = firmware.filter(|it| it.updater == UpdaterKind::Rauc);
-    if !uses(Handler::Logind) && !uses(Handler::Unit) && firmware.is_none() {
+    let by_program = config.operations.values().any(|it| {
+        it.confirm == Confirm::Boot && it.argv.iter().any(|it| it.ends_with("systemctl"))
+    });
+    if !uses(Handler::Logind) && !uses(Handler::Unit) && firmware.is_none() && !by_program {
         return Vec::new();
     }
     if let Err(error) = dbus::connect().await {
@@ -200,7 +215,7 @@ async fn services(config: &Config) -> Vec<Finding> {
         )];
     }
     let mut found = Vec::new();
-    if uses(Handler::Logind) || firmware.is_some() {
+    if uses(Handler::Logind) || firmware.is_some() || by_program {
         found.push(match logind::may_reboot().await {
             Ok(()) => Finding::good("logind", "doorward may boot the machine"),
             Err(why) => Finding::new(
@@ -232,6 +247,14 @@ async fn services(config: &Config) -> Vec<Finding> {
             ),
             version => Finding::good("firmware", format!("version {version} runs")),
         });
+        if firmware.updater == UpdaterKind::Swupdate && firmware.keep.is_empty() {
+            found.push(Finding::new(
+                "firmware",
+                Level::Doubtful,
+                "nothing takes an installation back that ends without a boot",
+                "Set `keep` in [firmware]; without it such an end is `unknown`.",
+            ));
+        }
     }
     found
 }
