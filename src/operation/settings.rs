@@ -57,10 +57,11 @@ enum State {
 }
 
 impl Pending {
-    /// While there is a change that a stop has left unconfirmed, no other is begun.
+    /// While there is a change that a stop has left unconfirmed, no other is begun. A file that says
+    /// nothing stands in nobody's way.
     pub(super) fn found(config: &Config) -> Self {
         let pending = Self::default();
-        if undo_file(config).exists() {
+        if undo(config).is_some() {
             *pending.state() = State::Begun;
         }
         pending

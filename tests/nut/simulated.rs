@@ -249,3 +249,50 @@ fn s10_whoever_asked_hears_what_the_ups_does_until_the_share_ends() {
     let more = told.recv_timeout(Duration::from_secs(8));
     assert!(more.is_err(), "nothing more is sent");
 }
+
+#[test]
+fn n20_a_change_that_was_not_confirmed_before_a_stop_comes_back_whatever_the_log_knows() {
+    let mut powered = powered();
+    for log_is_lost in [false, true] {
+        let change = ["key=patient", "value=90"];
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                powered
+                    .site
+                    .try_send_with("ole", "config.write", &change, 1)
+            });
+            wait_until("it waits to be confirmed", || {
+                let status = powered.site.status();
+                status["underway"][0]["progress"]["confirm_within_s"] == 60
+            });
+        });
+        powered.site.kill();
+        if log_is_lost {
+            std::fs::remove_dir_all(powered.site.path().join("state/log")).unwrap();
+        }
+        powered.site.start();
+        powered.site.ready();
+        wait_until("the old value is back", || {
+            let read = powered.send("ole", "config.read", &["key=patient"]);
+            read["result"]["patient"] == "20"
+        });
+        let undo = powered.site.path().join("state/undo.json");
+        wait_until("it is over", || !undo.exists());
+        let failed = |event: &serde_json::Value| {
+            let text = event["text"].as_str().unwrap();
+            text.contains("before it was confirmed; patient is 20 again")
+        };
+        if !log_is_lost {
+            wait_until("the log says so", || {
+                powered.site.events().iter().any(failed)
+            });
+        }
+    }
+    // And then the next change can be made.
+    let (key, value) = ("key=patient", "value=30");
+    let sent = powered
+        .site
+        .try_send_with("ole", "config.write", &[key, value], 1);
+    let sent: serde_json::Value = serde_json::from_slice(&sent.stdout).unwrap();
+    assert_eq!(sent["outcome"], "executing", "{sent}");
+}
