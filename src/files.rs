@@ -1,11 +1,15 @@
 //! Small files that are either the old one or the new one, never half of each.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 #[cfg(feature = "device")]
 use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use crate::wire::{Bytes, Hash};
 
 /// Why a file could not be used, with its path.
 #[derive(Debug)]
@@ -84,6 +88,32 @@ pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
         Some(parent) if parent.as_os_str().is_empty() => File::open(".")?.sync_all(),
         Some(parent) => File::open(parent)?.sync_all(),
         None => Ok(()),
+    }
+}
+
+/// The length of a file and the SHA-256 of all of it, however large.
+pub(crate) fn measure(path: &Path) -> io::Result<(u64, Hash)> {
+    let mut file = File::open(path)?;
+    let (mut sha, mut size) = (Sha256::new(), 0);
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok((size, Bytes(sha.finalize().into()))),
+            read => {
+                size += read as u64;
+                sha.update(buffer.get(..read).unwrap_or_default());
+            }
+        }
+    }
+}
+
+/// Removes those files of a directory that are not needed, as far as that works.
+#[cfg(feature = "device")]
+pub(crate) fn sweep(directory: &Path, is_needed: impl Fn(&Path) -> bool) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if !is_needed(&entry.path()) {
+            let _ = fs::remove_file(entry.path());
+        }
     }
 }
 

@@ -109,8 +109,7 @@ impl Machine {
     }
 
     fn send(&self, person: &str, operation: &str, args: &[&str]) -> Json {
-        let out = self.site.try_send_with(person, operation, args, 15);
-        serde_json::from_slice(&out.stdout).unwrap_or_default()
+        self.site.send_with(person, operation, args, 15)
     }
 }
 

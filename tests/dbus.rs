@@ -80,8 +80,7 @@ impl Machine {
     }
 
     fn send(&self, person: &str, operation: &str, args: &[&str]) -> serde_json::Value {
-        let out = self.site.try_send_with(person, operation, args, 15);
-        serde_json::from_slice(&out.stdout).unwrap_or_default()
+        self.site.send_with(person, operation, args, 15)
     }
 
     /// Sends it, and does something else while it is under way.

@@ -10,6 +10,8 @@
 #[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
 #[path = "common/authority.rs"]
 mod authority;
+#[path = "firmware/certificate.rs"]
+mod certificate;
 #[path = "firmware/rauc.rs"]
 mod rauc;
 #[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
@@ -110,8 +112,7 @@ impl Machine {
     }
 
     fn send(&self, person: &str, operation: &str, args: &[&str]) -> Value {
-        let out = self.site.try_send_with(person, operation, args, 20);
-        serde_json::from_slice(&out.stdout).unwrap_or_default()
+        self.site.send_with(person, operation, args, 20)
     }
 
     /// Makes it the image of a version, and tells the device.
@@ -171,8 +172,7 @@ impl Machine {
     /// Sends the command to install and lets it go on by itself, once the machine is to boot.
     fn install_until_the_boot(&self, person: &str) {
         let before = self.logind.calls.all().len();
-        let out = self.site.try_send_with(person, INSTALL, &["version=8"], 1);
-        let receipt: Value = serde_json::from_slice(&out.stdout).unwrap_or_default();
+        let receipt = self.site.send_with(person, INSTALL, &["version=8"], 1);
         assert!(
             ["silence", "executing"].contains(&receipt["outcome"].as_str().unwrap()),
             "{receipt}"
@@ -198,8 +198,7 @@ impl Machine {
     fn install_by_swupdate(&self, version: u32) {
         let version = format!("version={version}");
         for _ in 0..3 {
-            let out = self.site.try_send_with("ole", INSTALL, &[&version], 5);
-            let receipt: Value = serde_json::from_slice(&out.stdout).unwrap_or_default();
+            let receipt = self.site.send_with("ole", INSTALL, &[&version], 5);
             if receipt["outcome"] == "executing" {
                 assert_eq!(receipt["result"]["step"], "booting", "{receipt}");
                 return assert_eq!(self.logind.calls.all(), ["reboot"]);

@@ -1,4 +1,4 @@
-//! What goes on beside the loop: the thread that writes, and who looks out for news.
+//! What goes on beside the loop: the thread that writes.
 
 use tokio::sync::mpsc;
 
@@ -24,13 +24,4 @@ pub(super) fn committer(mut store: Store, events: mpsc::Sender<Event>) -> Queue 
         }
     });
     sender
-}
-
-/// Ends with whoever holds it.
-pub(super) struct Watching(pub(super) tokio::task::JoinHandle<()>);
-
-impl Drop for Watching {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }

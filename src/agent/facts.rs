@@ -25,8 +25,6 @@ pub struct Facts {
     pub log_used: u64,
     /// What was refused since the start, by code.
     pub refused: BTreeMap<Code, u64>,
-    /// What was allowed and has not ended: who asked for which operation, and how far it has come.
-    pub underway: Vec<(Id, Operation, Map<Text, Value>)>,
 }
 
 impl Core {
@@ -46,11 +44,12 @@ impl Core {
                 .collect(),
             log_used: self.journal.used(),
             refused: self.refused.clone(),
-            underway: self.underway(),
         }
     }
 
-    fn underway(&self) -> Vec<(Id, Operation, Map<Text, Value>)> {
+    /// What was allowed and has not ended: who asked for which operation, and how far it has come.
+    #[must_use]
+    pub fn underway(&self) -> Vec<(Id, Operation, Map<Text, Value>)> {
         let open = self.journal.open.iter();
         open.map(|(command, open)| {
             let asked = &open.intent.asked;

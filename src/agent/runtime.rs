@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 
-use super::background::{Queue, Watching, committer};
+use super::background::{Queue, committer};
 use super::begin::{Begun, StartError, begin};
 use super::core::Core;
 use super::import::Import;
@@ -68,7 +69,8 @@ pub(super) struct Running {
     retry_at: Option<u64>,
     /// For the links, which judge certificates by it.
     time: TrustedTime,
-    watching: Option<Watching>,
+    /// Who looks out for news; it ends with this.
+    watching: JoinSet<()>,
     /// Commands whose operations run in this process.
     running: BTreeSet<Hash>,
 }
@@ -133,7 +135,7 @@ fn open(config: &Config) -> Result<Running, StartError> {
         retry: FIRST_RETRY,
         retry_at: None,
         time,
-        watching: None,
+        watching: JoinSet::new(),
         running: BTreeSet::new(),
     };
     if let Some(upload) = &running.upload {
@@ -351,15 +353,15 @@ impl Running {
                         upload.from(from, again);
                     }
                 }
-                Action::Watch(false) => self.watching = None,
+                Action::Watch(false) => self.watching = JoinSet::new(),
                 // One that looks out already has seen how it was before.
                 Action::Watch(true) => {
-                    let (table, sender) = (self.table.clone(), self.sender.clone());
-                    self.watching.get_or_insert_with(|| {
-                        Watching(tokio::spawn(async move {
+                    if self.watching.is_empty() {
+                        let (table, sender) = (self.table.clone(), self.sender.clone());
+                        self.watching.spawn(async move {
                             table.watch(|news| sender.send(Event::News(news))).await;
-                        }))
-                    });
+                        });
+                    }
                 }
                 Action::Forget => self.table.forget(),
                 Action::Refresh => self.links.refresh(),

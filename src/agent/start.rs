@@ -150,8 +150,8 @@ impl Core {
         }
     }
 
-    /// Ends every command that a stop interrupted, or has it brought to its end. None of them is ever run again. Beyond a
-    /// break of the log any of them may have begun, or ended.
+    /// Ends every command that a stop interrupted, or has it brought to its end. None of them is
+    /// ever run again. Beyond a break of the log any of them may have begun, or ended.
     fn resolve(&mut self, settings: &Settings, broken: bool, reading: &Reading, out: &mut Effects) {
         let now = self.keeper.now(reading);
         let open: Vec<Open> = self.journal.open.values().cloned().collect();

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::core::Core;
 use super::facts::Facts;
 use super::runtime::Running;
 use crate::gate::Known;
@@ -36,23 +37,26 @@ impl Running {
                 "used_percent": facts.log_used,
                 "acknowledged": facts.acknowledged,
             },
-            "underway": underway(&facts),
+            "underway": underway(&self.core),
             "refused": Map::from_iter(refused),
         })
     }
 }
 
 /// What was allowed and has not ended.
-fn underway(facts: &Facts) -> Value {
-    let rows = facts.underway.iter().map(|(person, operation, rows)| {
-        let progress = rows.iter();
-        let progress = progress.map(|(name, value)| (name.to_string(), json!(value)));
-        json!({
-            "person": person.as_str(),
-            "operation": operation.as_str(),
-            "progress": Map::from_iter(progress),
-        })
-    });
+fn underway(core: &Core) -> Value {
+    let rows = core
+        .underway()
+        .into_iter()
+        .map(|(person, operation, rows)| {
+            let progress = rows.iter();
+            let progress = progress.map(|(name, value)| (name.to_string(), json!(value)));
+            json!({
+                "person": person.as_str(),
+                "operation": operation.as_str(),
+                "progress": Map::from_iter(progress),
+            })
+        });
     Value::Array(rows.collect())
 }
 

@@ -77,6 +77,13 @@ impl Ended {
         }
     }
 
+    /// Why it ended so, in words.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let detail = self.detail.as_ref().map(ToString::to_string);
+        detail.unwrap_or_else(|| self.code.map_or("", Code::sentence).to_owned())
+    }
+
     /// It was not begun after all.
     pub(super) fn denied(code: Code, detail: &str) -> Self {
         Self {

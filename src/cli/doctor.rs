@@ -10,6 +10,7 @@ use serde_json::json;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
+use super::doorward::ConfigFile;
 use super::{Failure, block_on, paint, status};
 use crate::clock;
 use crate::config::{Config, LinkSection};
@@ -26,20 +27,15 @@ const ROOM: u64 = 64;
 
 #[derive(Debug, Args)]
 pub(super) struct Doctor {
-    /// The configuration.
-    #[arg(
-        long,
-        value_name = "FILE",
-        default_value = "/etc/doorward/doorward.toml"
-    )]
-    config: PathBuf,
+    #[command(flatten)]
+    file: ConfigFile,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(args: &Doctor) -> Result<ExitCode, Failure> {
-    let config = match Config::load(&args.config) {
+    let config = match Config::load(&args.file.config) {
         Ok(config) => config,
         Err(error) => {
             let remedy = "config/doorward.toml in the source is an example with comments.";
@@ -54,7 +50,7 @@ pub(super) fn run(args: &Doctor) -> Result<ExitCode, Failure> {
             ));
         }
     };
-    let mut found = vec![configuration(&config, &args.config)];
+    let mut found = vec![configuration(&config, &args.file.config)];
     found.extend(config.broken().into_iter().map(|(name, why)| {
         let text = format!("[operations.\"{name}\"]: {why}");
         Finding::new(

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use super::{Failure, block_on, device_status, doctor, events, import, status, validate};
 use crate::config::Config;
@@ -19,18 +19,22 @@ pub struct Cli {
     command: Command,
 }
 
+/// The configuration that a command is about.
+#[derive(Debug, Args)]
+pub(super) struct ConfigFile {
+    /// The configuration.
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/etc/doorward/doorward.toml"
+    )]
+    pub(super) config: PathBuf,
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the daemon.
-    Run {
-        /// The configuration.
-        #[arg(
-            long,
-            value_name = "FILE",
-            default_value = "/etc/doorward/doorward.toml"
-        )]
-        config: PathBuf,
-    },
+    Run(ConfigFile),
     /// Find out what is wrong with this device, and what to do about it.
     Doctor(doctor::Doctor),
     /// Check a configuration before it is used.
@@ -68,7 +72,7 @@ enum Command {
 /// What the command could not do.
 pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
-        Command::Run { config } => serve(&config),
+        Command::Run(file) => serve(&file.config),
         Command::Provision {
             state,
             device,

@@ -1,32 +1,28 @@
 //! `doorward validate`: whether a configuration can be used, and which operations cannot.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
 
+use super::doorward::ConfigFile;
 use super::{Failure, status};
 use crate::config::Config;
 
 #[derive(Debug, Args)]
 pub(super) struct Validate {
-    /// The configuration.
-    #[arg(
-        long,
-        value_name = "FILE",
-        default_value = "/etc/doorward/doorward.toml"
-    )]
-    config: PathBuf,
+    #[command(flatten)]
+    file: ConfigFile,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(args: &Validate) -> Result<ExitCode, Failure> {
-    let config = Config::load(&args.config).map_err(|error| Failure::new(status::CONFIG, error))?;
+    let config =
+        Config::load(&args.file.config).map_err(|error| Failure::new(status::CONFIG, error))?;
     let broken = config.broken();
-    let path = args.config.display();
+    let path = args.file.config.display();
     if args.json {
         let rows = broken
             .iter()

@@ -40,15 +40,10 @@ async fn exit(definition: &Definition, args: &Map<Text, Value>) -> Ended {
     let Some(argv) = filled(&definition.argv, args) else {
         return Ended::failed(Code::Param, "an argument is missing");
     };
-    match output(&argv, OUTPUT).await {
-        Ok(Output { ok: true, out, .. }) => Ended::done(Map::new(
-            Text::new("output")
-                .ok()
-                .filter(|_| !out.is_empty())
-                .map(|name| (name, Value::Text(out))),
-        )),
-        Ok(Output { status, err, .. }) => Ended::failed(Code::Failed, &format!("{status}: {err}")),
-        Err(error) => Ended::failed(Code::Failed, &error),
+    match output(&argv, OUTPUT).await.and_then(Output::printed) {
+        Ok(out) if out.is_empty() => Ended::done(Map::default()),
+        Ok(out) => Ended::done(Map::named([("output", Value::Text(out))])),
+        Err(why) => Ended::failed(Code::Failed, &why),
     }
 }
 
@@ -62,6 +57,16 @@ pub(super) struct Output {
     pub(super) out: String,
     /// The beginning of what it complained of.
     pub(super) err: String,
+}
+
+impl Output {
+    /// What it printed, if it says that it went well; otherwise how it ended, and its complaint.
+    pub(super) fn printed(self) -> Result<String, String> {
+        match self.ok {
+            true => Ok(self.out),
+            false => Err(format!("{}: {}", self.status, self.err)),
+        }
+    }
 }
 
 /// Runs a program to its end, with an empty environment; it ends when nobody waits any more.

@@ -7,6 +7,7 @@ use tokio::time::{sleep, timeout};
 use zbus::proxy;
 
 use super::dbus;
+use super::insist::insist;
 use crate::agent::{Ended, Underway};
 use crate::clock::{self, Stopwatch};
 use crate::config::{Definition, PowerAction};
@@ -155,9 +156,8 @@ async fn count_down(
         let (scheduled, _) = manager.scheduled_shutdown().await?;
         match (scheduled.is_empty(), left.is_zero(), action) {
             (true, _, PowerAction::DryReboot) if left <= LOOK => {
-                let rehearsed = Text::new("rehearsed").ok();
-                let rows = rehearsed.map(|name| (name, Value::Bool(true)));
-                return Ok(Some(Ended::done(Map::new(rows))));
+                let rows = Map::named([("rehearsed", Value::Bool(true))]);
+                return Ok(Some(Ended::done(rows)));
             }
             (true, false, _) => {
                 let why = "it was cancelled before its time";
@@ -171,15 +171,10 @@ async fn count_down(
 
 /// Takes back what is scheduled, over a new connection; whether anything was.
 async fn taken_back() -> zbus::Result<bool> {
-    let mut last = Ok(false);
-    for _ in 0..ATTEMPTS {
-        last = async { manager().await?.cancel_scheduled_shutdown().await }.await;
-        if last.is_ok() {
-            break;
-        }
-        sleep(LOOK).await;
-    }
-    last
+    insist(ATTEMPTS, LOOK, || async {
+        manager().await?.cancel_scheduled_shutdown().await
+    })
+    .await
 }
 
 /// After a stop in the same boot nobody has looked whether it may still happen, so it does not.
@@ -207,7 +202,7 @@ pub(super) async fn may_reboot() -> Result<(), String> {
         Ok(Ok(word)) => Err(format!(
             "logind says `{word}` when asked whether doorward may boot"
         )),
-        Ok(Err(error)) => Err(super::probe::words(&dbus::failed("logind", &error))),
+        Ok(Err(error)) => Err(dbus::failed("logind", &error).words()),
         Err(_) => Err("logind does not answer".to_owned()),
     }
 }

@@ -7,6 +7,7 @@ mod diagnostics;
 mod exec;
 mod firmware;
 mod history;
+mod insist;
 mod licence;
 mod logind;
 mod nut;
@@ -29,7 +30,7 @@ pub use builtin::Builtin;
 pub use firmware::Step;
 
 use crate::agent::{Ended, Facts, Underway};
-use crate::config::{Config, Definition, Handler};
+use crate::config::{Config, Definition, Handler, OperationName};
 use crate::gate::{Argument, Code, Offer, Offers, Permit, REBOOTS};
 use crate::link::TrustedTime;
 use crate::store::record::Intent;
@@ -78,8 +79,7 @@ impl Table {
     }
 
     fn definition(&self, name: &Operation) -> Option<&Definition> {
-        let mut operations = self.operations();
-        operations.find_map(|(known, definition)| (known == name).then_some(definition))
+        self.config.operations.get(&OperationName(name.clone()))
     }
 
     /// What the gate needs to know of them.

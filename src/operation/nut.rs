@@ -126,9 +126,7 @@ impl Ups {
         };
         asked.await.map_err(|error| error.to_string())
     }
-}
 
-impl Ups {
     /// Whether upsd takes our name and password. A wrong password is told with a command only.
     pub(super) async fn log_in(&self) -> Result<(), String> {
         let asked = async {
@@ -154,8 +152,8 @@ pub(super) async fn watch<T: Future>(ups: &Ups, tell: impl Fn(Map<Text, Value>) 
             Ok(Err(_)) | Err(_) => "unknown".to_owned(),
         };
         let changed = before.as_ref().is_some_and(|before| *before != status);
-        if changed && let Ok(name) = Text::new("ups.status") {
-            tell(Map::new([(name, Value::Text(status.clone()))])).await;
+        if changed {
+            tell(Map::named([("ups.status", Value::Text(status.clone()))])).await;
         }
         before = Some(status);
         sleep(WATCH).await;

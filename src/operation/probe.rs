@@ -10,7 +10,6 @@ use tokio::time::timeout;
 use super::nut::Ups;
 use super::{dbus, firmware, logind};
 use crate::config::{Config, Confirm, Handler, UpdaterKind};
-use crate::gate::Code;
 use crate::link::{Caller, TrustedTime};
 
 /// How long one answer may take.
@@ -257,10 +256,4 @@ async fn services(config: &Config) -> Vec<Finding> {
         }
     }
     found
-}
-
-/// Whether an end of an operation is about what was asked, for those who only ask.
-pub(super) fn words(ended: &crate::agent::Ended) -> String {
-    let detail = ended.detail.as_ref().map(ToString::to_string);
-    detail.unwrap_or_else(|| ended.code.map_or("", Code::sentence).to_owned())
 }

@@ -92,13 +92,7 @@ async fn send(bytes: &[u8], of: &Hash, from: usize, permit: &Permit, underway: &
 
 /// Lets go of all of them.
 pub(super) fn clear(state: &Path) {
-    for entry in std::fs::read_dir(directory(state))
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
-        let _ = std::fs::remove_file(entry.path());
-    }
+    files::sweep(&directory(state), |_| false);
 }
 
 fn directory(state: &Path) -> PathBuf {

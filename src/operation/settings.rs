@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::exec::{self, filled};
+use super::insist::insist;
 use super::nut::{self, Ups};
 use crate::agent::{Ended, Underway};
 use crate::config::{Config, Setting};
@@ -203,7 +204,7 @@ async fn change(
         underway.says(Map::named(said)).await;
         let confirmed = timeout(Duration::from_secs(seconds), confirmed).await;
         if !matches!(confirmed, Ok(Ok(()))) {
-            return match insist(here, &undo).await {
+            return match take_back_for_certain(here, &undo).await {
                 Ok(()) => failed(&format!(
                     "nobody confirmed it within {seconds} s; {name} is {old} again"
                 )),
@@ -224,7 +225,7 @@ pub(super) async fn resume(here: Here<'_>, pending: &Pending, command: &Hash) ->
     let Some(undo) = undo(here.config).filter(|undo| undo.command == command.hex()) else {
         return Ended::failed(Code::Unknown, "the device stopped while it ran");
     };
-    let taken_back = insist(here, &undo).await;
+    let taken_back = take_back_for_certain(here, &undo).await;
     pending.end();
     match taken_back {
         Ok(()) => Ended::failed(
@@ -239,17 +240,15 @@ pub(super) async fn resume(here: Here<'_>, pending: &Pending, command: &Hash) ->
 }
 
 /// Takes a change back for as long as it takes: what it needs may only be starting.
-async fn insist(here: Here<'_>, undo: &Undo) -> Result<(), String> {
-    let mut last = Ok(());
-    for _ in 0..ATTEMPTS {
-        last = take_back(here, undo).await;
-        match &last {
-            Ok(()) => return last,
-            Err(why) => tracing::warn!(setting = %undo.name, %why, "it cannot be taken back yet"),
+async fn take_back_for_certain(here: Here<'_>, undo: &Undo) -> Result<(), String> {
+    insist(ATTEMPTS, PAUSE, || async {
+        let taken_back = take_back(here, undo).await;
+        if let Err(why) = &taken_back {
+            tracing::warn!(setting = %undo.name, %why, "it cannot be taken back yet");
         }
-        sleep(PAUSE).await;
-    }
-    last
+        taken_back
+    })
+    .await
 }
 
 enum Begin {
@@ -328,10 +327,7 @@ async fn get(here: Here<'_>, setting: &Setting) -> Result<String, String> {
     let asked = async {
         match (&setting.variable, here.ups) {
             (Some(variable), Some(ups)) => ups.get(variable).await,
-            _ => match exec::output(&setting.get, LONGEST).await? {
-                output if output.ok => Ok(output.out),
-                output => Err(format!("{}: {}", output.status, output.err)),
-            },
+            _ => exec::output(&setting.get, LONGEST).await?.printed(),
         }
     };
     let late = |_| Err("its value cannot be read in time".to_owned());
@@ -343,13 +339,9 @@ async fn set(here: Here<'_>, setting: &Setting, value: &Value) -> Result<(), Str
         match (&setting.variable, here.ups) {
             (Some(variable), Some(ups)) => ups.set(variable, value).await,
             _ => {
-                let name = Text::new("value").ok();
-                let args = Map::new(name.map(|name| (name, value.clone())));
+                let args = Map::named([("value", value.clone())]);
                 let argv = filled(&setting.set, &args).ok_or("no program is configured")?;
-                match exec::output(&argv, LONGEST).await? {
-                    output if output.ok => Ok(()),
-                    output => Err(format!("{}: {}", output.status, output.err)),
-                }
+                exec::output(&argv, LONGEST).await?.printed().map(drop)
             }
         }
     };

@@ -345,7 +345,18 @@ impl Site {
 
     /// Sends a command as a person and returns what `doorkey send --json` says.
     pub fn send(&self, person: &str, operation: &str, wait: u32) -> serde_json::Value {
-        let out = self.try_send(person, operation, wait);
+        self.send_with(person, operation, &[], wait)
+    }
+
+    /// The same with arguments, as NAME=VALUE.
+    pub fn send_with(
+        &self,
+        person: &str,
+        operation: &str,
+        arguments: &[&str],
+        wait: u32,
+    ) -> serde_json::Value {
+        let out = self.try_send_with(person, operation, arguments, wait);
         serde_json::from_slice(&out.stdout).unwrap_or_default()
     }
 

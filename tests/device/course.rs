@@ -139,13 +139,12 @@ fn progress_is_told_to_whoever_asked_and_not_written_down() {
         ]
     );
     assert_eq!(bench.disk.log.len(), records);
-    let reading = bench.reading;
-    assert_eq!(bench.core.facts(&reading).underway[0].2, rows(40));
+    assert_eq!(bench.core.underway()[0].2, rows(40));
     bench.finish(hash(&command));
     bench.published.clear();
     bench.input(Input::Progress(hash(&command), rows(90)));
     assert!(bench.published.is_empty(), "it has ended");
-    assert!(bench.core.facts(&reading).underway.is_empty());
+    assert!(bench.core.underway().is_empty());
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use zbus::Variant;
 use zbus::object_server::SignalEmitter;
 
+use crate::certificate::{self, run};
 use crate::site::{Process, wait_until};
 use crate::system_bus::{Calls, SystemBus};
 
@@ -60,21 +61,7 @@ impl Rauc {
         for slot in ["slot-a", "slot-b"] {
             std::fs::write(directory.join(slot), vec![0; 256 << 10]).unwrap();
         }
-        run(Command::new("openssl").current_dir(&directory).args([
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-keyout",
-            "key.pem",
-            "-out",
-            "cert.pem",
-            "-days",
-            "2",
-            "-subj",
-            "/O=doorward test/CN=rauc",
-        ]));
+        certificate::make(&directory, "rauc");
         let mut rauc = Self {
             directory,
             service: None,
@@ -151,15 +138,6 @@ impl Rauc {
         let text = std::fs::read_to_string(self.directory.join("primary"));
         text.map_or("A".to_owned(), |text| text.trim().to_owned())
     }
-}
-
-fn run(command: &mut Command) {
-    let out = command.output().unwrap();
-    assert!(
-        out.status.success(),
-        "{}",
-        String::from_utf8_lossy(&out.stderr)
-    );
 }
 
 /// How a stand-in's installations end.

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use doorward::wire::hash;
 
+use crate::certificate::{self, run};
 use crate::site::{Process, wait_until};
 
 /// Its daemon, on sockets of its own.
@@ -14,21 +15,7 @@ pub(crate) struct Swu(PathBuf, Option<Process>);
 impl Swu {
     pub(crate) fn new(directory: &Path) -> Self {
         let mut swu = Self(directory.to_owned(), None);
-        swu.run(Command::new("openssl").args([
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-keyout",
-            "key.pem",
-            "-out",
-            "cert.pem",
-            "-days",
-            "2",
-            "-subj",
-            "/O=doorward test/CN=swupdate",
-        ]));
+        certificate::make(directory, "swupdate");
         let log = std::fs::File::create(swu.file("log")).unwrap();
         let daemon = Command::new("/usr/bin/swupdate")
             .args(["-k", "cert.pem", "-H", "board:1.0"])
@@ -42,15 +29,6 @@ impl Swu {
         swu.1 = Some(Process(daemon));
         wait_until("swupdate listens", || swu.file("sockinstctrl").exists());
         swu
-    }
-
-    fn run(&self, command: &mut Command) {
-        let out = command.current_dir(&self.0).output().unwrap();
-        assert!(
-            out.status.success(),
-            "{}",
-            String::from_utf8_lossy(&out.stderr)
-        );
     }
 
     /// How an image is handed to it. Its client finds the daemon by the variable.
@@ -83,7 +61,7 @@ impl Swu {
             self.file("target").display()
         );
         std::fs::write(self.file("sw-description"), description).unwrap();
-        self.run(Command::new("openssl").args([
+        run(Command::new("openssl").current_dir(&self.0).args([
             "cms",
             "-sign",
             "-in",

@@ -1,11 +1,9 @@
 //! `doorkey release`: an image that devices may install.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::json;
-use sha2::{Digest, Sha256};
 
 use super::broker::{self, BrokerArgs};
 use crate::cli::{Failure, print_json};
@@ -13,7 +11,7 @@ use crate::clock;
 use crate::files::{self, Doing};
 use crate::issuer::{NewRelease, Platform};
 use crate::link::topics;
-use crate::wire::{Audience, Bytes, Hash, Id, Kind, Text};
+use crate::wire::{Audience, Id, Kind, Text};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Release {
@@ -43,7 +41,7 @@ pub(super) struct Release {
 
 pub(super) fn run(directory: &Path, args: Release, json: bool) -> Result<ExitCode, Failure> {
     let platform = Platform::open(directory)?;
-    let (size, sha256) = measure(&args.image)?;
+    let (size, sha256) = files::measure(&args.image).doing("read", &args.image)?;
     let new = NewRelease {
         vendor: args.vendor,
         model: args.model,
@@ -81,22 +79,4 @@ pub(super) fn run(directory: &Path, args: Release, json: bool) -> Result<ExitCod
         );
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn measure(path: &Path) -> Result<(u64, Hash), Failure> {
-    let measured = || {
-        let (mut sha, mut size) = (Sha256::new(), 0);
-        let mut file = std::fs::File::open(path)?;
-        let mut buffer = vec![0; 1 << 16];
-        loop {
-            match file.read(&mut buffer)? {
-                0 => return Ok((size, Bytes(sha.finalize().into()))),
-                read => {
-                    size += read as u64;
-                    sha.update(buffer.get(..read).unwrap_or_default());
-                }
-            }
-        }
-    };
-    Ok(measured().doing("read", path)?)
 }

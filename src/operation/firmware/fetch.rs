@@ -1,7 +1,7 @@
 //! Getting an image: from the first source that has it, whole, with the size and hash of the
 //! release; what was fetched before a break is not fetched again.
 
-use std::io::{ErrorKind, Read, SeekFrom};
+use std::io::{ErrorKind, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ impl From<std::io::Error> for Broken {
 
 /// The path of an image that is whole.
 pub(super) async fn staged(work: &Work<'_>, release: &ReleaseBody) -> Result<PathBuf, Ended> {
-    let directory = work.state.join("firmware");
+    let directory = directory(work.state);
     let error = |error: files::FileError| failed(Code::Failed, &error.to_string());
     files::create_private_directory(&directory).map_err(error)?;
     let name = release.sha256.hex();
@@ -54,7 +54,8 @@ pub(super) async fn staged(work: &Work<'_>, release: &ReleaseBody) -> Result<Pat
         directory.join(format!("{name}.image")),
         directory.join(format!("{name}.part")),
     );
-    drop_all_but(&directory, &[&image, &part]);
+    // One image at a time is kept; the disk of a device is small.
+    files::sweep(&directory, |path| path == image || path == part);
     if image.exists() {
         match hash_of(image.clone()).await {
             Ok((size, hash)) if size == release.size && hash == release.sha256 => return Ok(image),
@@ -102,27 +103,18 @@ pub(super) async fn staged(work: &Work<'_>, release: &ReleaseBody) -> Result<Pat
 }
 
 /// Lets go of what was staged.
-pub(super) fn clear(state: &Path) {
-    drop_all_but(&state.join("firmware"), &[]);
+pub(in crate::operation) fn clear(state: &Path) {
+    files::sweep(&directory(state), |_| false);
 }
 
 /// Lets go of what was fetched in part.
-pub(super) fn drop_parts(state: &Path) {
-    let entries = std::fs::read_dir(state.join("firmware"));
-    for entry in entries.into_iter().flatten().flatten() {
-        if entry.path().extension().is_some_and(|it| it == "part") {
-            let _ = std::fs::remove_file(entry.path());
-        }
-    }
+pub(in crate::operation) fn drop_parts(state: &Path) {
+    let is_part = |path: &Path| path.extension().is_some_and(|it| it == "part");
+    files::sweep(&directory(state), |path| !is_part(path));
 }
 
-/// One image at a time is kept; the disk of a device is small.
-fn drop_all_but(directory: &Path, keep: &[&PathBuf]) {
-    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
-        if !keep.contains(&&entry.path()) {
-            let _ = std::fs::remove_file(entry.path());
-        }
-    }
+fn directory(state: &Path) -> PathBuf {
+    state.join("firmware")
 }
 
 async fn from_source(
@@ -304,21 +296,7 @@ fn places(text: &str, release: &ReleaseBody) -> String {
 }
 
 async fn hash_of(path: PathBuf) -> std::io::Result<(u64, Hash)> {
-    let hash = move || {
-        let mut file = std::fs::File::open(path)?;
-        let (mut sha, mut size) = (Sha256::new(), 0);
-        let mut buffer = vec![0; PIECE];
-        loop {
-            match file.read(&mut buffer)? {
-                0 => return Ok((size, Bytes(sha.finalize().into()))),
-                read => {
-                    size += read as u64;
-                    sha.update(buffer.get(..read).unwrap_or_default());
-                }
-            }
-        }
-    };
-    let hashed = tokio::task::spawn_blocking(hash).await;
+    let hashed = tokio::task::spawn_blocking(move || files::measure(&path)).await;
     hashed.map_err(std::io::Error::other)?
 }
 

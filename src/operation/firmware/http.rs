@@ -15,6 +15,7 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::Work;
@@ -33,18 +34,9 @@ pub(super) enum Body {
         /// Where they begin.
         from: u64,
         /// The connection, for as long as it is read from.
-        _connection: Connection,
+        _connection: JoinSet<()>,
     },
     File(tokio::fs::File),
-}
-
-/// A task that ends with whoever holds this.
-pub(super) struct Connection(tokio::task::JoinHandle<()>);
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 impl From<tokio::fs::File> for Body {
@@ -108,12 +100,13 @@ pub(super) async fn open(
         http.max_buf_size(HEAD).max_headers(64);
         let error = |error: hyper::Error| off(&error.to_string());
         let (mut sender, connection) = http.handshake(stream).await.map_err(error)?;
-        let connection = Connection(tokio::spawn(async move {
+        let mut running = JoinSet::new();
+        running.spawn(async move {
             let _ = connection.await;
-        }));
+        });
         let request = request((host, port, path), from)?;
         let response = sender.send_request(request).await.map_err(error)?;
-        Ok::<_, Broken>((response, connection))
+        Ok::<_, Broken>((response, running))
     };
     let named = |why: &str| format!("{host}: {why}");
     let answered = timeout(PATIENCE, asked).await;

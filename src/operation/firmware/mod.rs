@@ -6,6 +6,8 @@ mod fetch;
 mod http;
 mod updater;
 
+pub(super) use fetch::{clear, drop_parts};
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,6 +15,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use super::exec;
+use super::insist::insist;
 use super::logind;
 use super::nut::Ups;
 use crate::agent::{Ended, Underway};
@@ -26,7 +29,8 @@ use crate::wire::{Hash, Map, Operation, ReleaseBody, Value};
 const INSTALLING: Duration = Duration::from_secs(1800);
 /// How long the machine may take to go down.
 const BOOTING: Duration = Duration::from_secs(600);
-/// How often the machine's services are asked after a boot, and the pause between.
+/// How often the machine's services are asked after a boot, when they may only be starting, and
+/// the pause between.
 const ATTEMPTS: u32 = 120;
 const PAUSE: Duration = Duration::from_secs(5);
 
@@ -59,24 +63,14 @@ async fn keep_what_runs(firmware: &Firmware, ended: Ended) -> Ended {
     match updater::keep(firmware).await {
         Ok(()) => ended,
         Err(why) => {
-            let why = super::probe::words(&why);
-            let ended = super::probe::words(&ended);
+            let why = why.words();
+            let ended = ended.words();
             failed(
                 Code::Unknown,
                 &format!("{ended}; and the next boot may be into another slot: {why}"),
             )
         }
     }
-}
-
-/// Lets go of what was fetched in part.
-pub(super) fn drop_parts(state: &Path) {
-    fetch::drop_parts(state);
-}
-
-/// Lets go of what was staged.
-pub(super) fn clear(state: &Path) {
-    fetch::clear(state);
 }
 
 /// What all the steps look at.
@@ -238,7 +232,7 @@ impl After<'_> {
         if let Err(why) = check(self.firmware).await {
             return self.go_back(&why).await;
         }
-        if let Err(ended) = insist(|| updater::mark_good(self.firmware)).await {
+        if let Err(ended) = insist(ATTEMPTS, PAUSE, || updater::mark_good(self.firmware)).await {
             return ended;
         }
         clear(self.state);
@@ -259,7 +253,7 @@ impl After<'_> {
             return failed(Code::Store, &error.to_string());
         }
         let back = async {
-            insist(|| updater::mark_bad(self.firmware)).await?;
+            insist(ATTEMPTS, PAUSE, || updater::mark_bad(self.firmware)).await?;
             logind::reboot().await
         };
         if let Err(ended) = back.await {
@@ -277,19 +271,6 @@ impl After<'_> {
     fn note(&self) -> PathBuf {
         self.state.join("taken-back")
     }
-}
-
-/// Right after a boot the machine's services may only be starting.
-async fn insist<T: Future<Output = Result<(), Ended>>>(asked: impl Fn() -> T) -> Result<(), Ended> {
-    let mut last = Ok(());
-    for _ in 0..ATTEMPTS {
-        last = asked().await;
-        if last.is_ok() {
-            break;
-        }
-        sleep(PAUSE).await;
-    }
-    last
 }
 
 /// The self-check of a new version.
@@ -320,7 +301,5 @@ fn done(release: &ReleaseBody, step: &str) -> Ended {
 
 /// Whether RAUC is there, in words.
 pub(super) async fn updater_answers() -> Result<String, String> {
-    updater::answers()
-        .await
-        .map_err(|ended| super::probe::words(&ended))
+    updater::answers().await.map_err(|ended| ended.words())
 }

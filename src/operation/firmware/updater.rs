@@ -80,12 +80,7 @@ async fn by_rauc(work: &Work<'_>, image: &Path) -> zbus::Result<Result<(), Ended
     }
     rauc.install_bundle(image, HashMap::new()).await?;
     // From here on it may go on without us.
-    let lost = |error: zbus::Error| {
-        failed(
-            Code::Unknown,
-            &super::super::probe::words(&rauc_failed(&error)),
-        )
-    };
+    let lost = |error: zbus::Error| failed(Code::Unknown, &rauc_failed(&error).words());
     let mut asks = interval(ASK);
     let mut told = 0;
     let followed = async {
@@ -194,14 +189,11 @@ async fn mark(
                 marked.await.map(drop).map_err(|error| rauc_failed(&error))
             }
             UpdaterKind::Swupdate if program.is_empty() => Ok(()),
-            UpdaterKind::Swupdate => match exec::output(program, 1024).await {
-                Ok(output) if output.ok => Ok(()),
-                Ok(output) => Err(failed(
-                    Code::Failed,
-                    &format!("{}: {}", output.status, output.err),
-                )),
-                Err(error) => Err(failed(Code::Failed, &error)),
-            },
+            UpdaterKind::Swupdate => {
+                let marked = exec::output(program, 1024).await;
+                let marked = marked.and_then(exec::Output::printed).map(drop);
+                marked.map_err(|why| failed(Code::Failed, &why))
+            }
         }
     };
     let late = |_| {
