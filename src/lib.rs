@@ -16,5 +16,7 @@ pub mod issuer;
 pub mod link;
 #[cfg(feature = "device")]
 pub mod operation;
+#[cfg(feature = "issuer")]
+pub mod service;
 pub mod store;
 pub mod wire;

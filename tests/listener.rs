@@ -88,7 +88,7 @@ impl Alone {
         let out = self.doorkey(&args);
         assert!(out.status.success(), "{out:?}");
         let share: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
-        share["share"].as_str().unwrap().to_owned()
+        share["shares"][0]["share"].as_str().unwrap().to_owned()
     }
 
     fn key(&self, name: &str) -> KeyBytes {

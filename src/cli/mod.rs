@@ -99,7 +99,22 @@ impl From<crate::issuer::IssuerError> for Failure {
     fn from(error: crate::issuer::IssuerError) -> Self {
         match error {
             crate::issuer::IssuerError::File(error) => error.into(),
-            rule => Self::new(status::DENIED, rule),
+            crate::issuer::IssuerError::Refused(refusal) => {
+                let why = format!("{} ({})", refusal.why, refusal.rule.name());
+                Self::new(status::DENIED, why).with_remedy(refusal.rule.remedy())
+            }
+            crate::issuer::IssuerError::Ledger(_) => Self::new(status::IO, error),
+            crate::issuer::IssuerError::Rule(_) => Self::new(status::DENIED, error),
+        }
+    }
+}
+
+#[cfg(feature = "issuer")]
+impl From<crate::service::post::PostError> for Failure {
+    fn from(error: crate::service::post::PostError) -> Self {
+        match error {
+            crate::service::post::PostError::Issuer(error) => error.into(),
+            crate::service::post::PostError::Broker(error) => error.into(),
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Releases: which firmware may be installed on which model.
 
-use super::Platform;
-use super::platform::LIMIT;
+use super::ledger::{self, Topic};
+use super::platform::Platform;
 use super::terms::IssuerError;
-use crate::files;
-use crate::wire::{Envelope, Hash, Id, Release, ReleaseBody, Role, Text, Timestamp};
+use crate::wire::{
+    Audience, Envelope, Hash, Id, Kind, Release, ReleaseBody, Role, Text, Timestamp,
+};
 
 /// A firmware that may be installed from now on.
 #[derive(Debug, Clone)]
@@ -24,25 +25,26 @@ pub struct NewRelease {
 }
 
 impl Platform {
-    /// Signs a release and keeps it.
+    /// Signs a release, keeps it, and has it go out to some devices or sites. They are told of
+    /// the newest only: a device that is offline for long needs no other.
     ///
     /// # Errors
-    /// If it makes no sense, is another image under a number that was given, or a file cannot be
-    /// used.
-    pub fn release(
+    /// If it makes no sense, is another image under a number that was given, or the ledger
+    /// cannot be used.
+    pub async fn release(
         &self,
         new: NewRelease,
+        audiences: &[Audience],
         now: Timestamp,
     ) -> Result<(Release, Vec<u8>), IssuerError> {
-        let given = self.releases(&new.model)?.into_iter().find(|(release, _)| {
-            let body = &release.body;
-            body.version == new.version && body.sha256 != new.sha256
-        });
-        if given.is_some() {
-            return Err(IssuerError::Rule(format!(
-                "Version {} of {} is another image already. Give this one a number of its own.",
-                new.version, new.model
-            )));
+        for bytes in ledger::releases(&mut *self.ledger.read().await?, &new.model).await? {
+            let given: Release = Envelope::parse(&bytes)?.claims()?;
+            if given.body.version == new.version && given.body.sha256 != new.sha256 {
+                return Err(IssuerError::Rule(format!(
+                    "Version {} of {} is another image already. Give this one a number of its own.",
+                    new.version, new.model
+                )));
+            }
         }
         let release = Release {
             iss: self.name().clone(),
@@ -57,32 +59,19 @@ impl Platform {
                 minimum: new.minimum,
             },
         };
-        let bytes = self.signed(Role::Firmware, &release)?;
-        let folder = self.directory().join("releases");
-        files::create_private_directory(&folder)?;
-        let name = crate::wire::hash(&bytes).hex();
-        files::replace(&folder.join(format!("{name}.cwt")), &bytes, 0o644)?;
-        Ok((release, bytes))
-    }
-
-    /// The releases for a model, oldest version first.
-    ///
-    /// # Errors
-    /// If a file cannot be used.
-    pub fn releases(&self, model: &Text) -> Result<Vec<(Release, Vec<u8>)>, IssuerError> {
-        let folder = self.directory().join("releases");
-        let mut releases = Vec::new();
-        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-            let path = entry.path();
-            if path.extension().is_some_and(|extension| extension == "cwt") {
-                let bytes = files::read(&path, LIMIT)?;
-                let release: Release = Envelope::parse(&bytes)?.claims()?;
-                if release.body.model == *model {
-                    releases.push((release, bytes));
-                }
-            }
+        let bytes = self.keys.sign(Role::Firmware, &release)?;
+        let (model, version) = (&release.body.model, release.body.version);
+        let mut change = self.ledger.begin().await?;
+        ledger::put_release(&mut change, (model, version), &bytes).await?;
+        for audience in audiences {
+            let topic = Topic {
+                audience: audience.clone(),
+                kind: Kind::Release,
+                name: String::new(),
+            };
+            ledger::put_statement(&mut change, &topic, &bytes).await?;
         }
-        releases.sort_by_key(|(release, _)| release.body.version);
-        Ok(releases)
+        change.commit().await?;
+        Ok((release, bytes))
     }
 }

@@ -1,16 +1,52 @@
 //! The sharing side: who owns which device, who shares it with whom, what was cancelled.
-//! Its whole state is the signed statements themselves, in files.
+//!
+//! The rules first, without I/O: `account.rs`, `device.rs`, `share.rs`, `invitation.rs`,
+//! `group.rs`, `preset.rs`, and `refusal.rs` for why something is refused. Then the ledger, which
+//! keeps it all in SQL, and the keys. `platform.rs` brings them together, one file for what
+//! people do: register, share, accept, cancel, sign in, and hear what devices say.
 
-mod carried;
+mod accepting;
+mod account;
+mod cancelling;
+mod device;
 mod firmware;
+mod group;
+mod groups;
+mod hearing;
 mod holder;
+mod invitation;
+mod keys;
+mod ledger;
+mod overview;
 mod platform;
+mod preset;
+mod refusal;
+mod register;
+mod share;
+mod sharing;
+mod signing_in;
 mod terms;
 
+pub use accepting::{Acceptance, Passes, accept_message};
+pub use account::{Account, AccountRole, Email};
+pub use cancelling::FRESH_FOR;
+pub use device::{Device, SLOTS, claim_hash};
 pub use firmware::NewRelease;
+pub use group::{Group, LookupKey, language};
+pub use groups::{Decision, NewGroup};
 pub use holder::{Holder, Wish};
-pub use platform::Platform;
-pub use terms::{Device, IssuerError, NewRegistration, NewShare};
+pub use invitation::{Code, Invitation, LAPSES_AFTER, Stage, TRIES};
+pub use keys::Keys;
+pub use ledger::{Alert, Ledger, Outgoing, Topic};
+pub use overview::{Access, PAGE, UNUSED_AFTER};
+pub use platform::{Listed, Platform};
+pub use preset::{Preset, operations, shareable};
+pub use refusal::{Nature, Refusal, Rule};
+pub use register::Claim;
+pub use share::{DeviceWord, End, Recipient, ShareRecord, Status, has_slot};
+pub use sharing::Made;
+pub use signing_in::{SESSION_LASTS, sign_in_message};
+pub use terms::{Actor, Each, IssuerError, NewRegistration, NewShare, To};
 
 use crate::wire::{Class, Id, Map, PlanTable, Text};
 

@@ -1,24 +1,30 @@
-//! What is asked of the issuer side, and why it refuses.
+//! What is asked of the sharing side, by whom, and why it refuses.
 
+use super::account::Account;
+use super::refusal::Refusal;
 use crate::files::FileError;
-use crate::wire::{
-    Audience, Id, KeyBytes, Limits, Operation, Plan, Registration, Text, Timestamp, WireError,
-};
+use crate::wire::{Audience, Id, KeyBytes, Limits, Plan, Text, Timestamp, WireError};
 
-/// Why the issuer side refused.
+/// Why the sharing side refused.
 #[derive(Debug)]
 pub enum IssuerError {
     /// A file.
     File(FileError),
-    /// A rule of sharing, as a sentence with what to do.
+    /// A rule of sharing, with its code.
+    Refused(Refusal),
+    /// Something that cannot be, as a sentence with what to do.
     Rule(String),
+    /// The ledger.
+    Ledger(sqlx::Error),
 }
 
 impl std::fmt::Display for IssuerError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::File(error) => error.fmt(f),
+            Self::Refused(refusal) => refusal.fmt(f),
             Self::Rule(sentence) => f.write_str(sentence),
+            Self::Ledger(error) => write!(f, "the ledger cannot be used: {error}"),
         }
     }
 }
@@ -31,10 +37,26 @@ impl From<FileError> for IssuerError {
     }
 }
 
+impl From<sqlx::Error> for IssuerError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Ledger(error)
+    }
+}
+
 impl From<WireError> for IssuerError {
     fn from(error: WireError) -> Self {
         Self::Rule(format!("That cannot be signed: {error}."))
     }
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+pub enum Actor<'a> {
+    /// Whoever holds the issuer's keys, on the machine where they are: may do everything that
+    /// the rules of sharing let any owner do.
+    Issuer,
+    /// Somebody who has signed in.
+    Account(&'a Account),
 }
 
 /// A device that is to be registered.
@@ -60,32 +82,35 @@ pub struct NewRegistration {
     pub demo: bool,
 }
 
-/// A share that is to be made.
+/// Whom something is to be shared with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum To {
+    /// Somebody whose key is known: the share counts at once.
+    Key(Id, KeyBytes),
+    /// Whoever has this address: they accept with a code.
+    Address(super::account::Email),
+    /// Whoever is given the link, under this name, with no account.
+    Guest(Text),
+    /// A group of the platform.
+    Group(Id),
+}
+
+/// Shares that are to be made, one for each audience.
 #[derive(Debug, Clone)]
 pub struct NewShare {
-    /// The device or site.
-    pub audience: Audience,
-    /// The recipient's account.
-    pub to: Id,
-    /// The recipient's key.
-    pub key: KeyBytes,
-    /// What the recipient may ask for.
-    pub operations: Vec<Operation>,
+    /// The recipient.
+    pub to: To,
+    /// What the recipient may ask for: presets and operations.
+    pub permissions: Vec<String>,
     /// When it ends.
     pub end: Timestamp,
     /// For people.
     pub description: Option<Text>,
-    /// The region, if the audience is a site; a device has its own.
+    /// The region, if the audience is a site without devices; a device has its own.
     pub region: Id,
     /// How often, and which way.
     pub limits: Option<Limits>,
 }
 
-/// A registered device as the issuer knows it.
-#[derive(Debug, Clone)]
-pub struct Device {
-    /// What was signed last.
-    pub registration: Registration,
-    /// The same as bytes.
-    pub bytes: Vec<u8>,
-}
+/// What came of it for one audience.
+pub type Each<T> = Vec<(Audience, Result<T, IssuerError>)>;

@@ -68,6 +68,15 @@ impl Kind {
         self.row().1
     }
 
+    /// The kind of a word.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        KINDS
+            .iter()
+            .find(|row| row.1 == name)
+            .map(|&(kind, ..)| kind)
+    }
+
     /// The largest envelope of this kind, in bytes.
     #[must_use]
     pub fn max_size(self) -> usize {
@@ -103,10 +112,7 @@ impl Kind {
         let name = typ
             .strip_prefix("application/doorward-")?
             .strip_suffix("+cwt")?;
-        KINDS
-            .iter()
-            .find(|row| row.1 == name)
-            .map(|&(kind, ..)| kind)
+        Self::from_name(name)
     }
 }
 

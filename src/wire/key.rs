@@ -80,6 +80,14 @@ impl SecretKey {
         Bytes(self.0.verifying_key().to_bytes())
     }
 
+    /// Signs text that is no envelope, such as the answer to a challenge. It has to begin with a
+    /// name of what it is for: the bytes that envelopes are signed over begin with 0x84 (RFC 9052
+    /// section 4.4), which no text does.
+    #[must_use]
+    pub fn sign_text(&self, text: &str) -> Bytes<64> {
+        Bytes(self.sign(text.as_bytes()))
+    }
+
     pub(super) fn sign(&self, message: &[u8]) -> [u8; 64] {
         self.0.sign(message).to_bytes()
     }

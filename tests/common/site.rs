@@ -260,7 +260,7 @@ impl Site {
             "--json",
         ]);
         let share: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
-        share["share"].as_str().unwrap().to_owned()
+        share["shares"][0]["share"].as_str().unwrap().to_owned()
     }
 
     /// Starts the daemon.

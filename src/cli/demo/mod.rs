@@ -277,10 +277,14 @@ async fn play(demo: &Demo, scratch: &Scratch) -> Result<ExitCode, Failure> {
     stage.row("technician", REBOOT, "local", &came, DONE);
 
     stage.note("The owner cancels the technician. The auditor, on the way in, carries the news.");
-    let (_, list) = world
-        .platform
-        .cancel(&world.audience(), &[share], clock::system())?;
-    auditor.carry.push(list);
+    let platform = &world.platform;
+    platform
+        .cancel(crate::issuer::Actor::Issuer, &[share.id], clock::system())
+        .await?;
+    let list = platform
+        .statement(&world.audience(), crate::wire::Kind::Revocations, "")
+        .await?;
+    auditor.carry.extend(list);
     stage.head();
     let came = ask(&world, &auditor, STATUS, &local.url, ANSWER).await?;
     stage.row("auditor", STATUS, "local", &came, DONE);

@@ -12,12 +12,12 @@ use mqtt5::broker::config::{StorageBackend, StorageConfig};
 use mqtt5::broker::{BrokerConfig, MqttBroker};
 
 use crate::cli::{Failure, status};
-use crate::issuer::{Holder, NewRegistration, NewShare, Platform, Wish};
+use crate::issuer::{Actor, Holder, NewRegistration, NewShare, Platform, ShareRecord, To, Wish};
 use crate::link::caller::Caller;
 use crate::link::{Broker, BrokerUrl, topics};
 use crate::store::Identity;
 use crate::wire::{
-    Audience, Id, Kind, Map, Operation, Plan, PublicKey, SecretKey, Share, Text, Timestamp,
+    Audience, Id, Kind, Map, Operation, Plan, PublicKey, SecretKey, Text, Timestamp,
 };
 
 /// Things that can go wrong on the machine that shows the demo.
@@ -111,7 +111,7 @@ impl World {
         now: Timestamp,
     ) -> Result<(Self, Person), Failure> {
         let id = |text: &str| Id::new(text).map_err(|error| broken(text, error));
-        let platform = Platform::init(&directory.join("issuer"), id("acme")?, now)?;
+        let platform = Platform::init(&directory.join("issuer"), None, id("acme")?, now).await?;
         let device = id("ups-demo")?;
         let key = SecretKey::from_seed(
             &crate::issuer::random().map_err(|error| broken("randomness", error))?,
@@ -122,29 +122,34 @@ impl World {
         let config = config(directory, cloud, local);
         crate::files::replace(&directory.join("doorward.toml"), config.as_bytes(), 0o644)?;
         let owner = person(directory, "owner")?;
-        let registered = platform.register(
-            NewRegistration {
-                device: device.clone(),
-                device_key: key.public(),
-                owner: id("owner")?,
-                owner_key: owner.holder.public(),
-                model: Text::new("Smart-UPS 1500").map_err(|error| broken("model", error))?,
-                region: id("eu")?,
-                site: None,
-                plan: Plan {
-                    name: id("advanced")?,
-                    end: None,
+        let registered = platform
+            .register(
+                NewRegistration {
+                    device: device.clone(),
+                    device_key: key.public(),
+                    owner: id("owner")?,
+                    owner_key: owner.holder.public(),
+                    model: Text::new("Smart-UPS 1500").map_err(|error| broken("model", error))?,
+                    region: id("eu")?,
+                    site: None,
+                    plan: Plan {
+                        name: id("advanced")?,
+                        end: None,
+                    },
+                    demo: false,
                 },
-                demo: false,
-            },
-            now,
-        )?;
+                now,
+            )
+            .await?;
+        let registration = platform
+            .statement(&registered.audience(), Kind::Registration, "")
+            .await?;
         let world = Self {
             directory: directory.to_owned(),
             device_key: PublicKey::new(&key.public()).map_err(|error| broken("key", error))?,
             device,
             platform,
-            registration: registered.bytes,
+            registration: registration.unwrap_or_default(),
             daemon: None,
         };
         let topic = topics::statement(&world.audience(), Kind::Registration, None);
@@ -173,23 +178,31 @@ impl World {
         end: Timestamp,
         now: Timestamp,
         broker: Option<&Broker>,
-    ) -> Result<Share, Failure> {
-        let operations: Result<Vec<_>, _> = operations.iter().map(|o| Operation::new(o)).collect();
-        let (share, bytes) = self.platform.share(
-            NewShare {
-                audience: self.audience(),
-                to: Id::new(person.name).map_err(|error| broken(person.name, error))?,
-                key: person.holder.public(),
-                operations: operations.map_err(|error| broken("operation", error))?,
-                end,
-                description: None,
-                region: Id::new("eu").map_err(|error| broken("region", error))?,
-                limits: None,
-            },
-            now,
-        )?;
-        let id = share.cti.hex();
-        let topic = topics::statement(&self.audience(), Kind::Share, Some(&id));
+    ) -> Result<ShareRecord, Failure> {
+        let to = Id::new(person.name).map_err(|error| broken(person.name, error))?;
+        let new = NewShare {
+            to: To::Key(to, person.holder.public()),
+            permissions: operations.iter().map(ToString::to_string).collect(),
+            end,
+            description: None,
+            region: Id::new("eu").map_err(|error| broken("region", error))?,
+            limits: None,
+        };
+        let audience = self.audience();
+        let made = self
+            .platform
+            .share(Actor::Issuer, std::slice::from_ref(&audience), &new, now);
+        let Some((_, share)) = made.await?.each.pop() else {
+            return Err(Failure::new(status::DATA, "nothing was shared"));
+        };
+        let (share, kind) = (share?, Kind::Share);
+        let id = share.id.hex();
+        let bytes = self
+            .platform
+            .statement(&audience, kind, &id)
+            .await?
+            .unwrap_or_default();
+        let topic = topics::statement(&audience, kind, Some(&id));
         if let Some(broker) = broker {
             let caller = Caller::connect(broker).await?;
             caller.publish(topic, bytes.clone(), true).await?;

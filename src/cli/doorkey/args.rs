@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::broker::BrokerArgs;
 use super::values::{Argument, PublicHex, When};
-use crate::wire::{Audience, Id, Limits, Operation, Text, Way};
+use crate::wire::{Id, Operation, Text};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Register {
@@ -39,68 +39,6 @@ pub(super) struct Register {
     pub(super) demo: bool,
     #[command(flatten)]
     pub(super) broker: BrokerArgs,
-}
-
-#[derive(Debug, clap::Args)]
-pub(super) struct NewShareArgs {
-    /// A device's id, or site:NAME for every device of a site.
-    pub(super) audience: Audience,
-    /// The recipient's account.
-    #[arg(long, value_name = "ACCOUNT")]
-    pub(super) to: Id,
-    /// The recipient's public key: a *.pub file or its 64 hexadecimal digits.
-    #[arg(long, value_name = "KEY")]
-    pub(super) key: PublicHex,
-    /// Operations, with commas between them.
-    #[arg(
-        long,
-        value_name = "OPERATIONS",
-        value_delimiter = ',',
-        required = true
-    )]
-    pub(super) allow: Vec<Operation>,
-    /// For how long, like 4h or 30d, or until when, like 2027-01-31T00:00:00Z.
-    #[arg(long = "for", value_name = "TIME", default_value = "30d")]
-    pub(super) end: When,
-    /// What it is for.
-    #[arg(long, value_name = "TEXT")]
-    pub(super) description: Option<Text>,
-    /// The region of a site; a device has its own.
-    #[arg(long, default_value = "eu")]
-    pub(super) region: Id,
-    /// How many commands it allows in all.
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(super) uses: Option<u32>,
-    /// Which way commands must come: from the site itself, or through the cloud.
-    #[arg(long, value_name = "WAY")]
-    pub(super) origin: Option<Origin>,
-    /// Write a pass for the recipient: what `doorkey send --pass` takes.
-    #[arg(long, value_name = "FILE")]
-    pub(super) out: Option<PathBuf>,
-    #[command(flatten)]
-    pub(super) broker: BrokerArgs,
-}
-
-/// Which way commands must come.
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-pub(super) enum Origin {
-    Local,
-    Cloud,
-}
-
-impl NewShareArgs {
-    /// The limits, if there are any.
-    pub(super) fn limits(&self) -> Option<Limits> {
-        let limits = Limits {
-            uses: self.uses,
-            origin: self.origin.map(|origin| match origin {
-                Origin::Local => Way::Local,
-                Origin::Cloud => Way::Cloud,
-            }),
-            ..Limits::default()
-        };
-        (limits != Limits::default()).then_some(limits)
-    }
 }
 
 #[derive(Debug, clap::Args)]

@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
-use super::super::{Failure, block_on};
+use super::super::Failure;
+use crate::clock;
+use crate::issuer::Platform;
 use crate::link::caller::Caller;
 use crate::link::{Broker, BrokerUrl, Tls};
+use crate::service::post;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct BrokerArgs {
@@ -75,18 +78,12 @@ impl BrokerArgs {
     }
 }
 
-/// Publishes a statement, kept by the broker. Whether there was a broker to publish it on.
-pub(super) fn publish(
-    broker: Option<Broker>,
-    topic: String,
-    bytes: &[u8],
-) -> Result<bool, Failure> {
+/// Sends what has to go out, if there is a broker to send it to.
+pub(super) async fn send_all(platform: &Platform, broker: Option<Broker>) -> Result<bool, Failure> {
     let Some(broker) = broker else {
         return Ok(false);
     };
-    block_on(async {
-        let caller = Caller::connect(&broker).await?;
-        caller.publish(topic, bytes.to_vec(), true).await?;
-        Ok(true)
-    })
+    let caller = Caller::connect(&broker).await?;
+    post::send_all(platform, &caller, clock::system).await?;
+    Ok(true)
 }

@@ -1,20 +1,22 @@
 //! `doorkey cancel`: ends shares, and waits for the devices' signed word that they have.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::super::{Failure, block_on, print_json, send, status};
+use super::Home;
 use super::broker::BrokerArgs;
 use super::published_text;
 use super::values::ShareId;
 use crate::clock::{self, Stopwatch};
 use crate::files;
-use crate::issuer::Platform;
+use crate::issuer::{Actor, Platform};
 use crate::link::caller::Caller;
 use crate::link::{Broker, topics};
+use crate::service::post;
 use crate::wire::{Audience, Id, Kind, PublicKey, State, Timestamp};
 
 #[derive(Debug, clap::Args)]
@@ -36,37 +38,55 @@ pub(super) struct Cancel {
     broker: BrokerArgs,
 }
 
-pub(super) fn run(directory: &Path, args: Cancel, json: bool) -> Result<ExitCode, Failure> {
-    let platform = Platform::open(directory)?;
-    let audience = &args.audience;
-    let known = platform.shares(audience)?;
-    let mut ending = Vec::new();
-    for ShareId(id) in &args.shares {
-        let found = known.iter().find(|share| share.cti == *id);
-        ending.push(found.cloned().ok_or_else(|| {
-            let why = format!("{audience} has no share with the id {id}");
-            Failure::new(status::DATA, why)
-        })?);
-    }
-    if let Some(of) = &args.of {
-        ending.extend(known.iter().filter(|share| share.sub == *of).cloned());
-    }
-    let (list, bytes) = platform.cancel(audience, &ending, clock::system())?;
+pub(super) fn run(home: &Home, args: Cancel, json: bool) -> Result<ExitCode, Failure> {
+    let (broker, wait, now) = (args.broker.broker(), args.wait, clock::system());
+    let (audience, named, of) = (&args.audience, &args.shares, &args.of);
+    let (cancelled, seq, bytes, published, waiting) = block_on(async {
+        let platform = home.open().await?;
+        let known = platform.shares(audience, Timestamp(0)).await?;
+        let mut ending = Vec::new();
+        for ShareId(id) in named {
+            if known.iter().all(|share| share.id != *id) {
+                let why = format!("{audience} has no share with the id {id}");
+                return Err(Failure::new(status::DATA, why));
+            }
+            ending.push(*id);
+        }
+        if let Some(of) = of {
+            let theirs = known
+                .iter()
+                .filter(|share| share.recipient.name() == of.as_str());
+            ending.extend(theirs.map(|share| share.id));
+        }
+        let seq = match ending.is_empty() {
+            true => platform.refresh(audience, now).await?,
+            false => match platform.cancel(Actor::Issuer, &ending, now).await?.pop() {
+                Some((_, seq)) => seq?,
+                None => 0,
+            },
+        };
+        let list = platform.statement(audience, Kind::Revocations, "").await?;
+        let mut waiting = Waiting::default();
+        let published = match (wait, &broker) {
+            (Some(wait), Some(broker)) => {
+                waiting = Waiting::of(&platform, audience, seq).await?;
+                let wait = Duration::from_secs(wait);
+                waiting.publish_and_wait(&platform, broker, wait).await?;
+                true
+            }
+            _ => super::broker::send_all(&platform, broker).await?,
+        };
+        Ok((
+            ending.len(),
+            seq,
+            list.unwrap_or_default(),
+            published,
+            waiting,
+        ))
+    })?;
     if let Some(out) = &args.out {
         files::replace(out, &bytes, 0o644)?;
     }
-    let topic = topics::statement(audience, Kind::Revocations, None);
-    let seq = list.body.seq;
-    let mut waiting = Waiting::default();
-    let published = match (args.wait, args.broker.broker()) {
-        (Some(wait), Some(broker)) => {
-            waiting = Waiting::of(&platform, audience, seq)?;
-            let wait = Duration::from_secs(wait);
-            block_on(waiting.publish_and_wait(&broker, topic, bytes, wait))?;
-            true
-        }
-        (_, broker) => super::broker::publish(broker, topic, &bytes)?,
-    };
     let exit = match waiting.missing() {
         true => ExitCode::from(status::UNAVAILABLE),
         false => ExitCode::SUCCESS,
@@ -74,13 +94,12 @@ pub(super) fn run(directory: &Path, args: Cancel, json: bool) -> Result<ExitCode
     if json {
         print_json(&json!({
             "audience": audience.to_string(), "seq": seq,
-            "cancelled": ending.len(), "published": published, "devices": waiting.json(),
+            "cancelled": cancelled, "published": published, "devices": waiting.json(),
         }));
         return Ok(exit);
     }
     println!(
-        "{} shares of {audience} are cancelled, list {seq}{}",
-        ending.len(),
+        "{cancelled} shares of {audience} are cancelled, list {seq}{}",
         published_text(published)
     );
     match args.wait {
@@ -100,13 +119,11 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn of(platform: &Platform, audience: &Audience, seq: u64) -> Result<Self, Failure> {
+    async fn of(platform: &Platform, audience: &Audience, seq: u64) -> Result<Self, Failure> {
         let mut devices = Vec::new();
-        for device in platform.devices(audience)? {
-            let Audience::Device(id) = device.registration.aud else {
-                continue;
-            };
-            let key = PublicKey::new(&device.registration.body.device)
+        for device in platform.devices(audience).await? {
+            let id = device.id;
+            let key = PublicKey::new(&device.key)
                 .map_err(|error| Failure::new(status::DATA, format!("the key of {id}: {error}")))?;
             devices.push((id, key, None));
         }
@@ -119,9 +136,8 @@ impl Waiting {
 
     async fn publish_and_wait(
         &mut self,
+        platform: &Platform,
         broker: &Broker,
-        topic: String,
-        list: Vec<u8>,
         wait: Duration,
     ) -> Result<(), Failure> {
         let mut caller = Caller::connect(broker).await?;
@@ -133,7 +149,7 @@ impl Waiting {
         if !states.is_empty() {
             caller.subscribe(states).await?;
         }
-        caller.publish(topic, list, true).await?;
+        post::send_all(platform, &caller, clock::system).await?;
         let watch = Stopwatch::start();
         while self.missing()
             && let Some(left) = wait.checked_sub(watch.elapsed())

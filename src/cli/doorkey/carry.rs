@@ -1,14 +1,13 @@
 //! `doorkey bundle`: all that a device should know, for a stick.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::super::{Failure, print_json, status};
-use crate::clock;
+use super::super::{Failure, block_on, print_json};
+use super::{Home, not_registered};
 use crate::files;
-use crate::issuer::Platform;
 use crate::wire::Id;
 
 #[derive(Debug, clap::Args)]
@@ -20,16 +19,15 @@ pub(super) struct Carry {
     out: PathBuf,
 }
 
-pub(super) fn run(directory: &Path, args: &Carry, json: bool) -> Result<ExitCode, Failure> {
-    let platform = Platform::open(directory)?;
+pub(super) fn run(home: &Home, args: &Carry, json: bool) -> Result<ExitCode, Failure> {
     let Carry { device, out } = args;
-    if platform.device(device)?.is_none() {
-        return Err(
-            Failure::new(status::DATA, format!("{device} is not registered here"))
-                .with_remedy("Check its id, and --issuer."),
-        );
-    }
-    let statements = platform.statements(device, clock::system())?;
+    let statements = block_on(async {
+        let platform = home.open().await?;
+        if platform.device(device).await?.is_none() {
+            return Err(not_registered(device));
+        }
+        Ok(platform.statements(device).await?)
+    })?;
     files::replace(out, &statements.concat(), 0o644)?;
     let count = statements.len();
     if json {

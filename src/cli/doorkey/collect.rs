@@ -9,8 +9,9 @@ use serde_json::json;
 
 use super::super::{Failure, block_on, print_json, send, status};
 use super::broker::BrokerArgs;
+use super::{Home, not_registered};
 use crate::files::FileError;
-use crate::issuer::{Holder, Platform, Wish};
+use crate::issuer::{Holder, Wish};
 use crate::link::caller::Caller;
 use crate::link::{Broker, topics};
 use crate::store::record::{Event, Record};
@@ -48,10 +49,10 @@ pub(super) struct Collect {
     broker: BrokerArgs,
 }
 
-pub(super) fn run(issuer: &Path, args: Collect, json: bool) -> Result<(), Failure> {
+pub(super) fn run(home: &Home, args: Collect, json: bool) -> Result<(), Failure> {
     let missing = || Failure::new(status::USAGE, "no broker was named");
     let broker = args.broker.broker().ok_or_else(missing)?;
-    let device_key = device_key(issuer, &args.device)?;
+    let device_key = device_key(home, &args.device)?;
     let pass = match &args.pass {
         Some(path) => vec![crate::files::read(path, 1 << 16)?],
         None => Vec::new(),
@@ -88,15 +89,10 @@ pub(super) fn run(issuer: &Path, args: Collect, json: bool) -> Result<(), Failur
     Ok(())
 }
 
-fn device_key(issuer: &Path, device: &Id) -> Result<PublicKey, Failure> {
-    let unknown = || {
-        Failure::new(status::DATA, format!("{device} is not registered here"))
-            .with_remedy("Check its id, and --issuer.")
-    };
-    let registered = Platform::open(issuer)?
-        .device(device)?
-        .ok_or_else(unknown)?;
-    PublicKey::new(&registered.registration.body.device)
+fn device_key(home: &Home, device: &Id) -> Result<PublicKey, Failure> {
+    let registered = block_on(async { Ok(home.open().await?.device(device).await?) })?;
+    let registered = registered.ok_or_else(|| not_registered(device))?;
+    PublicKey::new(&registered.key)
         .map_err(|error| Failure::new(status::DATA, format!("the key of {device}: {error}")))
 }
 

@@ -1,11 +1,12 @@
 //! `doorkey log`: what a visitor, a collector or a court can check with a copy of the log.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
 use super::super::log_check::{self, Head};
 use super::super::{Failure, status};
+use super::Home;
 use super::collect::{self, Collect};
 use crate::files;
 use crate::wire::{Bundle, Bytes, Checkpoint, Envelope, Kind, LogHead, PublicKey, Receipt, State};
@@ -39,9 +40,9 @@ enum What {
     },
 }
 
-pub(super) fn run(issuer: &Path, log: Log, json: bool) -> Result<(), Failure> {
+pub(super) fn run(home: &Home, log: Log, json: bool) -> Result<(), Failure> {
     match log.what {
-        What::Collect(args) => collect::run(issuer, args, json),
+        What::Collect(args) => collect::run(home, args, json),
         What::Verify {
             directory,
             head,

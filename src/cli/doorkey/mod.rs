@@ -10,24 +10,25 @@ mod licence;
 mod log;
 mod release;
 mod send;
+mod share;
 mod values;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use serde_json::json;
 
-use args::{NewShareArgs, Register, Send};
+use args::{Register, Send};
 use cancel::Cancel;
+use share::NewShareArgs;
 
-use super::{Failure, inspect, print_json, status};
+use super::{Failure, block_on, inspect, print_json, status};
 use crate::clock;
 use crate::files;
 use crate::gate::Code;
-use crate::issuer::{Holder, NewRegistration, NewShare, Platform};
-use crate::link::topics;
-use crate::wire::{Audience, Id, Kind, Plan};
+use crate::issuer::{Holder, NewRegistration, Platform};
+use crate::wire::{Id, Plan};
 
 /// Make shares, cancel them, and command devices with them.
 #[derive(Debug, Parser)]
@@ -36,6 +37,15 @@ pub struct Cli {
     /// The issuer's directory: its keys and what it has signed.
     #[arg(long, global = true, value_name = "DIR", default_value_os_t = home())]
     issuer: PathBuf,
+    /// The ledger, like postgres://HOST/NAME; otherwise a file in the issuer's directory.
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "DOORKEY_LEDGER",
+        hide_env_values = true
+    )]
+    ledger: Option<String>,
     /// Print the result as JSON.
     #[arg(long, global = true)]
     json: bool,
@@ -117,20 +127,24 @@ enum Issuer {
 /// What the command could not do.
 pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let json = cli.json;
+    let home = Home {
+        directory: cli.issuer,
+        ledger: cli.ledger,
+    };
     match cli.command {
         Command::Key { what } => key(&what, json),
         Command::Issuer {
             what: Issuer::Init { name },
-        } => issuer_init(&cli.issuer, name, json),
-        Command::Register(args) => register(&cli.issuer, args, json),
-        Command::Share(args) => share(&cli.issuer, args, json),
-        Command::Cancel(args) => cancel::run(&cli.issuer, args, json),
-        Command::Release(args) => release::run(&cli.issuer, args, json),
+        } => issuer_init(&home, name, json),
+        Command::Register(args) => register(&home, args, json),
+        Command::Share(args) => share::run(&home, args, json),
+        Command::Cancel(args) => cancel::run(&home, args, json),
+        Command::Release(args) => release::run(&home, args, json),
         Command::Licence(args) => licence::run(args, json),
-        Command::Bundle(args) => carry::run(&cli.issuer, &args, json),
-        Command::Send(args) => send::run(&cli.issuer, args, json),
+        Command::Bundle(args) => carry::run(&home, &args, json),
+        Command::Send(args) => send::run(&home, args, json),
         Command::Inspect { file } => inspect::run(&file, json),
-        Command::Log(log) => log::run(&cli.issuer, log, json).map(|()| ExitCode::SUCCESS),
+        Command::Log(log) => log::run(&home, log, json).map(|()| ExitCode::SUCCESS),
         Command::Explain { code } => explain(code.as_deref(), json),
     }
 }
@@ -153,8 +167,23 @@ fn key(what: &Key, json: bool) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn issuer_init(directory: &Path, name: Id, json: bool) -> Result<ExitCode, Failure> {
-    let platform = Platform::init(directory, name, clock::system())?;
+/// Where the issuer is.
+#[derive(Debug)]
+struct Home {
+    directory: PathBuf,
+    ledger: Option<String>,
+}
+
+impl Home {
+    async fn open(&self) -> Result<Platform, Failure> {
+        Ok(Platform::open(&self.directory, self.ledger.as_deref()).await?)
+    }
+}
+
+fn issuer_init(home: &Home, name: Id, json: bool) -> Result<ExitCode, Failure> {
+    let (directory, ledger) = (&home.directory, home.ledger.as_deref());
+    let made = async { Ok(Platform::init(directory, ledger, name, clock::system()).await?) };
+    let platform = block_on(made)?;
     let file = platform.issuers_file();
     let fingerprint = crate::wire::hash(&files::read(&file, 1 << 20)?);
     if json {
@@ -171,92 +200,40 @@ fn issuer_init(directory: &Path, name: Id, json: bool) -> Result<ExitCode, Failu
     Ok(ExitCode::SUCCESS)
 }
 
-fn register(directory: &Path, args: Register, json: bool) -> Result<ExitCode, Failure> {
-    let platform = Platform::open(directory)?;
+fn register(home: &Home, args: Register, json: bool) -> Result<ExitCode, Failure> {
     let now = clock::system();
-    let device = platform.register(
-        NewRegistration {
-            device: args.device,
-            device_key: args.device_key.0,
-            owner: args.owner,
-            owner_key: args.owner_key.0,
-            model: args.model,
-            region: args.region,
-            site: args.site,
-            plan: Plan {
-                name: args.plan,
-                end: args.plan_end.map(|end| end.from(now)),
-            },
-            demo: args.demo,
+    let new = NewRegistration {
+        device: args.device,
+        device_key: args.device_key.0,
+        owner: args.owner,
+        owner_key: args.owner_key.0,
+        model: args.model,
+        region: args.region,
+        site: args.site,
+        plan: Plan {
+            name: args.plan,
+            end: args.plan_end.map(|end| end.from(now)),
         },
-        now,
-    )?;
-    let registration = &device.registration;
-    let topic = topics::statement(&registration.aud, Kind::Registration, None);
-    let published = broker::publish(args.broker.broker(), topic, &device.bytes)?;
+        demo: args.demo,
+    };
+    let broker = args.broker.broker();
+    let (device, published) = block_on(async {
+        let platform = home.open().await?;
+        let device = platform.register(new, now).await?;
+        Ok((device, broker::send_all(&platform, broker).await?))
+    })?;
     if json {
         print_json(&json!({
-            "device": registration.aud.to_string(), "seq": registration.body.seq,
-            "published": published,
+            "device": device.id.as_str(), "seq": device.seq, "published": published,
         }));
     } else {
         println!(
             "{} is registered to {} on the {} plan{}",
-            registration.aud,
-            registration.sub,
-            registration.body.plan.name,
+            device.id,
+            device.owner,
+            device.plan.name,
             published_text(published)
         );
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn share(directory: &Path, args: NewShareArgs, json: bool) -> Result<ExitCode, Failure> {
-    let platform = Platform::open(directory)?;
-    let now = clock::system();
-    let limits = args.limits();
-    let (share, bytes) = platform.share(
-        NewShare {
-            audience: args.audience,
-            to: args.to,
-            key: args.key.0,
-            operations: args.allow,
-            end: args.end.from(now),
-            description: args.description,
-            limits,
-            region: args.region,
-        },
-        now,
-    )?;
-    if let Some(out) = &args.out {
-        let mut pass = Vec::new();
-        if let Audience::Device(device) = &share.aud
-            && let Some(device) = platform.device(device)?
-        {
-            pass.extend(device.bytes);
-        }
-        pass.extend(&bytes);
-        files::replace(out, &pass, 0o644)?;
-    }
-    let topic = topics::statement(&share.aud, Kind::Share, Some(&share.cti.hex()));
-    let published = broker::publish(args.broker.broker(), topic, &bytes)?;
-    if json {
-        print_json(&json!({
-            "share": share.cti.hex(), "to": share.sub.as_str(), "audience": share.aud.to_string(),
-            "ends": share.exp.to_string(), "published": published,
-        }));
-    } else {
-        println!(
-            "{} is shared with {} until {}{}",
-            share.aud,
-            share.sub,
-            share.exp,
-            published_text(published)
-        );
-        println!("share    {}", share.cti);
-        if let Some(out) = &args.out {
-            println!("pass     {}", out.display());
-        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -297,4 +274,9 @@ fn explain(code: Option<&str>, json: bool) -> Result<ExitCode, Failure> {
         println!("  Send again? {}.", code.retry().name());
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn not_registered(device: &Id) -> Failure {
+    Failure::new(status::DATA, format!("{device} is not registered here"))
+        .with_remedy("Check its id, and --issuer.")
 }

@@ -1,17 +1,17 @@
 //! `doorkey release`: an image that devices may install.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::json;
 
+use super::Home;
 use super::broker::{self, BrokerArgs};
-use crate::cli::{Failure, print_json};
+use crate::cli::{Failure, block_on, print_json};
 use crate::clock;
 use crate::files::{self, Doing};
-use crate::issuer::{NewRelease, Platform};
-use crate::link::topics;
-use crate::wire::{Audience, Id, Kind, Text};
+use crate::issuer::NewRelease;
+use crate::wire::{Audience, Id, Text};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Release {
@@ -39,8 +39,7 @@ pub(super) struct Release {
     broker: BrokerArgs,
 }
 
-pub(super) fn run(directory: &Path, args: Release, json: bool) -> Result<ExitCode, Failure> {
-    let platform = Platform::open(directory)?;
+pub(super) fn run(home: &Home, args: Release, json: bool) -> Result<ExitCode, Failure> {
     let (size, sha256) = files::measure(&args.image).doing("read", &args.image)?;
     let new = NewRelease {
         vendor: args.vendor,
@@ -50,16 +49,17 @@ pub(super) fn run(directory: &Path, args: Release, json: bool) -> Result<ExitCod
         size,
         sha256,
     };
-    let (release, bytes) = platform.release(new, clock::system())?;
+    let broker = args.broker.broker();
+    let ((release, bytes), published) = block_on(async {
+        let platform = home.open().await?;
+        let signed = platform
+            .release(new, &args.audiences, clock::system())
+            .await?;
+        let published = broker::send_all(&platform, broker).await?;
+        Ok((signed, if published { args.audiences.len() } else { 0 }))
+    })?;
     if let Some(out) = &args.out {
         files::replace(out, &bytes, 0o644)?;
-    }
-    let broker = args.broker.broker();
-    let mut published = 0;
-    for audience in &args.audiences {
-        // One of each model: a device that is offline for long needs the newest only.
-        let topic = topics::statement(audience, Kind::Release, None);
-        published += usize::from(broker::publish(broker.clone(), topic, &bytes)?);
     }
     let body = &release.body;
     if json {

@@ -1,20 +1,20 @@
 //! `doorkey send`: who asks, what is brought along, and where a large result goes.
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use super::Home;
 use super::args::Send;
 use super::fetch;
 use super::values::Argument;
 use crate::cli::send::{self, Request};
 use crate::cli::{Failure, block_on, status};
 use crate::files;
-use crate::issuer::{Holder, Platform, Wish};
+use crate::issuer::{Holder, Wish};
 use crate::wire::{Audience, Bundle, Id, KeyBytes, Map, Outcome, PublicKey, Receipt, Registration};
 
 /// Sends it, and shows what came of it.
-pub(super) fn run(directory: &Path, args: Send, json: bool) -> Result<ExitCode, Failure> {
+pub(super) fn run(home: &Home, args: Send, json: bool) -> Result<ExitCode, Failure> {
     let holder = Holder::open(&args.key)?;
     let (mut carry, mut news) = (Vec::new(), Vec::new());
     let mut device_key = args.device_key.map(|key| key.0);
@@ -24,17 +24,20 @@ pub(super) fn run(directory: &Path, args: Send, json: bool) -> Result<ExitCode, 
         carry.push(bytes);
     }
     // An issuer has the news, and whoever comes to the device can bring them.
-    let platform = Platform::open(directory);
-    match platform {
-        Ok(platform) => {
-            if let Some(device) = platform.device(&args.device)? {
-                device_key = device_key.or(Some(device.registration.body.device));
-                news = platform.news(&args.device)?;
-            }
+    let known = block_on(async {
+        let platform = home.open().await?;
+        let device = platform.device(&args.device).await?;
+        Ok((device, platform.news(&args.device).await?))
+    });
+    match known {
+        Ok((Some(device), kept)) => {
+            device_key = device_key.or(Some(device.key));
+            news = kept;
         }
+        Ok((None, _)) => {}
         // Those who hold a pass need no issuer's files.
-        Err(_) if device_key.is_some() || !directory.exists() => {}
-        Err(error) => return Err(error.into()),
+        Err(_) if device_key.is_some() || !home.directory.exists() => {}
+        Err(failure) => return Err(failure),
     }
     for file in &args.carry {
         carry.push(files::read(file, 1 << 16)?);

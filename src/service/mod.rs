@@ -1,0 +1,3 @@
+//! What carries the sharing side to brokers and people: statements out, devices' words in.
+
+pub mod post;

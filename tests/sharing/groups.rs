@@ -1,0 +1,330 @@
+//! Groups and whole sites.
+
+use doorward::issuer::{AccountRole, Actor, Group, LookupKey, NewGroup, Rule, Status, To};
+use doorward::wire::{Audience, Kind, Map, Roster, RosterBody, sign};
+
+use super::world::{DAY, NOW, World, device, id, key, rule};
+
+fn site() -> Audience {
+    Audience::Site(id("depot"))
+}
+
+/// Two chargers of ole's at the depot, and tess with her group.
+async fn depot(world: &World) -> Group {
+    for name in ["ev-1", "ev-2"] {
+        world
+            .register(name, |new| new.site = Some(id("depot")))
+            .await;
+    }
+    let tess = world.account("tess", AccountRole::GroupAdmin).await;
+    let new = NewGroup {
+        id: id("tzbv"),
+        lookup_key: LookupKey::new("TZBV").unwrap(),
+        name: "Test Zonnepanelen BV".into(),
+        key: key("tzbv").public(),
+        hosts: vec!["portal.tzbv.example".into()],
+    };
+    world.platform.add_group(&tess, new).await.unwrap()
+}
+
+fn roster(seq: u64, members: &[&str], signer: &str) -> Vec<u8> {
+    let roster = Roster {
+        sub: id("tzbv"),
+        exp: NOW.plus(30 * DAY),
+        iat: NOW,
+        body: RosterBody {
+            format: 1,
+            seq,
+            members: Map::new(members.iter().map(|name| (key(name).public(), id(name)))),
+        },
+    };
+    sign(&roster, &key(signer))
+}
+
+pub async fn s23_s25_s26_a_group_gets_in_as_one_and_its_roster_says_who_that_is(world: World) {
+    let group = depot(&world).await;
+    world
+        .platform
+        .take_roster(&roster(1, &["anna"], "tzbv"), NOW)
+        .await
+        .unwrap();
+    let ole = world.who("ole").await;
+    let new = World::new_share(To::Group(id("tzbv")), &["partner"]);
+    let made = world
+        .platform
+        .share(Actor::Account(&ole), &[site()], &new, NOW)
+        .await
+        .unwrap();
+    let share = made.each.into_iter().next().unwrap().1.unwrap();
+    let token = world.token(&share).await.unwrap();
+    assert_eq!(
+        (token.body.group, token.cnf.0),
+        (Some(id("tzbv")), group.key)
+    );
+    let kept = |world: World| async move {
+        let name = key("tzbv").public().hex();
+        let bytes = world
+            .platform
+            .statement(&site(), Kind::Roster, &name)
+            .await
+            .unwrap();
+        (world, bytes)
+    };
+    let (world, first) = kept(world).await;
+    assert_eq!(
+        first,
+        Some(roster(1, &["anna"], "tzbv")),
+        "it goes along with the share"
+    );
+    let reached = world
+        .platform
+        .take_roster(&roster(2, &["anna", "ben"], "tzbv"), NOW)
+        .await;
+    assert_eq!(reached.unwrap(), 1);
+    let (world, second) = kept(world).await;
+    assert_eq!(second, Some(roster(2, &["anna", "ben"], "tzbv")));
+    let back = world
+        .platform
+        .take_roster(&roster(1, &["anna"], "tzbv"), NOW)
+        .await;
+    assert_eq!(rule(back), Rule::Taken);
+    let forged = world
+        .platform
+        .take_roster(&roster(3, &["eve"], "eve"), NOW)
+        .await;
+    assert_eq!(rule(forged), Rule::Unknown);
+    let ben = world.account("ben", AccountRole::User).await;
+    assert_eq!(
+        world
+            .platform
+            .shared_with(&ben, 0, NOW)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+    world
+        .platform
+        .take_roster(&roster(3, &["anna"], "tzbv"), NOW)
+        .await
+        .unwrap();
+    assert!(
+        world
+            .platform
+            .shared_with(&ben, 0, NOW)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+}
+
+pub async fn s31_s32_s33_who_manages_a_site_decides_and_nobody_else(world: World) {
+    depot(&world).await;
+    let lookup = LookupKey::new("tzbv").unwrap();
+    let decide = |who: &'static str, approve| {
+        let (platform, lookup) = (&world.platform, &lookup);
+        async move {
+            let who = platform.account(&id(who)).await.unwrap().unwrap();
+            let answer = (approve, NOW.plus(DAY));
+            platform
+                .decide(&who, lookup, &id("depot"), answer, None, NOW)
+                .await
+        }
+    };
+    world.account("uma", AccountRole::User).await;
+    world.account("fay", AccountRole::FacilityAdmin).await;
+    let uma = world.who("uma").await;
+    assert!(world.platform.sites(&uma).await.unwrap().is_empty());
+    for who in ["uma", "fay", "tess"] {
+        assert_eq!(rule(decide(who, true).await), Rule::Unknown, "{who}");
+    }
+    let denied = decide("ole", false).await.unwrap();
+    assert!(denied.share.is_none());
+    assert!(
+        world
+            .platform
+            .shares(&site(), NOW)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    let ole = world.who("ole").await;
+    let entrusted = world
+        .platform
+        .entrust(Actor::Account(&ole), &id("depot"), &id("uma"))
+        .await;
+    assert_eq!(
+        rule(entrusted),
+        Rule::Role,
+        "a mere user is not entrusted with it"
+    );
+    world
+        .platform
+        .entrust(Actor::Account(&ole), &id("depot"), &id("fay"))
+        .await
+        .unwrap();
+    let approved = decide("fay", true).await.unwrap().share.unwrap();
+    assert_eq!(approved.by, id("fay"), "who approved it is written down");
+    let token = world.token(&approved).await.unwrap();
+    assert!(
+        token
+            .body
+            .permissions
+            .iter()
+            .all(|(name, _)| !name.as_str().starts_with("licence"))
+    );
+}
+
+pub async fn s36_s37_a_share_of_a_site_covers_devices_that_come_later(world: World) {
+    depot(&world).await;
+    let ole = world.who("ole").await;
+    let new = World::new_share(To::Group(id("tzbv")), &["partner"]);
+    let made = world
+        .platform
+        .share(Actor::Account(&ole), &[site()], &new, NOW)
+        .await
+        .unwrap();
+    let share = made.each.into_iter().next().unwrap().1.unwrap();
+    for name in ["ev-1", "ev-2"] {
+        world
+            .receives(name, &share, doorward::wire::Outcome::Done)
+            .await;
+    }
+    assert_eq!(world.status(&share.id).await, Status::OnDevice);
+    world
+        .register("ev-3", |new| new.site = Some(id("depot")))
+        .await;
+    assert_eq!(
+        world.status(&share.id).await,
+        Status::Active,
+        "a later one has not said so yet"
+    );
+    let statements = world.platform.statements(&id("ev-3")).await.unwrap();
+    let token = world
+        .platform
+        .statement(&site(), Kind::Share, &share.id.hex())
+        .await
+        .unwrap();
+    assert!(statements.contains(&token.unwrap()));
+    let elsewhere = world.platform.statements(&id("ups-1")).await.unwrap();
+    assert_eq!(elsewhere.len(), 2, "issuers and its registration");
+    for name in ["a", "b", "c", "d"] {
+        world.share("ev-3", name).await.unwrap();
+    }
+    assert_eq!(
+        rule(world.share("ev-3", "e").await),
+        Rule::SlotsFull,
+        "the group has a slot"
+    );
+}
+
+pub async fn s27_s28_s29_a_lookup_key_leads_to_a_name_and_members_see_it_at_their_sites(
+    world: World,
+) {
+    let group = depot(&world).await;
+    let found = world
+        .platform
+        .group_by_lookup_key(&LookupKey::new("tzbv").unwrap())
+        .await
+        .unwrap();
+    assert_eq!(found, group);
+    let unknown = world
+        .platform
+        .group_by_lookup_key(&LookupKey::new("tzbx").unwrap())
+        .await;
+    assert_eq!(rule(unknown), Rule::Unknown);
+    world
+        .platform
+        .take_roster(&roster(1, &["anna"], "tzbv"), NOW)
+        .await
+        .unwrap();
+    let anna = world.account("anna", AccountRole::User).await;
+    let eve = world.account("eve", AccountRole::User).await;
+    let before = world.platform.groups_at(&anna, &id("depot"), NOW).await;
+    assert_eq!(rule(before), Rule::Unknown);
+    let new = World::new_share(To::Group(id("tzbv")), &["partner"]);
+    let audience = [site()];
+    world
+        .platform
+        .share(Actor::Issuer, &audience, &new, NOW)
+        .await
+        .unwrap();
+    let seen = world
+        .platform
+        .groups_at(&anna, &id("depot"), NOW)
+        .await
+        .unwrap();
+    assert_eq!(seen.len(), 1);
+    assert_eq!(
+        rule(world.platform.groups_at(&eve, &id("depot"), NOW).await),
+        Rule::Unknown
+    );
+    let uma = world.account("uma", AccountRole::User).await;
+    let new = NewGroup {
+        id: id("other"),
+        lookup_key: LookupKey::new("tzbv").unwrap(),
+        name: "Other".into(),
+        key: key("other").public(),
+        hosts: Vec::new(),
+    };
+    assert_eq!(
+        rule(world.platform.add_group(&uma, new.clone()).await),
+        Rule::Role
+    );
+    let tess = world.who("tess").await;
+    assert_eq!(
+        rule(world.platform.add_group(&tess, new).await),
+        Rule::Taken
+    );
+    assert!(device("ev-1") != site());
+}
+
+pub async fn s39_s41_a_request_for_a_site_of_somebody_else_leaks_nothing(world: World) {
+    depot(&world).await;
+    let lookup = LookupKey::new("tzbv").unwrap();
+    let eve = world.account("eve", AccountRole::Holder).await;
+    let answer = (true, NOW.plus(DAY));
+    let mut rules = Vec::new();
+    for there in ["depot", "no-such"] {
+        let decided = world
+            .platform
+            .decide(&eve, &lookup, &id(there), answer, None, NOW)
+            .await;
+        let sentence = decided
+            .as_ref()
+            .unwrap_err()
+            .to_string()
+            .replace(there, "X");
+        rules.push((rule(decided), sentence));
+    }
+    assert_eq!(
+        rules[0], rules[1],
+        "one that exists and one that does not are the same to her"
+    );
+    let ole = world.who("ole").await;
+    let url = Some("https://evil.example/");
+    let decided = world
+        .platform
+        .decide(&ole, &lookup, &id("depot"), answer, url, NOW)
+        .await;
+    assert_eq!(rule(decided), Rule::ReturnUrl);
+    assert!(
+        world
+            .platform
+            .shares(&site(), NOW)
+            .await
+            .unwrap()
+            .is_empty(),
+        "nothing was decided"
+    );
+    let url = Some("https://portal.tzbv.example/done");
+    let decided = world
+        .platform
+        .decide(&ole, &lookup, &id("depot"), answer, url, NOW)
+        .await
+        .unwrap();
+    assert_eq!(
+        decided.return_to.unwrap(),
+        "https://portal.tzbv.example/done?success=true&installationId=depot"
+    );
+}

@@ -1,0 +1,247 @@
+//! Invitations, guests and sessions.
+
+use doorward::issuer::{
+    AccountRole, Actor, Code, Email, LAPSES_AFTER, Rule, SESSION_LASTS, Status, To, sign_in_message,
+};
+use doorward::wire::{Bytes, Text};
+
+use super::world::{NOW, World, device, id, key, rule};
+
+pub async fn s15_s16_s17_an_invitation_grants_nothing_until_its_code_is_given(world: World) {
+    let (invitation, code, shares) = world.invite(&["ups-1", "ups-2"], "anna").await;
+    assert_eq!(world.status(&shares[0].id).await, Status::Pending);
+    assert_eq!(world.token(&shares[0]).await, None, "nothing is signed");
+    let outgoing = world.platform.ledger().outgoing(100, NOW).await.unwrap();
+    assert!(
+        outgoing
+            .iter()
+            .all(|o| o.topic.kind != doorward::wire::Kind::Share)
+    );
+    let (shown, about) = world
+        .platform
+        .invitation(&invitation, &code, NOW)
+        .await
+        .unwrap();
+    assert_eq!(
+        (shown.address.as_str(), about.len()),
+        ("anna@example.org", 2)
+    );
+    let acceptance = world.acceptance(&invitation, "anna");
+    let passes = world
+        .platform
+        .accept(&invitation, &code, &acceptance, NOW)
+        .await
+        .unwrap();
+    assert_eq!(passes.len(), 2);
+    for (share, pass) in &passes {
+        assert_eq!(world.status(&share.id).await, Status::Active);
+        let token = world.token(share).await.unwrap();
+        assert_eq!((token.sub, token.cnf.0), (id("anna"), key("anna").public()));
+        assert!(pass.len() > 300, "the registration and the token");
+    }
+    let anna = world.who("anna").await;
+    assert_eq!(
+        (anna.role, anna.email.unwrap().as_str()),
+        (AccountRole::User, "anna@example.org")
+    );
+    let again = world
+        .platform
+        .accept(&invitation, &code, &acceptance, NOW)
+        .await;
+    assert_eq!(rule(again), Rule::CodeUsed);
+}
+
+pub async fn s16_five_wrong_codes_lock_an_invitation_for_good(world: World) {
+    let (invitation, code, _) = world.invite(&["ups-1"], "anna").await;
+    let acceptance = world.acceptance(&invitation, "anna");
+    for _ in 0..5 {
+        let wrong = Code::typed("22222-22222");
+        let tried = world
+            .platform
+            .accept(&invitation, &wrong, &acceptance, NOW)
+            .await;
+        assert_eq!(rule(tried), Rule::WrongCode);
+    }
+    let right = world
+        .platform
+        .accept(&invitation, &code, &acceptance, NOW)
+        .await;
+    assert_eq!(rule(right), Rule::CodeLocked);
+    assert_eq!(
+        rule(world.platform.invitation(&invitation, &code, NOW).await),
+        Rule::CodeLocked
+    );
+}
+
+pub async fn s53_s55_an_invitation_that_was_withdrawn_or_has_lapsed_is_no_longer_valid(
+    world: World,
+) {
+    let (withdrawn, code, shares) = world.invite(&["ups-1"], "anna").await;
+    world
+        .platform
+        .cancel(Actor::Issuer, &[shares[0].id], NOW)
+        .await
+        .unwrap();
+    assert_eq!(
+        rule(world.platform.invitation(&withdrawn, &code, NOW).await),
+        Rule::NoLongerValid
+    );
+    assert_eq!(
+        world.status(&shares[0].id).await,
+        Status::CancelApplied,
+        "it was never on a device"
+    );
+    let (lapsed, code, shares) = world.invite(&["ups-1"], "ben").await;
+    let over = NOW.plus(LAPSES_AFTER);
+    assert_eq!(
+        rule(world.platform.invitation(&lapsed, &code, over).await),
+        Rule::NoLongerValid
+    );
+    world.platform.chores(over).await.unwrap();
+    assert_eq!(world.status(&shares[0].id).await, Status::Lapsed);
+    let unknown = world.platform.invitation(&Bytes([0; 16]), &code, NOW).await;
+    assert_eq!(rule(unknown), Rule::NoLongerValid);
+}
+
+pub async fn s43_s56_s57_an_invitation_is_for_one_address_one_key_and_one_region(world: World) {
+    world.account("eve", AccountRole::User).await;
+    let (invitation, code, _) = world.invite(&["ups-1"], "anna").await;
+    let accept = |acceptance| {
+        let (platform, code) = (&world.platform, &code);
+        async move { rule(platform.accept(&invitation, code, &acceptance, NOW).await) }
+    };
+    let other_account = world.acceptance(&invitation, "eve");
+    assert_eq!(accept(other_account).await, Rule::Taken);
+    let mut stolen = world.acceptance(&invitation, "anna");
+    stolen.key = key("eve").public();
+    assert_eq!(
+        accept(stolen).await,
+        Rule::Session,
+        "the proof is of another key"
+    );
+    let mut elsewhere = world.acceptance(&invitation, "anna");
+    elsewhere.region = id("us");
+    assert_eq!(accept(elsewhere).await, Rule::WrongRegion);
+    let right = world.acceptance(&invitation, "anna");
+    world
+        .platform
+        .accept(&invitation, &code, &right, NOW)
+        .await
+        .unwrap();
+    // The same person in another enterprise is another account, and sees nothing of it.
+    let mut other = world.who("anna").await;
+    other.id = id("anna-b");
+    other.key = key("anna-b").public();
+    other.enterprise = id("b");
+    world.platform.add_account(&other).await.unwrap();
+    assert!(
+        world
+            .platform
+            .shared_with(&other, 0, NOW)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+}
+
+pub async fn s33_who_declines_leaves_nothing_but_the_word_denied(world: World) {
+    let (invitation, code, shares) = world.invite(&["ups-1"], "anna").await;
+    let wrong = Code::typed("22222-22222");
+    assert_eq!(
+        rule(world.platform.decline(&invitation, &wrong, NOW).await),
+        Rule::WrongCode
+    );
+    world
+        .platform
+        .decline(&invitation, &code, NOW)
+        .await
+        .unwrap();
+    assert_eq!(world.status(&shares[0].id).await, Status::Denied);
+    let late = world.acceptance(&invitation, "anna");
+    let late = world.platform.accept(&invitation, &code, &late, NOW).await;
+    assert_eq!(rule(late), Rule::NoLongerValid);
+}
+
+pub async fn n24_a_guest_has_a_share_and_no_account(world: World) {
+    let made = world
+        .invite_to(&["ups-1"], To::Guest(Text::new("visitor").unwrap()))
+        .await;
+    let (invitation, code) = made.invitation.unwrap();
+    let ole = world.acceptance(&invitation.id, "ole");
+    let taken = world
+        .platform
+        .accept(&invitation.id, &code, &ole, NOW)
+        .await;
+    assert_eq!(
+        rule(taken),
+        Rule::Taken,
+        "nobody is a guest under the name of an account"
+    );
+    let acceptance = world.acceptance(&invitation.id, "visitor");
+    let passes = world
+        .platform
+        .accept(&invitation.id, &code, &acceptance, NOW)
+        .await
+        .unwrap();
+    assert_eq!(passes.len(), 1);
+    assert_eq!(world.platform.account(&id("visitor")).await.unwrap(), None);
+    assert_eq!(world.status(&passes[0].0.id).await, Status::Active);
+}
+
+pub async fn a_session_is_for_whoever_signs_the_challenge_and_only_once(world: World) {
+    let acme = world.platform.name().clone();
+    let sign = |who: &str, with: &str, nonce| {
+        key(with).sign_text(&sign_in_message(&acme, &id(who), nonce))
+    };
+    let nonce = world.platform.challenge(&id("ole"), NOW).await.unwrap();
+    let forged = sign("ole", "eve", &nonce);
+    let tried = world
+        .platform
+        .sign_in(&id("ole"), &nonce, &forged, NOW)
+        .await;
+    assert_eq!(rule(tried), Rule::Session);
+    let right = sign("ole", "ole", &nonce);
+    let used = world
+        .platform
+        .sign_in(&id("ole"), &nonce, &right, NOW)
+        .await;
+    assert_eq!(
+        rule(used),
+        Rule::Session,
+        "a wrong answer uses the challenge up"
+    );
+    let nonce = world.platform.challenge(&id("ole"), NOW).await.unwrap();
+    let right = sign("ole", "ole", &nonce);
+    let token = world
+        .platform
+        .sign_in(&id("ole"), &nonce, &right, NOW)
+        .await
+        .unwrap();
+    assert_eq!(
+        world.platform.session(&token, NOW).await.unwrap().id,
+        id("ole")
+    );
+    let again = world
+        .platform
+        .sign_in(&id("ole"), &nonce, &right, NOW)
+        .await;
+    assert_eq!(rule(again), Rule::Session);
+    let over = NOW.plus(SESSION_LASTS);
+    assert_eq!(
+        rule(world.platform.session(&token, over).await),
+        Rule::Session
+    );
+    world.platform.sign_out(&token).await.unwrap();
+    assert_eq!(
+        rule(world.platform.session(&token, NOW).await),
+        Rule::Session
+    );
+    let nonce = world.platform.challenge(&id("nobody"), NOW).await.unwrap();
+    let nobody = sign("nobody", "nobody", &nonce);
+    let tried = world
+        .platform
+        .sign_in(&id("nobody"), &nonce, &nobody, NOW)
+        .await;
+    assert_eq!(rule(tried), Rule::Session);
+    assert!(Email::new("anna@example.org").is_ok() && device("x") != device("y"));
+}

@@ -1,0 +1,293 @@
+//! A platform with an owner and devices, on a ledger of its own.
+
+use std::pin::Pin;
+
+use doorward::issuer::{
+    Acceptance, Account, AccountRole, Actor, Code, Device, Email, IssuerError, Made,
+    NewRegistration, NewShare, Platform, Rule, ShareRecord, Status, To, accept_message,
+};
+use doorward::wire::{
+    Audience, Bytes, Envelope, Hash, Id, Kind, LogHead, Map, Object, Operation, Outcome, Plan,
+    PublicKey, Receipt, ReceiptBody, SecretKey, Share, Standing, State, StateBody, Text, Timestamp,
+    Value, hash, sign,
+};
+
+pub const NOW: Timestamp = Timestamp(1_800_000_000);
+pub const DAY: u64 = 86400;
+
+pub type Told = Pin<Box<dyn Future<Output = ()>>>;
+pub type Story = fn(World) -> Told;
+
+pub struct World {
+    pub platform: Platform,
+    _directory: tempfile::TempDir,
+}
+
+pub fn run(future: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future);
+}
+
+/// Tells a story on a new SQLite ledger.
+pub fn on_sqlite(story: Story) {
+    run(async { story(World::new(None).await).await });
+}
+
+pub fn id(name: &str) -> Id {
+    Id::new(name).unwrap()
+}
+
+pub fn device(name: &str) -> Audience {
+    Audience::Device(id(name))
+}
+
+/// Everybody's key follows from the name.
+pub fn key(name: &str) -> SecretKey {
+    SecretKey::from_seed(&hash(name.as_bytes()).0)
+}
+
+pub fn rule<T: std::fmt::Debug>(refused: Result<T, IssuerError>) -> Rule {
+    match refused.unwrap_err() {
+        IssuerError::Refused(refusal) => refusal.rule,
+        other => panic!("{other}"),
+    }
+}
+
+impl World {
+    /// The platform acme with the holder ole and three devices of his.
+    pub async fn new(url: Option<&str>) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let platform = Platform::init(directory.path(), url, id("acme"), NOW)
+            .await
+            .unwrap();
+        let world = Self {
+            platform,
+            _directory: directory,
+        };
+        world.account("ole", AccountRole::Holder).await;
+        for name in ["ups-1", "ups-2", "ups-3"] {
+            world.register(name, |_| {}).await;
+        }
+        world
+    }
+
+    pub async fn register(&self, name: &str, with: impl FnOnce(&mut NewRegistration)) -> Device {
+        let mut new = NewRegistration {
+            device: id(name),
+            device_key: key(name).public(),
+            owner: id("ole"),
+            owner_key: key("ole").public(),
+            model: Text::new("Smart-UPS").unwrap(),
+            region: id("eu"),
+            site: None,
+            plan: Plan {
+                name: id("advanced"),
+                end: None,
+            },
+            demo: false,
+        };
+        with(&mut new);
+        self.platform.register(new, NOW).await.unwrap()
+    }
+
+    /// An account with the address NAME@example.org.
+    pub async fn account(&self, name: &str, role: AccountRole) -> Account {
+        let account = Account {
+            id: id(name),
+            email: Some(Email::new(&format!("{name}@example.org")).unwrap()),
+            key: key(name).public(),
+            role,
+            enterprise: id(name),
+            region: id("eu"),
+            language: "en".into(),
+            made: NOW,
+        };
+        self.platform.add_account(&account).await.unwrap();
+        account
+    }
+
+    pub async fn who(&self, name: &str) -> Account {
+        self.platform.account(&id(name)).await.unwrap().unwrap()
+    }
+
+    pub fn new_share(to: To, permissions: &[&str]) -> NewShare {
+        NewShare {
+            to,
+            permissions: permissions.iter().map(ToString::to_string).collect(),
+            end: NOW.plus(30 * DAY),
+            description: None,
+            region: id("eu"),
+            limits: None,
+        }
+    }
+
+    /// Shares as ole with somebody whose key is known.
+    pub async fn share(&self, on: &str, with: &str) -> Result<ShareRecord, IssuerError> {
+        let to = To::Key(id(with), key(with).public());
+        let new = Self::new_share(to, &["status.read", "device.reboot"]);
+        let ole = self.who("ole").await;
+        let made = self
+            .platform
+            .share(Actor::Account(&ole), &[device(on)], &new, NOW)
+            .await?;
+        made.each.into_iter().next().unwrap().1
+    }
+
+    /// Invites NAME@example.org as ole.
+    pub async fn invite(&self, on: &[&str], name: &str) -> (Bytes<16>, Code, Vec<ShareRecord>) {
+        let email = Email::new(&format!("{name}@example.org")).unwrap();
+        let made = self.invite_to(on, To::Address(email)).await;
+        let (invitation, code) = made.invitation.unwrap();
+        let shares = made
+            .each
+            .into_iter()
+            .map(|(_, share)| share.unwrap())
+            .collect();
+        (invitation.id, code, shares)
+    }
+
+    pub async fn invite_to(&self, on: &[&str], to: To) -> Made {
+        let audiences: Vec<Audience> = on.iter().map(|name| device(name)).collect();
+        let ole = self.who("ole").await;
+        let new = Self::new_share(to, &["view"]);
+        self.platform
+            .share(Actor::Account(&ole), &audiences, &new, NOW)
+            .await
+            .unwrap()
+    }
+
+    /// What NAME says to accept an invitation.
+    pub fn acceptance(&self, invitation: &Bytes<16>, name: &str) -> Acceptance {
+        let message = accept_message(self.platform.name(), invitation, &id(name));
+        Acceptance {
+            account: id(name),
+            key: key(name).public(),
+            enterprise: None,
+            region: id("eu"),
+            language: "en".into(),
+            proof: key(name).sign_text(&message),
+        }
+    }
+
+    pub async fn status(&self, share: &Bytes<16>) -> Status {
+        self.platform
+            .find(share, NOW)
+            .await
+            .unwrap()
+            .unwrap()
+            .status
+    }
+
+    /// The token of a share as it is on its way to the device, verified.
+    pub async fn token(&self, share: &ShareRecord) -> Option<Share> {
+        let id = share.id.hex();
+        let bytes = self
+            .platform
+            .statement(&share.audience, Kind::Share, &id)
+            .await
+            .unwrap()?;
+        let envelope = Envelope::parse(&bytes).unwrap();
+        envelope
+            .verify(&PublicKey::new(&envelope.signer).unwrap())
+            .unwrap();
+        Some(envelope.claims().unwrap())
+    }
+
+    /// The claims of a statement that there is one of.
+    pub async fn claims<T: Object>(&self, audience: &Audience) -> T {
+        let kept = self
+            .platform
+            .statement(audience, T::KIND, "")
+            .await
+            .unwrap()
+            .unwrap();
+        Envelope::parse(&kept).unwrap().claims().unwrap()
+    }
+
+    /// A device says that it obeys its registration and lists of such numbers.
+    pub async fn says(&self, name: &str, registration: u64, lists: &[(&Audience, u64)]) -> bool {
+        let bytes = state(name, name, registration, lists);
+        self.platform.hear_state(&id(name), &bytes).await.unwrap()
+    }
+
+    /// A device's receipt for a share, as it is on its way now.
+    pub async fn receives(&self, name: &str, share: &ShareRecord, outcome: Outcome) -> bool {
+        let hex = share.id.hex();
+        let kept = self
+            .platform
+            .statement(&share.audience, Kind::Share, &hex)
+            .await
+            .unwrap();
+        let bytes = receipt(name, name, &share.id, hash(&kept.unwrap()), outcome);
+        self.platform.hear_receipt(&id(name), &bytes).await.unwrap()
+    }
+}
+
+pub fn state(name: &str, signer: &str, registration: u64, lists: &[(&Audience, u64)]) -> Vec<u8> {
+    let mut standing = standing();
+    standing.registration = registration;
+    standing.revocations = Map::new(
+        lists
+            .iter()
+            .map(|(audience, seq)| ((*audience).clone(), *seq)),
+    );
+    let state = State {
+        iss: id(name),
+        iat: NOW.plus(60),
+        body: StateBody {
+            format: 1,
+            standing,
+            operations: ["status.read", "device.reboot"]
+                .map(|o| Operation::new(o).unwrap())
+                .to_vec(),
+            log: head(),
+        },
+    };
+    sign(&state, &key(signer))
+}
+
+pub fn receipt(
+    name: &str,
+    signer: &str,
+    share: &Bytes<16>,
+    about: Hash,
+    outcome: Outcome,
+) -> Vec<u8> {
+    let refused = outcome == Outcome::Denied;
+    let receipt = Receipt {
+        iss: id(name),
+        iat: NOW.plus(60),
+        body: ReceiptBody {
+            format: 1,
+            command: about,
+            outcome,
+            code: refused.then(|| id("slots_full")),
+            detail: None,
+            result: Map::new([(Text::new("share").unwrap(), Value::Bytes(share.0.to_vec()))]),
+            standing: standing(),
+            log: head(),
+        },
+    };
+    sign(&receipt, &key(signer))
+}
+
+fn standing() -> Standing {
+    Standing {
+        epoch: Bytes([1; 16]),
+        boot: Bytes([2; 16]),
+        uptime: 100,
+        quality: 3,
+        registration: 1,
+        revocations: Map::default(),
+    }
+}
+
+fn head() -> LogHead {
+    LogHead {
+        size: 3,
+        hash: Bytes([3; 32]),
+    }
+}
