@@ -4,9 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// Rules without a part on the device.
-const ISSUER_ALONE: [u32; 12] = [27, 28, 29, 30, 31, 39, 40, 41, 46, 52, 53, 55];
-
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -31,6 +28,16 @@ fn find(directory: &Path, names: &mut BTreeSet<String>) {
                 let name = after.trim_start().strip_prefix("fn ");
                 names.extend(name.map(|it| it.split('(').next().unwrap().to_owned()));
             }
+            // The stories of the sharing side, which are tests on two ledgers.
+            let stories = text.split("\nstories! {\n").nth(1).unwrap_or_default();
+            let stories = stories
+                .lines()
+                .map_while(|line| line.trim().strip_suffix(','));
+            names.extend(
+                stories
+                    .filter_map(|story| story.split_once("::"))
+                    .map(|(_, name)| name.to_owned()),
+            );
         }
     }
 }
@@ -57,17 +64,20 @@ fn table() -> BTreeMap<String, Vec<String>> {
 }
 
 #[test]
-fn every_rule_of_the_device_has_a_test_and_every_test_its_row() {
+fn every_rule_has_a_test_and_every_test_its_row() {
     let (tests, table) = (tests(), table());
-    let promises = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14, 17, 18, 19, 21];
+    let promises = [
+        1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14, 17, 18, 19, 20, 21, 22, 24, 25, 28,
+    ];
     let rules = (1..=65).map(|n| ('S', n)).chain(promises.map(|n| ('N', n)));
     for (kind, number) in rules {
         let rule = format!("{kind}{number}");
         let named = table
             .get(&rule)
             .unwrap_or_else(|| panic!("{rule} has no row"));
-        let alone = kind == 'S' && ISSUER_ALONE.contains(&number);
-        assert_eq!(named.is_empty(), alone, "{rule}");
+        // Not shown yet: the request link's page and the mail.
+        let open = kind == 'S' && [30, 52].contains(&number);
+        assert_eq!(named.is_empty(), open, "{rule}");
     }
     for (rule, named) in &table {
         for test in named {

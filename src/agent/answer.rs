@@ -6,8 +6,8 @@ use super::step::{Action, Effects, Topic, short};
 use crate::gate::{Caller, Code, Now, Rehearsal, Retry};
 use crate::store::record::{Event, Verdict};
 use crate::wire::{
-    Bytes, Checkpoint, CheckpointBody, Hash, Id, LogHead, Map, Outcome, Standing, State, StateBody,
-    sign,
+    Bytes, Checkpoint, CheckpointBody, Envelope, Hash, Id, Kind, LogHead, Map, Outcome, Share,
+    Standing, State, StateBody, Value, sign,
 };
 
 /// Denials are no longer written down when the log is this full, in percent, so that they
@@ -130,6 +130,43 @@ impl Core {
             out.actions.push(publish);
         }
         bytes
+    }
+
+    /// The device's word to whoever issued a share that it has it, or has refused it after its
+    /// signature held. Of what was not verified nothing is said.
+    pub(super) fn confirm(
+        &mut self,
+        envelopes: &[Envelope<'_>],
+        code: Option<Code>,
+        now: &Now,
+        out: &mut Effects,
+    ) {
+        let Some(first) = envelopes.first().filter(|e| e.kind == Kind::Share) else {
+            return;
+        };
+        let Ok(share) = first.claims::<Share>() else {
+            return;
+        };
+        let outcome = match code {
+            None if self.known.share(&share.cti) == Some(&share) => Outcome::Done,
+            Some(Code::BadGrant | Code::SlotsFull) => Outcome::Denied,
+            _ => return,
+        };
+        let id = Value::Bytes(share.cti.0.to_vec());
+        let verdict = Verdict {
+            command: first.hash(),
+            holder: first.signer,
+            outcome,
+            code: code.and_then(|code| Id::new(code.name()).ok()),
+            detail: None,
+            result: Map::named([("share", id)]),
+            standing: self.standing(now),
+            change: None,
+        };
+        let head = self.journal.head();
+        let receipt = verdict.receipt(self.known.device(), now.estimate, head);
+        let publish = Action::Publish(Topic::Confirmations, sign(&receipt, &self.key));
+        self.after_log(Waiting::Act(publish), out);
     }
 
     /// The device's word on how far its log has come, for whoever keeps it.

@@ -188,9 +188,13 @@ impl Core {
         let memory = &self.journal.memory;
         let mut installed = match self.known.install(envelopes, memory, now.estimate) {
             Ok(Some(installed)) => installed,
-            Ok(None) => return false,
+            Ok(None) => {
+                self.confirm(envelopes, None, now, out);
+                return false;
+            }
             Err(code) => {
                 self.count(code);
+                self.confirm(envelopes, Some(code), now, out);
                 return false;
             }
         };
@@ -216,6 +220,7 @@ impl Core {
             self.journal.append(event, now, &mut out.batch);
         }
         self.tell_time(&installed, reading);
+        self.confirm(envelopes, None, now, out);
         match installed.share {
             Some(share) => self.look_for_ends_of(&share, now),
             None => self.look_for_ends(now),

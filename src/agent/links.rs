@@ -163,6 +163,7 @@ impl Links {
             Topic::Results(holder, _) => (topics::results(device, holder), false),
             Topic::Notices(holder) => (topics::notices(device, holder), false),
             Topic::State => (topics::state(device), true),
+            Topic::Confirmations => (topics::confirmations(device), false),
             Topic::Events => (topics::events(device), false),
         };
         for state in &self.brokers {

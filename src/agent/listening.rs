@@ -67,7 +67,7 @@ impl Listening {
                 self.listener.publish(told, Some(*command), payload);
             }
             // Who is at the other end has not been asked.
-            Topic::Notices(_) => {}
+            Topic::Notices(_) | Topic::Confirmations => {}
             Topic::State => self.listener.publish(Told::State, None, payload),
             Topic::Events => self.listener.publish(Told::Events, None, payload),
         }

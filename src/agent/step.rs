@@ -130,6 +130,8 @@ pub enum Topic {
     Results(KeyBytes, Hash),
     /// To the holder of a key, news.
     Notices(KeyBytes),
+    /// To whoever issued a share: that it is here.
+    Confirmations,
     /// Retained, to whom it may concern.
     State,
     /// To whoever keeps the event log: checkpoints.

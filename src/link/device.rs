@@ -274,8 +274,16 @@ async fn poll(
                 }
             }
             Ok(Event::Incoming(Packet::Publish(publish))) => {
+                let ack = client.prepare_ack(&publish);
+                // How a broker is told to keep a statement no longer (MQTT 5 section 3.3.1.3).
+                if publish.payload.is_empty() {
+                    if let Some(Err(error)) = ack.map(|ack| client.try_manual_ack(ack)) {
+                        tracing::debug!(%error, "an empty message was not acknowledged");
+                    }
+                    continue;
+                }
                 number += 1;
-                if let Some(ack) = client.prepare_ack(&publish) {
+                if let Some(ack) = ack {
                     locked(&shared.acks).insert(number, ack);
                 }
                 Ok(LinkEvent::Message {

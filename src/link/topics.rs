@@ -28,6 +28,31 @@ pub fn notices(device: &Id, holder: &KeyBytes) -> String {
     format!("{ROOT}/{device}/notices/{holder}")
 }
 
+/// Where a device says which shares it has, and which it has refused.
+#[must_use]
+pub fn confirmations(device: &Id) -> String {
+    format!("{ROOT}/{device}/confirmations")
+}
+
+/// What whoever issues shares listens to, of every device: `state` and confirmations.
+#[must_use]
+pub fn words_of_devices() -> [String; 2] {
+    [format!("{ROOT}/+/state"), format!("{ROOT}/+/confirmations")]
+}
+
+/// The device whose word a topic is, and whether it is its `state`.
+#[must_use]
+pub fn word_on(topic: &str) -> Option<(Id, bool)> {
+    let rest = topic.strip_prefix(ROOT)?.strip_prefix('/')?;
+    let (device, what) = rest.split_once('/')?;
+    let device = Id::new(device).ok()?;
+    match what {
+        "state" => Some((device, true)),
+        "confirmations" => Some((device, false)),
+        _ => None,
+    }
+}
+
 /// Where a device keeps its retained `state`.
 #[must_use]
 pub fn state(device: &Id) -> String {

@@ -10,6 +10,7 @@ mod common;
 
 mod agent;
 mod caps;
+mod confirm;
 mod course;
 mod decision;
 mod delete;

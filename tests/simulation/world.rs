@@ -254,6 +254,8 @@ impl World {
                 }
             }
             Action::Publish(Topic::State, bytes) => self.oracle.states(&bytes),
+            // What is known is confirmed as often as it comes.
+            Action::Publish(Topic::Confirmations, _) => {}
             Action::Publish(Topic::Events, bytes) => self.disk.assert_head(&bytes),
             Action::Publish(_, bytes) => self.answered(&bytes),
             Action::Refresh => self.broker.refreshed(),

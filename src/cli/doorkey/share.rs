@@ -12,6 +12,7 @@ use crate::cli::{Failure, block_on, print_json, status};
 use crate::clock;
 use crate::files;
 use crate::issuer::{Actor, Code, Email, Invitation, IssuerError, Made, NewShare, To};
+use crate::service::hear;
 use crate::wire::{Audience, Id, Limits, Text, Way};
 
 #[derive(Debug, clap::Args)]
@@ -121,6 +122,12 @@ pub(super) fn run(home: &Home, args: NewShareArgs, json: bool) -> Result<ExitCod
     let broker = args.broker.broker();
     let (mut made, pass, published) = block_on(async {
         let platform = home.open().await?;
+        if let Some(broker) = &broker {
+            for audience in &args.audiences {
+                let devices = platform.devices(audience).await?;
+                hear::catch_up(&platform, broker, &devices).await?;
+            }
+        }
         let made = platform
             .share(Actor::Issuer, &args.audiences, &new, now)
             .await?;
