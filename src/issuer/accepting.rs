@@ -206,12 +206,26 @@ impl Platform {
     ///
     /// # Errors
     /// If it is not theirs, or the ledger cannot be used.
-    pub async fn pass_of(&self, account: &Account, id: &Bytes<16>) -> Result<Vec<u8>, IssuerError> {
+    pub async fn pass_of(
+        &self,
+        account: &Account,
+        id: &Bytes<16>,
+        now: Timestamp,
+    ) -> Result<Vec<u8>, IssuerError> {
         let mut connection = self.ledger.read().await?;
-        let with_me = ledger::shared_with(&mut connection, &account.id, (1000, 0)).await?;
-        let share = with_me
-            .into_iter()
-            .find(|share| share.id == *id && share.ended.is_none());
+        let found = ledger::share(&mut connection, id).await?;
+        let mut share = found.filter(|share| share.is_live(now));
+        let theirs = match share.as_ref().map(|share| &share.recipient) {
+            Some(Recipient::Account(to, _)) => *to == account.id,
+            Some(Recipient::Group(group, _)) => {
+                let groups = ledger::groups_of(&mut connection, &account.id).await?;
+                groups.iter().any(|mine| mine.id == *group)
+            }
+            Some(Recipient::Invited(_)) | None => false,
+        };
+        if !theirs {
+            share = None;
+        }
         let unknown = || Rule::Unknown.because(format!("There is no share {id} of yours"));
         self.pass(&mut connection, &share.ok_or_else(unknown)?)
             .await

@@ -68,6 +68,12 @@ impl Holder {
         crate::wire::sign(claims, &self.key)
     }
 
+    /// Signs text that is no envelope: the answer to a challenge.
+    #[must_use]
+    pub fn sign_text(&self, text: &str) -> Bytes<64> {
+        self.key.sign_text(text)
+    }
+
     /// The public key: who this is.
     #[must_use]
     pub fn public(&self) -> crate::wire::KeyBytes {

@@ -337,6 +337,18 @@ impl Platform {
         Ok(())
     }
 
+    /// The language that whoever has an address reads, if somebody has it.
+    ///
+    /// # Errors
+    /// If the ledger cannot be used.
+    pub async fn language_of(&self, address: &str) -> Result<Option<String>, IssuerError> {
+        let Ok(email) = super::account::Email::new(address) else {
+            return Ok(None);
+        };
+        let accounts = ledger::accounts_of(&mut *self.ledger.read().await?, &email).await?;
+        Ok(accounts.into_iter().next().map(|account| account.language))
+    }
+
     /// An account.
     ///
     /// # Errors

@@ -1,15 +1,22 @@
 //! What owners, installers and clouds carry.
 
+mod accept;
 mod args;
 mod broker;
 mod cancel;
 mod carry;
+mod client;
 mod collect;
 mod fetch;
+mod group;
 mod licence;
 mod log;
+mod manage;
+mod overview;
 mod release;
+mod remote;
 mod send;
+mod serve;
 mod share;
 mod values;
 
@@ -74,8 +81,29 @@ enum Command {
     Register(Register),
     /// Let somebody use a device.
     Share(NewShareArgs),
+    /// Take what somebody shares with you.
+    Accept(accept::Accept),
     /// End shares at once.
     Cancel(Cancel),
+    #[command(flatten)]
+    Change(manage::Change),
+    /// List shares: by somebody, with somebody, or of a device.
+    Shares(overview::Shares),
+    /// Say who can do what until when, when they last did, and what nobody uses.
+    Review(overview::Review),
+    /// Make an account in the ledger.
+    Account(manage::NewAccount),
+    /// Make a group, and say who is in it.
+    Group {
+        #[command(subcommand)]
+        what: group::Group,
+    },
+    /// Answer a group that asks for access to a site, by the service.
+    Access(remote::Access),
+    /// Ask the service for anything, signed in with your key.
+    Api(remote::Api),
+    /// Serve owners, recipients and groups over HTTP, and keep devices up to date.
+    Serve(serve::Serve),
     /// Say which firmware may be installed on a model of device.
     Release(release::Release),
     /// Say what a machine may do, as its maker.
@@ -138,7 +166,16 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
         } => issuer_init(&home, name, json),
         Command::Register(args) => register(&home, args, json),
         Command::Share(args) => share::run(&home, args, json),
+        Command::Accept(args) => accept::run(&home, &args, json),
         Command::Cancel(args) => cancel::run(&home, args, json),
+        Command::Change(change) => manage::change(&home, change, json),
+        Command::Shares(args) => overview::shares(&home, &args, json),
+        Command::Review(args) => overview::review(&home, &args, json),
+        Command::Account(args) => manage::account(&home, args, json),
+        Command::Group { what } => group::run(&home, what, json),
+        Command::Access(args) => remote::access(&args, json),
+        Command::Api(args) => remote::api(&args),
+        Command::Serve(args) => serve::run(&home, args, json),
         Command::Release(args) => release::run(&home, args, json),
         Command::Licence(args) => licence::run(args, json),
         Command::Bundle(args) => carry::run(&home, &args, json),

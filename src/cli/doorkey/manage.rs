@@ -1,0 +1,195 @@
+//! What whoever holds the issuer's keys changes in the ledger: accounts, claims, plans, owners.
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::broker::{self, BrokerArgs};
+use super::values::{PublicHex, ShareId, When};
+use super::{Home, published_text};
+use crate::cli::{Failure, block_on, print_json, status};
+use crate::clock;
+use crate::issuer::{Account, AccountRole, Actor, Email, language};
+use crate::wire::{Audience, Id, Plan, Timestamp};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct NewAccount {
+    /// The account's name.
+    account: Id,
+    /// Where messages go.
+    #[arg(long, value_name = "ADDRESS")]
+    email: Option<Email>,
+    /// The public key: a *.pub file or its 64 hexadecimal digits.
+    #[arg(long, value_name = "KEY")]
+    key: PublicHex,
+    /// user, facility_admin, group_admin, holder or operator.
+    #[arg(long, default_value = "user")]
+    role: AccountRole,
+    /// The enterprise it belongs to; its own name without it.
+    #[arg(long, value_name = "NAME")]
+    enterprise: Option<Id>,
+    /// The region.
+    #[arg(long, default_value = "eu")]
+    region: Id,
+    /// The language of messages: en, de or fr.
+    #[arg(long, default_value = "en")]
+    language: String,
+}
+
+pub(super) fn account(home: &Home, args: NewAccount, json: bool) -> Result<ExitCode, Failure> {
+    let account = Account {
+        enterprise: args.enterprise.unwrap_or_else(|| args.account.clone()),
+        id: args.account,
+        email: args.email,
+        key: args.key.0,
+        role: args.role,
+        region: args.region,
+        language: language(&args.language).to_owned(),
+        made: clock::system(),
+    };
+    block_on(async { Ok(home.open().await?.add_account(&account).await?) })?;
+    match json {
+        true => print_json(&json!({ "account": account.id.as_str(), "role": account.role.name() })),
+        false => println!(
+            "{} is an account now, as {}",
+            account.id,
+            account.role.name()
+        ),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Change {
+    /// Move the end of a share to a later time.
+    Extend {
+        /// The share's id.
+        share: ShareId,
+        /// By how much, like 7d, counted from the end that it has.
+        by: When,
+        #[command(flatten)]
+        broker: BrokerArgs,
+    },
+    /// Share one more device with the recipient of a share: same permissions, same end.
+    AddDevice {
+        /// The share's id.
+        share: ShareId,
+        /// The device, or site:NAME.
+        device: Audience,
+        #[command(flatten)]
+        broker: BrokerArgs,
+    },
+    /// Put a device on a plan. Shares stay: what the plan lacks rests until another has it.
+    Plan {
+        /// The device.
+        device: Id,
+        /// basic, standard or advanced.
+        plan: Id,
+        /// When it ends, like 30d; without it, never.
+        #[arg(long, value_name = "TIME")]
+        until: Option<When>,
+        #[command(flatten)]
+        broker: BrokerArgs,
+    },
+    /// Give a device to another account: in one step every earlier share has ended.
+    HandOver {
+        /// The device.
+        device: Id,
+        /// The next owner.
+        #[arg(long, value_name = "ACCOUNT")]
+        to: Id,
+        #[command(flatten)]
+        broker: BrokerArgs,
+    },
+    /// Keep the claim secret of a device that will be sold: whoever shows it becomes the owner.
+    Claim {
+        /// The device.
+        device: Id,
+        /// The secret, as `doorward provision` printed it; - for standard input.
+        secret: String,
+    },
+    /// Let an account approve requests for a site.
+    Entrust {
+        /// The site.
+        site: Id,
+        /// The account.
+        #[arg(long, value_name = "ACCOUNT")]
+        to: Id,
+    },
+}
+
+pub(super) fn change(home: &Home, change: Change, json: bool) -> Result<ExitCode, Failure> {
+    let now = clock::system();
+    let (said, published) = block_on(async {
+        let platform = home.open().await?;
+        let (said, broker) = match change {
+            Change::Extend { share, by, broker } => {
+                let When::In(seconds) = by else {
+                    let why = "an extension is a length of time, counted from the end of the share";
+                    return Err(Failure::new(status::USAGE, why));
+                };
+                let share = platform
+                    .extend(Actor::Issuer, &share.0, seconds, now)
+                    .await?;
+                (format!("share {} ends {}", share.id, share.end), broker)
+            }
+            Change::AddDevice {
+                share,
+                device,
+                broker,
+            } => {
+                let share = platform
+                    .add_device(Actor::Issuer, &share.0, &device, now)
+                    .await?;
+                (
+                    format!("{device} is shared until {}: {}", share.end, share.id),
+                    broker,
+                )
+            }
+            Change::Plan {
+                device,
+                plan,
+                until,
+                broker,
+            } => {
+                let end: Option<Timestamp> = until.map(|until| until.from(now));
+                let plan = Plan { name: plan, end };
+                let device = platform.set_plan(Actor::Issuer, &device, plan, now).await?;
+                (
+                    format!("{} is on the {} plan", device.id, device.plan.name),
+                    broker,
+                )
+            }
+            Change::HandOver { device, to, broker } => {
+                let device = platform.hand_over(Actor::Issuer, &device, &to, now).await?;
+                let text = format!(
+                    "{} belongs to {}; what was shared before has ended",
+                    device.id, to
+                );
+                (text, broker)
+            }
+            Change::Claim { device, secret } => {
+                let secret = match secret.as_str() {
+                    "-" => std::io::read_to_string(std::io::stdin())
+                        .map_err(|error| Failure::new(status::IO, error))?,
+                    secret => secret.to_owned(),
+                };
+                platform.add_claim(&device, &secret).await?;
+                let text = format!("{device} waits for whoever shows its secret");
+                return Ok((text, None));
+            }
+            Change::Entrust { site, to } => {
+                platform.entrust(Actor::Issuer, &site, &to).await?;
+                return Ok((format!("{to} may approve requests for site:{site}"), None));
+            }
+        };
+        let published = broker::send_all(&platform, broker.broker()).await?;
+        Ok((said, Some(published)))
+    })?;
+    match json {
+        true => print_json(&json!({ "done": said, "published": published })),
+        false => println!("{said}{}", published.map_or("", published_text)),
+    }
+    Ok(ExitCode::SUCCESS)
+}

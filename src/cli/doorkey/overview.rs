@@ -1,0 +1,172 @@
+//! `doorkey shares` and `doorkey review`: who has what.
+
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use super::Home;
+use crate::cli::{Failure, block_on, print_json, status};
+use crate::clock;
+use crate::issuer::{Access, Actor, Listed};
+use crate::wire::{Audience, Id, Timestamp};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Shares {
+    /// What this account has shared.
+    #[arg(long, value_name = "ACCOUNT", conflicts_with_all = ["with", "of"])]
+    by: Option<Id>,
+    /// What is shared with this account.
+    #[arg(long, value_name = "ACCOUNT", conflicts_with = "of")]
+    with: Option<Id>,
+    /// What is shared of this device, or site:NAME.
+    #[arg(long, value_name = "DEVICE", required_unless_present_any = ["by", "with"])]
+    of: Option<Audience>,
+}
+
+pub(super) fn shares(home: &Home, args: &Shares, json: bool) -> Result<ExitCode, Failure> {
+    let now = clock::system();
+    let listed = block_on(async {
+        let platform = home.open().await?;
+        let whose = args.by.as_ref().or(args.with.as_ref());
+        let Some(whose) = whose else {
+            let mut listed = Vec::new();
+            if let Some(of) = &args.of {
+                for share in platform.shares(of, Timestamp(0)).await? {
+                    listed.extend(platform.find(&share.id, now).await?);
+                }
+            }
+            return Ok(listed);
+        };
+        let unknown = || Failure::new(status::DATA, format!("there is no account {whose}"));
+        let account = platform.account(whose).await?.ok_or_else(unknown)?;
+        Ok(match args.by {
+            Some(_) => platform.shared_by(&account, 0, now).await?,
+            None => platform.shared_with(&account, 0, now).await?,
+        })
+    })?;
+    if json {
+        print_json(&Value::Array(listed.iter().map(row).collect()));
+        return Ok(ExitCode::SUCCESS);
+    }
+    for listed in &listed {
+        let share = &listed.share;
+        println!("{}  {}  {}", share.id, share.audience, listed.status.name());
+        println!(
+            "  {} by {} until {}",
+            share.recipient.name(),
+            share.by,
+            share.end
+        );
+        println!("  {}", operations(listed));
+        if let Some(description) = &share.description {
+            println!("  {description}");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn operations(listed: &Listed) -> String {
+    let names = listed
+        .share
+        .permissions
+        .iter()
+        .map(|(name, _)| name.as_str());
+    names.collect::<Vec<_>>().join(" ")
+}
+
+fn row(listed: &Listed) -> Value {
+    let share = &listed.share;
+    let devices = listed.words.iter().map(|(device, word)| {
+        json!({
+            "device": device.as_str(), "has_version": word.version, "obeys_its_end": word.ended,
+            "refused": word.refused,
+        })
+    });
+    json!({
+        "share": share.id.hex(), "audience": share.audience.to_string(),
+        "with": share.recipient.name(), "by": share.by.as_str(), "status": listed.status.name(),
+        "operations": operations(listed), "made": share.made.to_string(),
+        "ends": share.end.to_string(), "used": share.used.map(|at| at.to_string()),
+        "description": share.description.as_ref().map(ToString::to_string),
+        "devices": devices.collect::<Vec<_>>(),
+    })
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Review {
+    /// Only the devices of this account.
+    #[arg(long, value_name = "ACCOUNT")]
+    owner: Option<Id>,
+    /// Print a table for spreadsheets (RFC 4180).
+    #[arg(long)]
+    csv: bool,
+}
+
+pub(super) fn review(home: &Home, args: &Review, json: bool) -> Result<ExitCode, Failure> {
+    let now = clock::system();
+    let review = block_on(async {
+        let platform = home.open().await?;
+        let Some(owner) = &args.owner else {
+            return Ok(platform.review(Actor::Issuer, now).await?);
+        };
+        let unknown = || Failure::new(status::DATA, format!("there is no account {owner}"));
+        let account = platform.account(owner).await?.ok_or_else(unknown)?;
+        Ok(platform.review(Actor::Account(&account), now).await?)
+    })?;
+    if json {
+        let lines = review.iter().map(|access| {
+            let mut line = row(&access.listed);
+            line["owner"] = json!(access.owner.as_str());
+            line["unused"] = json!(access.unused);
+            line
+        });
+        print_json(&Value::Array(lines.collect()));
+    } else if args.csv {
+        print!("owner,device,with,operations,status,made,ends,last used,unused for 60 days\r\n");
+        for access in &review {
+            print!(
+                "{}\r\n",
+                fields(access).map(|field| quoted(&field)).join(",")
+            );
+        }
+    } else {
+        for access in &review {
+            let [owner, device, with, operations, status, _, ends, used, _] = fields(access);
+            println!("{device} of {owner}: {with} until {ends}, {status}");
+            println!("  {operations}");
+            match access.unused {
+                true => println!("  not used for 60 days: remove it?"),
+                false if used.is_empty() => {}
+                false => println!("  last used {used}"),
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn fields(access: &Access) -> [String; 9] {
+    let share = &access.listed.share;
+    [
+        access.owner.to_string(),
+        share.audience.to_string(),
+        share.recipient.name().to_owned(),
+        operations(&access.listed),
+        access.listed.status.name().to_owned(),
+        share.made.to_string(),
+        share.end.to_string(),
+        share.used.map_or_else(String::new, |at| at.to_string()),
+        if access.unused { "yes" } else { "no" }.to_owned(),
+    ]
+}
+
+/// A field for spreadsheets; one that a spreadsheet would take for a formula is made text.
+fn quoted(field: &str) -> String {
+    let safe = match field.starts_with(['=', '+', '-', '@']) {
+        true => format!("'{field}"),
+        false => field.to_owned(),
+    };
+    match safe.contains([',', '"', '\r', '\n']) {
+        true => format!("\"{}\"", safe.replace('"', "\"\"")),
+        false => safe,
+    }
+}

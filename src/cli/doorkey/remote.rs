@@ -1,0 +1,109 @@
+//! `doorkey api` and `doorkey access`: the service as somebody with an account uses it.
+
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use super::client::{Client, ClientArgs};
+use crate::cli::{Failure, print_json, status};
+use crate::issuer::LookupKey;
+use crate::wire::Id;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Api {
+    /// GET, POST, PUT or DELETE.
+    method: String,
+    /// The path, like /v1/shares; /v1/openapi.json describes them all.
+    path: String,
+    /// The body, as JSON; @FILE for what is in a file.
+    body: Option<String>,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+pub(super) fn api(args: &Api) -> Result<ExitCode, Failure> {
+    let body = match args.body.as_deref() {
+        None => None,
+        Some(text) => {
+            let text = match text.strip_prefix('@') {
+                Some(file) => {
+                    let read = crate::files::read(std::path::Path::new(file), 1 << 16)?;
+                    String::from_utf8_lossy(&read).into_owned()
+                }
+                None => text.to_owned(),
+            };
+            let body: Value = serde_json::from_str(&text)
+                .map_err(|error| Failure::new(status::USAGE, format!("the body: {error}")))?;
+            Some(body)
+        }
+    };
+    let client = Client::sign_in(&args.client)?;
+    let answer = client.ask(&args.method.to_ascii_uppercase(), &args.path, body.as_ref())?;
+    if !answer.is_null() {
+        print_json(&answer);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Access {
+    /// The lookup key of the group that asks.
+    group: LookupKey,
+    /// The site that it may use; without it, the sites that you manage are listed.
+    #[arg(long, value_name = "SITE")]
+    site: Option<Id>,
+    /// Let it in.
+    #[arg(long, requires = "site", conflicts_with = "deny")]
+    approve: bool,
+    /// Say no.
+    #[arg(long, requires = "site")]
+    deny: bool,
+    /// Where the group wants you to be sent back to.
+    #[arg(long, value_name = "URL")]
+    return_url: Option<String>,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+pub(super) fn access(args: &Access, json: bool) -> Result<ExitCode, Failure> {
+    let client = Client::sign_in(&args.client)?;
+    let path = format!("/v1/access/{}", args.group);
+    let answer = match (&args.site, args.approve || args.deny) {
+        (Some(site), true) => {
+            let body = json!({
+                "site": site.as_str(), "approve": args.approve, "return_url": args.return_url,
+            });
+            client.ask("POST", &format!("{path}/decision"), Some(&body))?
+        }
+        _ => json!({
+            "group": client.ask("GET", &path, None)?, "sites": client.ask("GET", "/v1/sites", None)?,
+        }),
+    };
+    if json {
+        print_json(&answer);
+        return Ok(ExitCode::SUCCESS);
+    }
+    match (&args.site, args.approve, args.deny) {
+        (Some(site), true, _) => println!("{} may use site:{site} now", args.group),
+        (Some(site), _, true) => println!("{} may not use site:{site}", args.group),
+        _ => {
+            println!(
+                "{} asks for a whole site",
+                answer["group"]["name"].as_str().unwrap_or("?")
+            );
+            let sites = answer["sites"].as_array().into_iter().flatten();
+            let sites: Vec<&str> = sites.filter_map(Value::as_str).collect();
+            match sites.is_empty() {
+                true => println!("You manage no site."),
+                false => println!(
+                    "Answer with --site and --approve or --deny: {}",
+                    sites.join(", ")
+                ),
+            }
+        }
+    }
+    if let Some(back) = answer["return_to"].as_str() {
+        println!("Back to  {back}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
