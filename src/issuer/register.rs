@@ -200,7 +200,10 @@ impl Platform {
             let knows = with_me
                 .iter()
                 .any(|share| before.audiences().contains(&share.audience));
-            return Err(match knows {
+            return Err(match knows || before.owner == account.id {
+                true if before.owner == account.id => Rule::Role
+                    .because("That is for operators of the platform")
+                    .into(),
                 true => Rule::NotOwner.because(format!("{id} is not yours")).into(),
                 false => unknown().into(),
             });

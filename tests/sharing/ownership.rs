@@ -121,7 +121,7 @@ pub async fn s20_plans_are_the_platforms_and_bring_back_what_rested(world: World
         .platform
         .set_plan(Actor::Account(&ole), &ups, plan("basic"), NOW)
         .await;
-    assert_eq!(rule(owner), Rule::Unknown, "an owner does not set plans");
+    assert_eq!(rule(owner), Rule::Role, "an owner does not set plans");
     let set = |name| {
         world
             .platform

@@ -64,6 +64,11 @@ impl Client {
         })
     }
 
+    /// The token of the session.
+    pub(super) fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
     /// Signs in.
     pub(super) fn sign_in(args: &ClientArgs) -> Result<Self, Failure> {
         let holder = Holder::open(&args.key)?;

@@ -102,6 +102,8 @@ enum Command {
     Access(remote::Access),
     /// Ask the service for anything, signed in with your key.
     Api(remote::Api),
+    /// Print the token of a new session, for other programs: it lasts an hour.
+    SignIn(remote::SignIn),
     /// Serve owners, recipients and groups over HTTP, and keep devices up to date.
     Serve(serve::Serve),
     /// Say which firmware may be installed on a model of device.
@@ -175,6 +177,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Group { what } => group::run(&home, what, json),
         Command::Access(args) => remote::access(&args, json),
         Command::Api(args) => remote::api(&args),
+        Command::SignIn(args) => remote::sign_in(&args, json),
         Command::Serve(args) => serve::run(&home, args, json),
         Command::Release(args) => release::run(&home, args, json),
         Command::Licence(args) => licence::run(args, json),

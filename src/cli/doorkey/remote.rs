@@ -46,6 +46,22 @@ pub(super) fn api(args: &Api) -> Result<ExitCode, Failure> {
 }
 
 #[derive(Debug, clap::Args)]
+pub(super) struct SignIn {
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+pub(super) fn sign_in(args: &SignIn, json: bool) -> Result<ExitCode, Failure> {
+    let client = Client::sign_in(&args.client)?;
+    let token = client.token().unwrap_or_default();
+    match json {
+        true => print_json(&json!({ "token": token })),
+        false => println!("{token}"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[derive(Debug, clap::Args)]
 pub(super) struct Access {
     /// The lookup key of the group that asks.
     group: LookupKey,

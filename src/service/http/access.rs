@@ -8,7 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::answer::{Asker, Body, Path, Problem, Problems};
-use super::shapes::{Name, Share, end};
+use super::shapes::{Name, Share, Whole, end};
 use super::{App, now};
 use crate::issuer::LookupKey;
 
@@ -47,8 +47,7 @@ struct Answer {
     site: Name,
     approve: bool,
     /// For how long, if it is approved; a year without it.
-    #[schema(minimum = 60)]
-    seconds: Option<u32>,
+    seconds: Option<Whole>,
     /// Where to send the approver back to: on a host that the group has registered.
     #[schema(max_length = 1024)]
     return_url: Option<String>,
@@ -76,8 +75,8 @@ async fn decide(
     Path(lookup_key): Path<String>,
     Body(answer): Body<Answer>,
 ) -> Result<Json<Decided>, Problem> {
-    const YEAR: u32 = 365 * 86400;
-    let end = end(answer.seconds.unwrap_or(YEAR).max(60), now());
+    const YEAR: Whole = Whole(365 * 86400);
+    let end = end(answer.seconds.unwrap_or(YEAR), now());
     let url = answer.return_url.as_deref();
     let key = LookupKey::new(&lookup_key)?;
     let decided = app.platform.decide(

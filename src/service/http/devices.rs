@@ -9,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::answer::{Asker, Body, Path, Problem, Problems};
-use super::shapes::{Key, Name, Words, end};
+use super::shapes::{Key, Name, Whole, Words, end};
 use super::{App, now};
 use crate::issuer::{self, Actor, Claim, shareable};
 use crate::wire::Plan;
@@ -100,7 +100,7 @@ async fn claim(
         device: label.device.0,
         device_key: label.device_key.0,
         secret: label.secret,
-        model: label.model.0,
+        model: label.model.text()?,
         site: label.site.map(|site| site.0),
     };
     let device = app.platform.claim(&account, claim, now()).await?;
@@ -130,7 +130,7 @@ struct NewPlan {
     /// basic, standard or advanced.
     plan: Name,
     /// For how many seconds; without it, until it is changed.
-    seconds: Option<u32>,
+    seconds: Option<Whole>,
 }
 
 /// Puts a device on a plan, as an operator of the platform. Shares stay: what the plan lacks

@@ -65,7 +65,7 @@ async fn list(State(app): State<App>, Asker(account): Asker) -> Result<Json<Vec<
 /// A group to be made.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct New {
+struct NewTeam {
     group: Name,
     #[schema(pattern = "^[A-Za-z0-9]{4,16}$", example = "TZBV")]
     lookup_key: String,
@@ -81,11 +81,11 @@ struct New {
 
 /// Makes a group that one owns.
 #[utoipa::path(post, path = "/v1/groups", tag = "groups", security(("session" = [])),
-    request_body = New, responses((status = 201, body = Group), Problems))]
+    request_body = NewTeam, responses((status = 201, body = Group), Problems))]
 async fn add(
     State(app): State<App>,
     Asker(account): Asker,
-    Body(new): Body<New>,
+    Body(new): Body<NewTeam>,
 ) -> Result<(StatusCode, Json<Group>), Problem> {
     let new = NewGroup {
         id: new.group.0,

@@ -9,9 +9,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::answer::{Body, Path, Problem, Problems};
-use super::shapes::{Hex, Key, Name, Share, ShareId, Signature};
+use super::shapes::{GivenCode, Hex, Key, Name, Share, ShareId, Signature};
 use super::{App, now};
-use crate::issuer::{Acceptance, Code};
+use crate::issuer::Acceptance;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -24,8 +24,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Given {
-    #[schema(min_length = 10, max_length = 20, example = "2345Z-2Z9AB")]
-    code: String,
+    code: GivenCode,
 }
 
 /// An invitation.
@@ -50,7 +49,7 @@ async fn look(
     Path(ShareId(id)): Path<ShareId>,
     Body(given): Body<Given>,
 ) -> Result<Json<Invitation>, Problem> {
-    let code = Code::typed(&given.code);
+    let code = given.code.0;
     let (invitation, shares) = app.platform.invitation(&id, &code, now()).await?;
     Ok(Json(Invitation {
         platform: Name(app.platform.name().clone()),
@@ -65,8 +64,7 @@ async fn look(
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Accepting {
-    #[schema(min_length = 10, max_length = 20, example = "2345Z-2Z9AB")]
-    code: String,
+    code: GivenCode,
     /// An account, or the name of a new one.
     account: Name,
     /// Its public key; the secret half stays where it is.
@@ -101,7 +99,7 @@ async fn accept(
     Path(ShareId(id)): Path<ShareId>,
     Body(accepting): Body<Accepting>,
 ) -> Result<Json<Vec<Accepted>>, Problem> {
-    let code = Code::typed(&accepting.code);
+    let code = accepting.code.0;
     let acceptance = Acceptance {
         account: accepting.account.0,
         key: accepting.key.0,
@@ -128,8 +126,6 @@ async fn decline(
     Path(ShareId(id)): Path<ShareId>,
     Body(given): Body<Given>,
 ) -> Result<StatusCode, Problem> {
-    app.platform
-        .decline(&id, &Code::typed(&given.code), now())
-        .await?;
+    app.platform.decline(&id, &given.code.0, now()).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 
-use crate::issuer::{Email, Listed, ShareRecord};
+use crate::issuer::{Code, Email, Listed, Refusal, Rule, ShareRecord};
 use crate::wire::{Audience, Bytes, Id, Text, Timestamp};
 
 /// Longest text in hexadecimal digits that any request may hold.
@@ -61,10 +63,59 @@ textual!(
     |text| Bytes::from_hex(&text).ok_or("128 hexadecimal digits are expected"), |bytes| bytes.hex()
 );
 textual!(
-    /// Text for people.
-    Words(Text), "^[^\\x00-\\x1f\\x7f]{1,100}$", "Fix LoRa antenna, ticket 812",
-    |text| Text::new(&text), |text| text
+    /// Text for people: at most 200 bytes.
+    Words(String), "^[^\\x00-\\x1f\\x7f-\\x9f]{0,200}$", "Fix LoRa antenna, ticket 812",
+    |text| match text.chars().count() <= 200 && !text.chars().any(char::is_control) {
+        true => Ok(text),
+        false => Err("at most 200 characters, without control characters"),
+    },
+    |text| text
 );
+
+impl Words {
+    /// The text, if it fits.
+    pub(super) fn text(&self) -> Result<Text, Refusal> {
+        Text::new(&self.0).map_err(|rule| Rule::Invalid.because(rule))
+    }
+}
+
+/// A whole number from 1 on. JSON knows no other numbers than decimal fractions, so `60.0` is one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Whole(pub(super) u32);
+
+/// The largest of them: ten years in seconds.
+const MOST: u32 = 315_360_000;
+
+impl utoipa::PartialSchema for Whole {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .minimum(Some(1))
+            .maximum(Some(MOST))
+            .into()
+    }
+}
+
+impl ToSchema for Whole {}
+
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = serde_json::Number::deserialize(deserializer)?;
+        let value = number.as_f64().filter(|value| value.fract() == 0.0);
+        match value.filter(|value| (1.0..=f64::from(MOST)).contains(value)) {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "it is whole and in range"
+            )]
+            Some(value) => Ok(Self(value as u32)),
+            None => Err(serde::de::Error::custom(
+                "a whole number from 1 to 315360000 is expected",
+            )),
+        }
+    }
+}
+
 textual!(
     /// Bytes in hexadecimal digits.
     Hex(Vec<u8>), "^([0-9a-f][0-9a-f]){1,30000}$", "d83d",
@@ -79,6 +130,18 @@ textual!(
     /// A whole e-mail address.
     Address(Email), "^[A-Za-z0-9][A-Za-z0-9+_-]{0,30}@[a-z0-9]{1,20}[.][a-z]{2,5}$", "anna@example.org",
     |text| Email::new(&text).map_err(|refusal| refusal.why), |email| email
+);
+
+textual!(
+    /// The code of an invitation.
+    GivenCode(Code), "^[A-Za-z0-9]{5}-?[A-Za-z0-9]{5}$", "2345Z-2Z9AB",
+    |text| match text.replacen('-', "", 1) {
+        letters if letters.len() == 10
+            && letters.bytes().all(|b| b.is_ascii_alphanumeric())
+            && [None, Some(5)].contains(&text.find('-')) => Ok(Code::typed(&letters)),
+        _ => Err("a code is ten letters and digits"),
+    },
+    |code| code.shown()
 );
 
 /// A share and where it is.
@@ -159,14 +222,15 @@ impl From<&ShareRecord> for Share {
 
 /// A page of a list.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Page {
     /// How many to skip; a page has at most 500.
     #[serde(default)]
-    #[param(maximum = 1_000_000_000)]
-    pub(super) from: u64,
+    #[param(required = false, value_type = u64, maximum = 4_294_967_295_u32)]
+    pub(super) from: u32,
 }
 
-/// How long something lasts from now on, in seconds; not less than a minute.
-pub(super) fn end(seconds: u32, now: Timestamp) -> Timestamp {
-    now.plus(u64::from(seconds))
+/// When something ends that lasts so many seconds from now on.
+pub(super) fn end(seconds: Whole, now: Timestamp) -> Timestamp {
+    now.plus(u64::from(seconds.0))
 }

@@ -9,10 +9,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::answer::{Asker, Body, Path, Problem, Problems, Query};
-use super::shapes::{Address, Hex, Key, Name, Page, Share, ShareId, Target, Words, end};
+use super::shapes::{Address, Hex, Key, Name, Page, Share, ShareId, Target, Whole, Words, end};
 use super::{App, now};
-use crate::issuer::{Actor, NewShare, Rule, To};
-use crate::wire::Limits;
+use crate::issuer::{Actor, NewShare, Refusal, Rule, To};
+use crate::wire::{Limits, Text};
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -26,18 +26,32 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(review))
 }
 
-/// Whom something is shared with. Exactly one of the forms.
+/// Whom something is shared with: exactly one of these.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-enum With {
+#[serde(deny_unknown_fields)]
+struct With {
     /// A whole e-mail address, which gets a code.
-    Email(Address),
+    email: Option<Address>,
     /// An account whose key is known: the share counts at once.
-    Account(Known),
+    account: Option<Known>,
     /// A group.
-    Group(Name),
-    /// Somebody without an account, who is given the link.
-    Guest(Name),
+    group: Option<Name>,
+    /// Somebody without an account, who is given the link, by a name.
+    guest: Option<Name>,
+}
+
+impl With {
+    fn recipient(self) -> Result<To, Refusal> {
+        match (self.email, self.account, self.group, self.guest) {
+            (Some(address), None, None, None) => Ok(To::Address(address.0)),
+            (None, Some(known), None, None) => Ok(To::Key(known.account.0, known.key.0)),
+            (None, None, Some(group), None) => Ok(To::Group(group.0)),
+            (None, None, None, Some(name)) => Text::new(name.0.as_str())
+                .map(To::Guest)
+                .map_err(|rule| Rule::Invalid.because(rule)),
+            _ => Err(Rule::Invalid.because("Give one of email, account, group and guest")),
+        }
+    }
 }
 
 /// An account and its key.
@@ -51,7 +65,7 @@ struct Known {
 /// Shares to be made, one for each target.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct New {
+struct NewShares {
     /// Devices and sites.
     #[schema(min_items = 1, max_items = 1000)]
     targets: Vec<Target>,
@@ -60,13 +74,11 @@ struct New {
     #[schema(min_items = 1, max_items = 32)]
     permissions: Vec<String>,
     /// For how long, counted from now.
-    #[schema(minimum = 60)]
-    seconds: u32,
+    seconds: Whole,
     /// What it is for.
     description: Option<Words>,
     /// How many commands it allows in all.
-    #[schema(minimum = 1)]
-    uses: Option<u32>,
+    uses: Option<Whole>,
 }
 
 /// What became of one target.
@@ -102,35 +114,22 @@ struct Made {
 
 /// Shares devices or sites with somebody, each by a share of its own.
 #[utoipa::path(post, path = "/v1/shares", tag = "shares", security(("session" = [])),
-    request_body = New, responses((status = 201, body = Made), Problems))]
+    request_body = NewShares, responses((status = 201, body = Made), Problems))]
 async fn share(
     State(app): State<App>,
     Asker(account): Asker,
-    Body(new): Body<New>,
+    Body(new): Body<NewShares>,
 ) -> Result<(StatusCode, Json<Made>), Problem> {
-    let to = match new.with {
-        With::Email(address) => To::Address(address.0),
-        With::Account(known) => To::Key(known.account.0, known.key.0),
-        With::Group(group) => To::Group(group.0),
-        With::Guest(name) => {
-            let name = crate::wire::Text::new(name.0.as_str());
-            To::Guest(name.map_err(|rule| Rule::Invalid.because(rule))?)
-        }
-    };
+    let to = new.with.recipient()?;
     let limits = Limits {
-        uses: new.uses,
+        uses: new.uses.map(|uses| uses.0),
         ..Limits::default()
     };
-    if new.uses == Some(0) {
-        return Err(Rule::Invalid
-            .because("A share allows at least one use")
-            .into());
-    }
     let wanted = NewShare {
         to,
         permissions: new.permissions,
-        end: end(new.seconds.max(60), now()),
-        description: new.description.map(|words| words.0),
+        end: end(new.seconds, now()),
+        description: new.description.map(|words| words.text()).transpose()?,
         region: account.region.clone(),
         limits: new.uses.is_some().then_some(limits),
     };
@@ -180,7 +179,10 @@ async fn by_me(
     Asker(account): Asker,
     Query(page): Query<Page>,
 ) -> Result<Json<Vec<Share>>, Problem> {
-    let listed = app.platform.shared_by(&account, page.from, now()).await?;
+    let listed = app
+        .platform
+        .shared_by(&account, page.from.into(), now())
+        .await?;
     Ok(Json(listed.iter().map(Share::from).collect()))
 }
 
@@ -192,7 +194,10 @@ async fn with_me(
     Asker(account): Asker,
     Query(page): Query<Page>,
 ) -> Result<Json<Vec<Share>>, Problem> {
-    let listed = app.platform.shared_with(&account, page.from, now()).await?;
+    let listed = app
+        .platform
+        .shared_with(&account, page.from.into(), now())
+        .await?;
     Ok(Json(listed.iter().map(Share::from).collect()))
 }
 
@@ -201,8 +206,7 @@ async fn with_me(
 #[serde(deny_unknown_fields)]
 struct Longer {
     /// Counted from the end that the share has.
-    #[schema(minimum = 1)]
-    seconds: u32,
+    seconds: Whole,
 }
 
 /// Moves the end of a share to a later time.
@@ -215,7 +219,7 @@ async fn extend(
     Path(ShareId(share)): Path<ShareId>,
     Body(longer): Body<Longer>,
 ) -> Result<Json<Share>, Problem> {
-    let seconds = u64::from(longer.seconds);
+    let seconds = u64::from(longer.seconds.0);
     let share = app
         .platform
         .extend(Actor::Account(&account), &share, seconds, now())
@@ -311,10 +315,9 @@ async fn cancel(
     Asker(account): Asker,
     Body(ending): Body<Ending>,
 ) -> Result<Json<Vec<List>>, Problem> {
-    if ending.shares.len() > 1000 {
-        return Err(Rule::Invalid
-            .because("At most 1,000 shares are ended at once")
-            .into());
+    if !(1..=1000).contains(&ending.shares.len()) {
+        let why = "1 to 1,000 shares are ended at once";
+        return Err(Rule::Invalid.because(why).into());
     }
     let ids: Vec<_> = ending.shares.into_iter().map(|share| share.0).collect();
     let each = app

@@ -1,0 +1,12 @@
+//! The HTTP API from outside: who may do what on every route, and what a fuzzer makes of it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    unreachable_pub,
+    reason = "this is a test"
+)]
+
+mod matrix;
+mod office;
+mod schemathesis;
