@@ -15,7 +15,12 @@ impl Platform {
     ///
     /// # Errors
     /// If the ledger cannot be used.
-    pub async fn hear_state(&self, id: &Id, bytes: &[u8]) -> Result<bool, IssuerError> {
+    pub async fn hear_state(
+        &self,
+        id: &Id,
+        bytes: &[u8],
+        now: Timestamp,
+    ) -> Result<bool, IssuerError> {
         let Some(device) = self.device(id).await? else {
             return Ok(false);
         };
@@ -29,22 +34,17 @@ impl Platform {
         if standing.registration >= device.seq {
             ledger::settle(&mut change, &super::register::registration_of(&device)).await?;
         }
-        let mut behind = standing.registration < device.seq;
         for audience in device.audiences() {
             let seq = standing.revocations.get(&audience).copied().unwrap_or(0);
             let word = (state.iat, bytes);
             ledger::add_applied(&mut change, (id, &audience), seq, word).await?;
             let (newest, _) = ledger::list_number(&mut change, &audience).await?;
-            if seq < newest {
-                behind = true;
-            } else if ledger::all_have_applied(&mut change, &audience, newest).await? {
+            if seq >= newest && ledger::all_have_applied(&mut change, &audience, newest).await? {
                 ledger::settle(&mut change, &super::cancelling::list_topic(&audience)).await?;
             }
         }
-        if behind {
-            for audience in device.audiences() {
-                ledger::hurry(&mut change, &audience).await?;
-            }
+        for audience in device.audiences() {
+            ledger::hurry(&mut change, &audience, now).await?;
         }
         change.commit().await?;
         Ok(true)

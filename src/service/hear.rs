@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::post::PostError;
-use crate::clock::Stopwatch;
+use crate::clock::{self, Stopwatch};
 use crate::issuer::{Device, Platform};
 use crate::link::caller::Caller;
 use crate::link::{Broker, topics};
@@ -17,7 +17,11 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// If the ledger cannot be used.
 pub async fn hear(platform: &Platform, topic: &str, payload: &[u8]) -> Result<bool, PostError> {
     Ok(match topics::word_on(topic) {
-        Some((device, true)) => platform.hear_state(&device, payload).await?,
+        Some((device, true)) => {
+            platform
+                .hear_state(&device, payload, clock::system())
+                .await?
+        }
         Some((device, false)) => platform.hear_receipt(&device, payload).await?,
         None => false,
     })

@@ -127,12 +127,12 @@ pub async fn n04_what_a_device_did_not_sign_is_not_its_word(world: World) {
         state("ups-1", "ups-2", 1, &[(&audience, 9)]),
         state("ups-2", "ups-1", 1, &[(&audience, 9)]),
     ] {
-        assert!(!world.platform.hear_state(&on, &bytes).await.unwrap());
+        assert!(!world.platform.hear_state(&on, &bytes, NOW).await.unwrap());
     }
     assert!(
         !world
             .platform
-            .hear_state(&id("no-such"), b"")
+            .hear_state(&id("no-such"), b"", NOW)
             .await
             .unwrap()
     );

@@ -210,7 +210,10 @@ impl World {
     /// A device says that it obeys its registration and lists of such numbers.
     pub async fn says(&self, name: &str, registration: u64, lists: &[(&Audience, u64)]) -> bool {
         let bytes = state(name, name, registration, lists);
-        self.platform.hear_state(&id(name), &bytes).await.unwrap()
+        self.platform
+            .hear_state(&id(name), &bytes, NOW)
+            .await
+            .unwrap()
     }
 
     /// A device's receipt for a share, as it is on its way now.

@@ -11,6 +11,10 @@ use crate::wire::{Audience, Kind, Text, Timestamp};
 
 /// How long one process has for publishing a statement before another may, in seconds.
 const CLAIM: u64 = 30;
+/// How long a device that is there may take to confirm, in seconds.
+const PATIENCE: u64 = 60;
+/// Pause after the first attempt, in seconds; after the n-th it is n times n as long.
+const PAUSE: i64 = 5;
 /// Longest pause between two attempts, in seconds.
 const LONGEST_PAUSE: u64 = 3600;
 /// Statements that are not to go out again.
@@ -139,14 +143,17 @@ pub(in crate::issuer) async fn put_release(
     Ok(())
 }
 
-/// A device that was away is back: what it has not confirmed goes out at once.
+/// A device is there: what it has not confirmed for long goes out at once. What went out a moment
+/// ago may be on its way.
 pub(in crate::issuer) async fn hurry(
     connection: &mut Connection,
     audience: &Audience,
+    now: Timestamp,
 ) -> Result<(), IssuerError> {
-    sqlx::query("UPDATE statement SET again = 0 WHERE audience = $1 AND again < $2")
+    sqlx::query("UPDATE statement SET again = 0 WHERE audience = $1 AND again < $2 AND again > $3")
         .bind(audience.to_string())
         .bind(NEVER)
+        .bind(seconds(now.plus(PATIENCE)))
         .execute(connection)
         .await?;
     Ok(())
@@ -229,7 +236,7 @@ impl Ledger {
         .bind(NEVER)
         .bind(count(LONGEST_PAUSE))
         .bind(seconds(now))
-        .bind(60_i64)
+        .bind(PAUSE)
         .execute(&self.pool)
         .await?;
         Ok(())
