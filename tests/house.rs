@@ -94,12 +94,44 @@ fn the_core_of_the_agent_does_no_io() {
 }
 
 #[test]
+fn the_rules_of_sharing_do_no_io() {
+    let io = [
+        "tokio",
+        "sqlx",
+        "std::fs",
+        "std::net",
+        "std::time",
+        "getrandom",
+        "crate::link",
+        "crate::clock",
+        "crate::files",
+        "async ",
+        "ledger::",
+    ];
+    for file in [
+        "account",
+        "device",
+        "group",
+        "invitation",
+        "preset",
+        "share",
+    ] {
+        let found = mentions(&format!("src/issuer/{file}.rs"), &io);
+        assert_eq!(found, Vec::<String>::new());
+    }
+}
+
+#[test]
 fn each_library_has_one_room() {
     for (library, rooms) in [
         ("rumqttc", &["src/link/"][..]),
         ("sled::", &["src/store/cache.rs"]),
         ("mqtt5::", &["src/cli/demo/"]),
         ("ed25519_dalek", &["src/wire/key.rs"]),
+        ("sqlx::", &["src/issuer/ledger/", "src/issuer/terms.rs"]),
+        ("axum::", &["src/service/"]),
+        ("lettre::", &["src/service/mail.rs"]),
+        ("ureq::", &["src/cli/doorkey/client.rs"]),
     ] {
         let elsewhere: Vec<String> = mentions("src", &[library])
             .into_iter()

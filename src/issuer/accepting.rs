@@ -64,7 +64,7 @@ impl Platform {
         id: &Bytes<16>,
         code: &Code,
         now: Timestamp,
-    ) -> Result<(sqlx::Transaction<'static, sqlx::Any>, Invitation), IssuerError> {
+    ) -> Result<(ledger::Change, Invitation), IssuerError> {
         let mut change = self.ledger.begin().await?;
         ledger::lock_invitation(&mut change, id).await?;
         let found = ledger::invitation(&mut change, id).await?;

@@ -308,7 +308,7 @@ impl Platform {
         &self,
         actor: Actor<'_>,
         id: &Bytes<16>,
-    ) -> Result<(sqlx::Transaction<'static, sqlx::Any>, ShareRecord), IssuerError> {
+    ) -> Result<(ledger::Change, ShareRecord), IssuerError> {
         let unknown = || Rule::Unknown.because(format!("There is no share {id} of yours"));
         let found = ledger::share(&mut *self.ledger.read().await?, id).await?;
         let audience = found.ok_or_else(unknown)?.audience;

@@ -8,5 +8,6 @@ pub mod limits;
 pub mod mail;
 pub mod post;
 mod serve;
+pub mod watch;
 
 pub use serve::{Options, serve};

@@ -11,9 +11,10 @@ use super::super::{Failure, block_on, print_json, send, status};
 use super::broker::BrokerArgs;
 use super::{Home, not_registered};
 use crate::files::FileError;
-use crate::issuer::{Holder, Wish};
+use crate::issuer::{Holder, Platform, Wish};
 use crate::link::caller::Caller;
 use crate::link::{Broker, topics};
+use crate::service::watch::{Noticed, Watch};
 use crate::store::record::{Event, Record};
 use crate::store::{Log, LogWrite};
 use crate::wire::{
@@ -65,10 +66,11 @@ pub(super) fn run(home: &Home, args: Collect, json: bool) -> Result<(), Failure>
         pass,
         broker,
         follow: args.follow,
+        watch: Watch::default(),
     };
     let before = collector.copy.next;
     let head = loop {
-        match block_on(collector.collect()) {
+        match block_on(collector.collect(home)) {
             // Brokers come and go; whoever follows waits.
             Err(failure) if args.follow && failure.exit == status::UNAVAILABLE => {
                 eprintln!("{}; going on in {} s", failure.message, PAUSE.as_secs());
@@ -104,11 +106,13 @@ struct Collector {
     pass: Vec<Vec<u8>>,
     broker: Broker,
     follow: bool,
+    watch: Watch,
 }
 
 impl Collector {
     /// Takes records until all are there that the device has signed for.
-    async fn collect(&mut self) -> Result<LogHead, Failure> {
+    async fn collect(&mut self, home: &Home) -> Result<LogHead, Failure> {
+        let platform = home.open().await?;
         let mut caller = Caller::connect(&self.broker).await?;
         let topic = topics::records(&self.device);
         caller.subscribe(vec![topic]).await?;
@@ -126,6 +130,7 @@ impl Collector {
                 Some((_, payload)) => {
                     if self.copy.take(&payload)? {
                         attempts = 0;
+                        self.tell(&platform).await?;
                     }
                 }
                 None if self.copy.next >= goal.size => {}
@@ -148,6 +153,24 @@ impl Collector {
                 acknowledged = self.copy.next;
             }
         }
+    }
+
+    /// Tells the ledger what the new records say: which shares are used, who is refused.
+    async fn tell(&mut self, platform: &Platform) -> Result<(), Failure> {
+        for record in std::mem::take(&mut self.copy.fresh) {
+            match self.watch.look(&record) {
+                Some(Noticed::Used(share, at)) => {
+                    platform.hear_use(&self.device, &share, at).await?;
+                }
+                Some(Noticed::Refused(who, at)) => {
+                    platform
+                        .hear_refusals(&self.device, who.as_str(), at)
+                        .await?;
+                }
+                None => {}
+            }
+        }
+        Ok(())
     }
 
     /// Tells the device how many records are kept here. Its receipt signs a head of its log,
@@ -191,6 +214,8 @@ struct Copy {
     next: u64,
     /// Number and hash of every record that is here, oldest first.
     last: Vec<(u64, Hash)>,
+    /// Records that have come and were not looked at yet.
+    fresh: Vec<Record>,
 }
 
 impl Copy {
@@ -208,6 +233,7 @@ impl Copy {
             log: opened.log,
             next: last.last().map_or(0, |(seq, _)| seq + 1),
             last,
+            fresh: Vec::new(),
         })
     }
 
@@ -240,6 +266,7 @@ impl Copy {
             writes.push(LogWrite::Append(bytes.to_vec()));
             self.next = record.seq + 1;
             self.last.push((record.seq, hash(bytes)));
+            self.fresh.push(record);
         }
         let some = !writes.is_empty();
         self.log

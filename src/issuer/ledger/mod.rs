@@ -44,6 +44,8 @@ pub struct Ledger {
     pool: AnyPool,
 }
 
+/// A transaction: commit it, or nothing has happened.
+pub(super) type Change = Transaction<'static, Any>;
 /// A connection, in a transaction or not.
 pub(super) type Connection = AnyConnection;
 
@@ -116,16 +118,13 @@ impl Ledger {
     }
 
     /// A transaction. Its first statement has to write.
-    pub(super) async fn begin(&self) -> Result<Transaction<'static, Any>, IssuerError> {
+    pub(super) async fn begin(&self) -> Result<Change, IssuerError> {
         Ok(self.pool.begin().await?)
     }
 
     /// A transaction that changes what is shared of some audiences: others wait. Always in one
     /// order, so that no two wait for each other.
-    pub(super) async fn change(
-        &self,
-        audiences: &[Audience],
-    ) -> Result<Transaction<'static, Any>, IssuerError> {
+    pub(super) async fn change(&self, audiences: &[Audience]) -> Result<Change, IssuerError> {
         let mut transaction = self.begin().await?;
         lock(&mut transaction, audiences).await?;
         Ok(transaction)
