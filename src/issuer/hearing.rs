@@ -88,7 +88,7 @@ impl Platform {
         };
         let word = (receipt.iat, bytes);
         ledger::add_word(&mut change, (&share_id, id), version, refused, word).await?;
-        let words = ledger::words_on(&mut change, &share_id).await?;
+        let words = ledger::words_on(&mut change, (&share_id, &share.audience)).await?;
         if words.iter().all(|(_, word)| word.version >= version) {
             ledger::settle(&mut change, &topic).await?;
         }

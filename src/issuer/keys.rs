@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::random;
 use super::terms::IssuerError;
+use super::{random, seal};
 use crate::files::{self, Doing};
 use crate::wire::{
     Envelope, Id, Issuers, KeyBytes, Map, Object, PublicKey, Role, RoleKeys, SecretKey, Timestamp,
@@ -71,7 +71,12 @@ impl Keys {
             )));
         }
         let bytes = files::read(&path, LIMIT)?;
-        let issuers = Envelope::parse(&bytes)?.claims()?;
+        // Of a list that two keys have signed the first signature is enough here.
+        let first = crate::wire::items(&bytes)?
+            .into_iter()
+            .next()
+            .unwrap_or_default();
+        let issuers = Envelope::parse(first)?.claims()?;
         Ok(Self {
             directory: directory.to_owned(),
             issuers,
@@ -90,6 +95,126 @@ impl Keys {
     /// If it cannot be read.
     pub fn issuers(&self) -> Result<Vec<u8>, IssuerError> {
         Ok(files::read(&self.issuers_file(), LIMIT)?)
+    }
+
+    /// The lists of keys from the second version on, at most the last eight: what a device that
+    /// was away needs, one after the other.
+    ///
+    /// # Errors
+    /// If one of them cannot be read.
+    pub fn chain(&self) -> Result<Vec<Vec<u8>>, IssuerError> {
+        let newest = self.issuers.body.version;
+        let first = newest.saturating_sub(7).max(2);
+        let earlier =
+            (first..newest).map(|version| Ok(files::read(&self.version(version), LIMIT)?));
+        let mut chain: Vec<Vec<u8>> = earlier.collect::<Result<_, IssuerError>>()?;
+        if newest > 1 {
+            chain.push(self.issuers()?);
+        }
+        Ok(chain)
+    }
+
+    fn version(&self, version: u32) -> PathBuf {
+        self.directory.join(format!("issuers-{version}.cwt"))
+    }
+
+    /// Locks the root key behind a passphrase.
+    ///
+    /// # Errors
+    /// If it is locked already, or a file cannot be used.
+    pub fn seal(&self, passphrase: &[u8]) -> Result<PathBuf, IssuerError> {
+        let open = key_file(&self.directory, Role::Root);
+        let key = files::read_secret(&open, LIMIT)?;
+        let sealed = open.with_extension("sealed");
+        let bytes = seal::seal(&key, passphrase).doing("seal", &open)?;
+        files::replace(&sealed, &bytes, 0o600)?;
+        // Only what can be opened again may replace it.
+        let back = seal::open(&files::read(&sealed, LIMIT)?, passphrase);
+        if back.as_deref() != Some(&key[..]) {
+            return Err(files::invalid("it does not open again")).doing("seal", &open)?;
+        }
+        std::fs::remove_file(&open).doing("remove", &open)?;
+        Ok(sealed)
+    }
+
+    fn root(&self, passphrase: Option<&[u8]>) -> Result<SecretKey, IssuerError> {
+        let open = key_file(&self.directory, Role::Root);
+        let sealed = open.with_extension("sealed");
+        let text = match (open.exists(), passphrase) {
+            (true, _) => files::read_secret(&open, LIMIT)?,
+            (false, None) => {
+                return Err(IssuerError::Rule(
+                    "The root key is sealed or not here. Bring keys/root.sealed and give \
+                     --passphrase-file."
+                        .into(),
+                ));
+            }
+            (false, Some(passphrase)) => {
+                let bytes = files::read(&sealed, LIMIT)?;
+                seal::open(&bytes, passphrase).ok_or_else(|| {
+                    IssuerError::Rule("That is not the passphrase of the root key.".into())
+                })?
+            }
+        };
+        Ok(SecretKey::from_text(&text)
+            .ok_or_else(|| files::invalid("it does not hold a key"))
+            .doing("use", &open)?)
+    }
+
+    /// Gives roles new keys: the next version of the list, signed by the root keys of this one
+    /// and of the next. The keys of before are gone when this returns.
+    ///
+    /// # Errors
+    /// If the root key cannot be used, or a file cannot be written.
+    pub fn rotate(
+        &mut self,
+        roles: &[Role],
+        passphrase: Option<&[u8]>,
+        now: Timestamp,
+    ) -> Result<(), IssuerError> {
+        let root = self.root(passphrase)?;
+        let mut next: Vec<(Role, RoleKeys)> = Vec::new();
+        let mut fresh: Vec<(Role, SecretKey)> = Vec::new();
+        for role in Role::ALL {
+            let keys = self.issuers.role(role).cloned();
+            let mut keys = keys.ok_or_else(|| IssuerError::Rule("A role has no keys.".into()))?;
+            if roles.contains(&role) {
+                let directory = &self.directory;
+                let key = SecretKey::from_seed(&random().doing("make a key for", directory)?);
+                keys = RoleKeys {
+                    threshold: 1,
+                    keys: vec![key.public()],
+                };
+                fresh.push((role, key));
+            }
+            next.push((role, keys));
+        }
+        let version = self.issuers.body.version + 1;
+        let name = self.issuers.iss.clone();
+        let next = Issuers::new(name, now.max(self.issuers.iat), version, Map::new(next));
+        next.check()?;
+        let mut bytes = sign(&next, &root);
+        let new_root = fresh.iter().find(|(role, _)| *role == Role::Root);
+        if let Some((_, key)) = new_root {
+            bytes.extend(sign(&next, key));
+        }
+        // What was in use stays readable until the new list is there.
+        let before = self.version(version - 1);
+        files::replace(&before, &self.issuers()?, 0o644)?;
+        for (role, key) in &fresh {
+            let file = key_file(&self.directory, *role);
+            match (role, passphrase) {
+                (Role::Root, Some(passphrase)) => {
+                    let text = key.to_text();
+                    let sealed = seal::seal(text.as_bytes(), passphrase).doing("seal", &file)?;
+                    files::replace(&file.with_extension("sealed"), &sealed, 0o600)?;
+                }
+                _ => files::replace(&file, key.to_text().as_bytes(), 0o600)?,
+            }
+        }
+        files::replace(&self.issuers_file(), &bytes, 0o644)?;
+        self.issuers = next;
+        Ok(())
     }
 
     /// The name of the platform.

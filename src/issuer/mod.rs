@@ -22,6 +22,8 @@ mod platform;
 mod preset;
 mod refusal;
 mod register;
+mod rotating;
+mod seal;
 mod share;
 mod sharing;
 mod signing_in;

@@ -156,7 +156,10 @@ impl Platform {
     /// # Errors
     /// If the ledger cannot be used.
     pub async fn news(&self, id: &Id) -> Result<Vec<Vec<u8>>, IssuerError> {
-        let mut news = vec![self.keys.issuers()?];
+        let mut news = self.keys.chain()?;
+        if news.is_empty() {
+            news.push(self.keys.issuers()?);
+        }
         let Some(device) = self.device(id).await? else {
             return Ok(news);
         };
@@ -176,7 +179,7 @@ impl Platform {
         share: ShareRecord,
         now: Timestamp,
     ) -> Result<Listed, IssuerError> {
-        let words = ledger::words_on(connection, &share.id).await?;
+        let words = ledger::words_on(connection, (&share.id, &share.audience)).await?;
         let mut devices = Vec::new();
         for (id, word) in &words {
             if let Some(device) = ledger::device(connection, id).await? {

@@ -75,7 +75,7 @@ impl Platform {
     }
 
     /// Gives a device its next number, ends what another owner had shared, signs and keeps it.
-    async fn put_registration(
+    pub(super) async fn put_registration(
         &self,
         change: &mut Connection,
         before: Option<Device>,

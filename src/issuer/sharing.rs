@@ -238,7 +238,8 @@ impl Platform {
                 let obeyed = match share.ended {
                     None => false,
                     Some(_) => {
-                        let words = ledger::words_on(connection, &share.id).await?;
+                        let words =
+                            ledger::words_on(connection, (&share.id, &share.audience)).await?;
                         words
                             .iter()
                             .any(|(id, word)| *id == device.id && word.ended)

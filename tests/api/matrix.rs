@@ -10,9 +10,11 @@ use super::office::{Office, key};
 /// Nobody, the owner, somebody with a share, a stranger with devices of her own, an operator.
 const WHO: [Option<&str>; 5] = [None, Some("ole"), Some("anna"), Some("eve"), Some("otto")];
 
+type Row = (&'static str, &'static str, String, Option<Value>, [u16; 5]);
+
 /// A route as the description has it, a path to ask, a body, and what each of [`WHO`] gets. What
 /// destroys something comes last.
-fn rows(office: &Office) -> Vec<(&'static str, &'static str, String, Option<Value>, [u16; 5])> {
+fn rows(office: &Office) -> Vec<Row> {
     let (share, invitation) = (&office.share, &office.invitation);
     let hex = "00".repeat(32);
     let code = json!({ "code": "22222-22222" });

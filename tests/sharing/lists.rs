@@ -229,7 +229,7 @@ pub async fn what_a_broker_should_keep_goes_out_until_the_device_has_it(world: W
         "who took it may have died"
     );
     ledger.published(&first[0], NOW.plus(31)).await.unwrap();
-    assert!(out(NOW.plus(60)).await.is_empty());
+    assert!(out(NOW.plus(35)).await.is_empty());
     let again = out(NOW.plus(100)).await;
     assert_eq!(again, first, "the device has not said that it has it");
     world

@@ -15,6 +15,7 @@ mod manage;
 mod overview;
 mod release;
 mod remote;
+mod rotate;
 mod send;
 mod serve;
 mod share;
@@ -91,6 +92,8 @@ enum Command {
     Shares(overview::Shares),
     /// Say who can do what until when, when they last did, and what nobody uses.
     Review(overview::Review),
+    /// Show an owner's news: new shares, first uses, refusals again and again.
+    Alerts(overview::Alerts),
     /// Make an account in the ledger.
     Account(manage::NewAccount),
     /// Make a group, and say who is in it.
@@ -149,6 +152,27 @@ enum Issuer {
         /// The name of the platform.
         name: Id,
     },
+    /// Lock the root key behind a passphrase: it is needed only to change keys. Carry a copy of
+    /// keys/root.sealed to a safe place, and delete it here if you like.
+    Seal {
+        /// The file with the passphrase.
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: PathBuf,
+    },
+    /// Give a role new keys. Devices take them from the broker, or from a stick.
+    Rotate {
+        /// root, registry, shares, revocations or firmware.
+        #[arg(required = true)]
+        roles: Vec<rotate::RoleName>,
+        /// The file with the passphrase of the root key, if it is sealed.
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+        #[command(flatten)]
+        broker: broker::BrokerArgs,
+    },
+    /// Make a code for an emergency, to be kept in a sealed envelope: one command, with all that
+    /// can be shared, and the owner hears of it.
+    BreakGlass(rotate::BreakGlass),
 }
 
 /// Runs the command line.
@@ -163,9 +187,16 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
     };
     match cli.command {
         Command::Key { what } => key(&what, json),
-        Command::Issuer {
-            what: Issuer::Init { name },
-        } => issuer_init(&home, name, json),
+        Command::Issuer { what } => match what {
+            Issuer::Init { name } => issuer_init(&home, name, json),
+            Issuer::Seal { passphrase_file } => rotate::seal(&home, &passphrase_file, json),
+            Issuer::Rotate {
+                roles,
+                passphrase_file,
+                broker,
+            } => rotate::rotate(&home, &roles, passphrase_file.as_deref(), broker, json),
+            Issuer::BreakGlass(args) => rotate::break_glass(&home, args, json),
+        },
         Command::Register(args) => register(&home, args, json),
         Command::Share(args) => share::run(&home, args, json),
         Command::Accept(args) => accept::run(&home, &args, json),
@@ -173,6 +204,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Change(change) => manage::change(&home, change, json),
         Command::Shares(args) => overview::shares(&home, &args, json),
         Command::Review(args) => overview::review(&home, &args, json),
+        Command::Alerts(args) => overview::alerts(&home, &args, json),
         Command::Account(args) => manage::account(&home, args, json),
         Command::Group { what } => group::run(&home, what, json),
         Command::Access(args) => remote::access(&args, json),

@@ -93,6 +93,30 @@ fn row(listed: &Listed) -> Value {
 }
 
 #[derive(Debug, clap::Args)]
+pub(super) struct Alerts {
+    /// The owner's account.
+    owner: Id,
+}
+
+pub(super) fn alerts(home: &Home, args: &Alerts, json: bool) -> Result<ExitCode, Failure> {
+    let alerts = block_on(async { Ok(home.open().await?.alerts(&args.owner, 100).await?) })?;
+    if json {
+        let rows = alerts.iter().map(|alert| {
+            json!({
+                "at": alert.at.to_string(), "kind": alert.kind, "device": alert.device.as_str(),
+                "words": alert.words,
+            })
+        });
+        print_json(&Value::Array(rows.collect()));
+    } else {
+        for alert in &alerts {
+            println!("{}  {}", alert.at, alert.words);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[derive(Debug, clap::Args)]
 pub(super) struct Review {
     /// Only the devices of this account.
     #[arg(long, value_name = "ACCOUNT")]

@@ -58,36 +58,50 @@ pub(in crate::issuer) async fn all_have_applied(
     audience: &Audience,
     seq: u64,
 ) -> Result<bool, IssuerError> {
-    let row = sqlx::query(
-        "SELECT COUNT(*) AS missing FROM device d WHERE d.deleted = 0 \
-         AND (d.id = $1 OR 'site:' || d.site = $1) AND NOT EXISTS \
-         (SELECT 1 FROM applied a WHERE a.device = d.id AND a.audience = $1 AND a.seq >= $2)",
-    )
-    .bind(audience.to_string())
-    .bind(count(seq))
-    .fetch_one(connection)
-    .await?;
+    let (column, id) = devices_in(audience);
+    let sql = format!(
+        "SELECT COUNT(*) AS missing FROM device d WHERE d.deleted = 0 AND d.{column} = $3 \
+         AND NOT EXISTS (SELECT 1 FROM applied a WHERE a.device = d.id AND a.audience = $1 \
+         AND a.seq >= $2)"
+    );
+    let row = sqlx::query(&sql)
+        .bind(audience.to_string())
+        .bind(count(seq))
+        .bind(id)
+        .fetch_one(connection)
+        .await?;
     Ok(number(&row, "missing")? == 0)
+}
+
+/// How the devices of an audience are found: by the column and the value that has an index.
+fn devices_in(audience: &Audience) -> (&'static str, &str) {
+    match audience {
+        Audience::Device(id) => ("id", id.as_str()),
+        Audience::Site(site) => ("site", site.as_str()),
+    }
 }
 
 /// What each device has said of a share.
 pub(in crate::issuer) async fn words_on(
     connection: &mut Connection,
-    share: &Bytes<16>,
+    (share, audience): (&Bytes<16>, &Audience),
 ) -> Result<Vec<(Id, DeviceWord)>, IssuerError> {
-    let rows = sqlx::query(
+    let (column, id) = devices_in(audience);
+    let sql = format!(
         "SELECT d.id AS device, COALESCE(w.version, 0) AS version, w.refused AS refused, \
          CASE WHEN s.ended_seq IS NOT NULL AND COALESCE(a.seq, 0) >= s.ended_seq THEN 1 ELSE 0 END \
          AS ended \
          FROM share s \
-         JOIN device d ON d.deleted = 0 AND (d.id = s.audience OR 'site:' || d.site = s.audience) \
+         JOIN device d ON d.deleted = 0 AND d.{column} = $2 \
          LEFT JOIN device_word w ON w.share = s.id AND w.device = d.id \
          LEFT JOIN applied a ON a.device = d.id AND a.audience = s.audience \
-         WHERE s.id = $1 ORDER BY d.id",
-    )
-    .bind(share.hex())
-    .fetch_all(connection)
-    .await?;
+         WHERE s.id = $1 ORDER BY d.id"
+    );
+    let rows = sqlx::query(&sql)
+        .bind(share.hex())
+        .bind(id)
+        .fetch_all(connection)
+        .await?;
     rows.iter()
         .map(|row| {
             let ended: i64 = get(row, "ended")?;

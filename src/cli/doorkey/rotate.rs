@@ -1,0 +1,151 @@
+//! `doorkey issuer seal`, `rotate` and `break-glass`: keys that are seldom needed.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use super::broker::{self, BrokerArgs};
+use super::values::When;
+use super::{Home, published_text};
+use crate::cli::{Failure, block_on, print_json, status};
+use crate::clock;
+use crate::files::{self, Doing};
+use crate::issuer::{Actor, Keys, NewShare, To, random};
+use crate::wire::{Audience, Id, Limits, Role, SecretKey, Text};
+
+/// A role by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RoleName(Role);
+
+impl std::str::FromStr for RoleName {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut all = Role::ALL.into_iter();
+        all.find(|role| role.name() == text)
+            .map(Self)
+            .ok_or("a role is root, registry, shares, revocations or firmware")
+    }
+}
+
+fn passphrase(file: &Path) -> Result<Vec<u8>, Failure> {
+    let mut bytes = files::read_secret(file, 4096)?;
+    while bytes
+        .last()
+        .is_some_and(|last| matches!(last, b'\n' | b'\r'))
+    {
+        bytes.pop();
+    }
+    Ok(bytes)
+}
+
+pub(super) fn seal(home: &Home, file: &Path, json: bool) -> Result<ExitCode, Failure> {
+    let sealed = Keys::open(&home.directory)?.seal(&passphrase(file)?)?;
+    match json {
+        true => print_json(&json!({ "sealed": sealed.display().to_string() })),
+        false => {
+            println!("The root key is in {}", sealed.display());
+            println!(
+                "Keep a copy of it, and the passphrase, in two places that do not burn together."
+            );
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn rotate(
+    home: &Home,
+    roles: &[RoleName],
+    file: Option<&Path>,
+    broker: BrokerArgs,
+    json: bool,
+) -> Result<ExitCode, Failure> {
+    let passphrase = file.map(passphrase).transpose()?;
+    let roles: Vec<Role> = roles.iter().map(|role| role.0).collect();
+    let broker = broker.broker();
+    let (reached, published) = block_on(async {
+        let mut platform = home.open().await?;
+        let now = clock::system();
+        let reached = platform.rotate(&roles, passphrase.as_deref(), now).await?;
+        Ok((reached, broker::send_all(&platform, broker).await?))
+    })?;
+    let names: Vec<&str> = roles.iter().map(|role| role.name()).collect();
+    match json {
+        true => print_json(&json!({
+            "roles": names, "reached": reached, "published": published,
+        })),
+        false => {
+            let names = names.join(", ");
+            println!(
+                "{names} have new keys, for {reached} devices and sites{}",
+                published_text(published)
+            );
+            println!("Devices that hear of them by no broker take them with `doorkey bundle`.");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct BreakGlass {
+    /// The device, or site:NAME.
+    device: Audience,
+    /// How long the code is good for.
+    #[arg(long = "for", value_name = "TIME", default_value = "365d")]
+    end: When,
+    /// Where to write the code: print it, put it into an envelope, delete the file.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    #[command(flatten)]
+    broker: BrokerArgs,
+}
+
+pub(super) fn break_glass(home: &Home, args: BreakGlass, json: bool) -> Result<ExitCode, Failure> {
+    let now = clock::system();
+    let key = SecretKey::from_seed(&random().doing("make a key for", &args.out)?);
+    let name = Id::new("break-glass").map_err(|rule| Failure::new(status::DATA, rule))?;
+    let words = "sealed emergency code, good for one command";
+    let new = NewShare {
+        to: To::Key(name, key.public()),
+        permissions: vec!["full".to_owned()],
+        end: args.end.from(now),
+        description: Text::new(words).ok(),
+        region: home_region(home, &args.device)?,
+        limits: Some(Limits {
+            uses: Some(1),
+            ..Limits::default()
+        }),
+    };
+    let broker = args.broker.broker();
+    let (share, published) = block_on(async {
+        let platform = home.open().await?;
+        let audience = std::slice::from_ref(&args.device);
+        let mut made = platform.share(Actor::Issuer, audience, &new, now).await?;
+        let Some((_, share)) = made.each.pop() else {
+            return Err(Failure::new(status::DATA, "nothing was shared"));
+        };
+        Ok((share?, broker::send_all(&platform, broker).await?))
+    })?;
+    files::replace(&args.out, key.to_text().as_bytes(), 0o600)?;
+    match json {
+        true => print_json(&json!({ "share": share.id.hex(), "published": published })),
+        false => {
+            println!(
+                "{} is a key for one command on {}{}",
+                args.out.display(),
+                args.device,
+                published_text(published)
+            );
+            println!("When it is used, the log and the owner's alerts say so: break-glass.");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The region of what is shared; that of a site without devices does not matter here.
+fn home_region(home: &Home, device: &Audience) -> Result<Id, Failure> {
+    let devices = block_on(async { Ok(home.open().await?.devices(device).await?) })?;
+    let region = devices.into_iter().next().map(|device| device.region);
+    region.ok_or_else(|| Failure::new(status::DATA, format!("{device} is not registered here")))
+}
