@@ -1,45 +1,15 @@
 //! `docs/coverage.md` and the tests must agree.
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
-use std::collections::{BTreeMap, BTreeSet};
+#[path = "common/names.rs"]
+#[allow(unreachable_pub, reason = "shared with other tests")]
+mod names;
+
+use std::collections::BTreeMap;
 use std::path::Path;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// Names of all tests, in `tests/` and beside the code.
-fn tests() -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    for room in ["tests", "src"] {
-        find(&root().join(room), &mut names);
-    }
-    names
-}
-
-fn find(directory: &Path, names: &mut BTreeSet<String>) {
-    for entry in std::fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            find(&path, names);
-        } else if path.extension().is_some_and(|e| e == "rs") {
-            let text = std::fs::read_to_string(&path).unwrap();
-            for after in text.split("#[test]\n").skip(1) {
-                let name = after.trim_start().strip_prefix("fn ");
-                names.extend(name.map(|it| it.split('(').next().unwrap().to_owned()));
-            }
-            // The stories of the sharing side, which are tests on two ledgers.
-            let stories = text.split("\nstories! {\n").nth(1).unwrap_or_default();
-            let stories = stories
-                .lines()
-                .map_while(|line| line.trim().strip_suffix(','));
-            names.extend(
-                stories
-                    .filter_map(|story| story.split_once("::"))
-                    .map(|(_, name)| name.to_owned()),
-            );
-        }
-    }
 }
 
 fn rules_of(test: &str) -> Vec<String> {
@@ -65,7 +35,7 @@ fn table() -> BTreeMap<String, Vec<String>> {
 
 #[test]
 fn every_rule_has_a_test_and_every_test_its_row() {
-    let (tests, table) = (tests(), table());
+    let (tests, table) = (names::of_all_tests(), table());
     let promises = [
         1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14, 17, 18, 19, 20, 21, 22, 24, 25, 28,
     ];

@@ -1,32 +1,16 @@
 //! `docs/threats.md`: every attack has a rule and a test that exists.
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
-use std::collections::BTreeSet;
-use std::path::Path;
+#[path = "common/names.rs"]
+#[allow(unreachable_pub, reason = "shared with other tests")]
+mod names;
 
-fn functions(directory: &Path, names: &mut BTreeSet<String>) {
-    for entry in std::fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            functions(&path, names);
-        } else if path.extension().is_some_and(|e| e == "rs") {
-            let text = std::fs::read_to_string(&path).unwrap();
-            // The attribute of a test, then perhaps others, then its name.
-            for after in text.split("test]\n").skip(1) {
-                let mut lines = after.lines().skip_while(|line| !line.contains("fn "));
-                let name = lines.next().and_then(|line| line.split("fn ").nth(1));
-                names.extend(name.and_then(|n| n.split('(').next()).map(str::to_owned));
-            }
-        }
-    }
-}
+use std::path::Path;
 
 #[test]
 fn every_attack_has_a_rule_and_a_test_that_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut names = BTreeSet::new();
-    functions(&root.join("tests"), &mut names);
-    functions(&root.join("src"), &mut names);
+    let names = names::of_all_tests();
     let page = std::fs::read_to_string(root.join("docs/threats.md")).unwrap();
     let mut number = 0;
     for line in page.lines() {

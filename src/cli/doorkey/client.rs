@@ -15,7 +15,7 @@ const LARGEST: u64 = 16 << 20;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ClientArgs {
-    /// The service, like https://doors.example.org.
+    /// The service, like `https://doors.example.org`.
     #[arg(long, value_name = "URL", env = "DOORKEY_SERVER")]
     pub(super) server: String,
     /// Certificates of the authorities that may vouch for it; otherwise those of the web.

@@ -24,7 +24,7 @@ pub(super) struct Serve {
     /// Where to listen for HTTP. Put a proxy with TLS in front of it, or keep it on loopback.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8480")]
     listen: SocketAddr,
-    /// What links in messages begin with, like https://doors.example.org.
+    /// What links in messages begin with, like `https://doors.example.org`.
     #[arg(long, value_name = "URL")]
     base_url: Option<String>,
     /// How many requests a minute one address may make.
