@@ -37,7 +37,8 @@ fn table() -> BTreeMap<String, Vec<String>> {
 fn every_rule_has_a_test_and_every_test_its_row() {
     let (tests, table) = (names::of_all_tests(), table());
     let promises = [
-        1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14, 17, 18, 19, 20, 21, 22, 24, 25, 28,
+        1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25,
+        28,
     ];
     let rules = (1..=65).map(|n| ('S', n)).chain(promises.map(|n| ('N', n)));
     for (kind, number) in rules {

@@ -12,6 +12,7 @@ mod site;
 
 use std::os::unix::fs::PermissionsExt;
 
+use doorward::wire::{Bytes, PublicKey};
 use serde_json::Value;
 use site::{COUNT, DOORKEY, Site, wait_until};
 
@@ -76,7 +77,7 @@ fn new_keys_are_taken_by_the_device_and_what_was_shared_goes_on() {
 }
 
 #[test]
-fn n15_n23_a_sealed_code_works_once_and_the_owner_hears_of_it_and_of_refusals() {
+fn n15_n23_n28_a_sealed_code_works_once_and_the_owner_hears_of_it_and_of_refusals() {
     let site = Site::new(COUNT);
     site.ready();
     let url = site.cloud.url();
@@ -133,4 +134,96 @@ fn n15_n23_a_sealed_code_works_once_and_the_owner_hears_of_it_and_of_refusals() 
     );
     let csv = String::from_utf8(site.doorkey(&["review", "--csv"]).stdout).unwrap();
     assert_eq!(csv.lines().count(), 3, "{csv}");
+    // The same for each device, signed; sha256sum and anything that knows Ed25519 check it.
+    site.doorkey(&["review", "--out", "audit", "--key", "ole.key"]);
+    let audit = site.path().join("audit");
+    assert_eq!(
+        std::fs::read_to_string(audit.join("ups-7.csv")).unwrap(),
+        csv
+    );
+    let sums = std::fs::read(audit.join("SHA256SUMS")).unwrap();
+    let signature = std::fs::read_to_string(audit.join("SHA256SUMS.sig")).unwrap();
+    let key = std::fs::read_to_string(site.path().join("ole.pub")).unwrap();
+    let key = PublicKey::new(&Bytes::from_hex(key.trim()).unwrap()).unwrap();
+    let signature: Bytes<64> = Bytes::from_hex(signature.trim()).unwrap();
+    key.verify(&sums, &signature.0).unwrap();
+    let checked = std::process::Command::new("sha256sum")
+        .args(["--check", "--strict", "--ignore-missing", "SHA256SUMS"])
+        .current_dir(&audit)
+        .output()
+        .unwrap();
+    assert!(String::from_utf8_lossy(&checked.stdout).contains("ups-7.csv: OK"));
+}
+
+/// Two of three custodians give a device whose owner's key is lost a new owner, by a stick.
+#[test]
+fn n16_two_of_three_custodians_install_a_new_owner_key_and_the_old_one_is_dead() {
+    let site = Site::new(COUNT);
+    site.ready();
+    for name in ["c1", "c2", "c3", "thief"] {
+        site.person(name);
+    }
+    let custodians = [
+        "--custodian",
+        "c1.pub",
+        "--custodian",
+        "c2.pub",
+        "--custodian",
+        "c3.pub",
+    ];
+    let draft = [
+        &["issuer", "draft", "--out", "d1", "--threshold", "2"][..],
+        &custodians,
+    ]
+    .concat();
+    site.doorkey(&draft);
+    let adopt = |file: &str| site.run(DOORKEY, &["issuer", "adopt", file]);
+    let refused = |file: &str| {
+        let out = adopt(file);
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(
+            !out.status.success() && said.contains("Signatures are missing"),
+            "{said}"
+        );
+    };
+    let cosign = |file: &str, key: &str| site.doorkey(&["issuer", "cosign", file, "--key", key]);
+    cosign("d1", "issuer/keys/root.key");
+    cosign("d1", "c1.key");
+    cosign("d1", "c1.key");
+    refused("d1");
+    cosign("d1", "c3.key");
+    assert!(adopt("d1").status.success());
+    // ole's key is lost. The custodians make a new registry key, which names a new one for him.
+    site.doorkey(&["issuer", "draft", "--out", "d2", "--new", "registry"]);
+    cosign("d2", "issuer/keys/root.key");
+    cosign("d2", "thief.key");
+    cosign("d2", "c2.key");
+    refused("d2");
+    cosign("d2", "c3.key");
+    assert!(adopt("d2").status.success());
+    site.doorkey(&["key", "new", "ole2.key"]);
+    let args = [
+        "register",
+        "ups-7",
+        "--device-key",
+        &site.device_key,
+        "--owner",
+        "ole",
+    ];
+    site.doorkey(&[&args[..], &["--owner-key", "ole2.pub"]].concat());
+    site.doorkey(&["bundle", "ups-7", "--out", "stick"]);
+    site.doorward(&["import", "stick", "--state", "state"]);
+    wait_until("the new key is the owner's", || {
+        site.send("ole2", "device.reboot", 10)["outcome"] == "done"
+    });
+    assert_ne!(site.send("ole", "status.read", 2)["outcome"], "done");
+    let log = site
+        .events()
+        .iter()
+        .map(ToString::to_string)
+        .collect::<String>();
+    assert!(
+        log.contains("registration") && log.contains("issuers"),
+        "{log}"
+    );
 }

@@ -198,9 +198,6 @@ impl Keys {
         if let Some((_, key)) = new_root {
             bytes.extend(sign(&next, key));
         }
-        // What was in use stays readable until the new list is there.
-        let before = self.version(version - 1);
-        files::replace(&before, &self.issuers()?, 0o644)?;
         for (role, key) in &fresh {
             let file = key_file(&self.directory, *role);
             match (role, passphrase) {
@@ -212,9 +209,30 @@ impl Keys {
                 _ => files::replace(&file, key.to_text().as_bytes(), 0o600)?,
             }
         }
-        files::replace(&self.issuers_file(), &bytes, 0o644)?;
+        self.replace(next, &bytes)
+    }
+
+    /// The list of keys as it is.
+    pub(super) fn list(&self) -> &Issuers {
+        &self.issuers
+    }
+
+    /// Puts the next list in place of this one, which is kept for devices that were away.
+    pub(super) fn replace(&mut self, next: Issuers, bytes: &[u8]) -> Result<(), IssuerError> {
+        let before = self.version(self.issuers.body.version);
+        files::replace(&before, &self.issuers()?, 0o644)?;
+        files::replace(&self.issuers_file(), bytes, 0o644)?;
         self.issuers = next;
         Ok(())
+    }
+
+    pub(super) fn key_file(&self, role: Role) -> PathBuf {
+        key_file(&self.directory, role)
+    }
+
+    /// Where a key waits until a draft that names it is adopted.
+    pub(super) fn waiting_key(&self, role: Role) -> PathBuf {
+        self.key_file(role).with_extension("next")
     }
 
     /// The name of the platform.

@@ -8,6 +8,7 @@
 mod accepting;
 mod account;
 mod cancelling;
+mod ceremony;
 mod device;
 mod firmware;
 mod group;
@@ -32,6 +33,7 @@ mod terms;
 pub use accepting::{Acceptance, Passes, accept_message};
 pub use account::{Account, AccountRole, Email};
 pub use cancelling::FRESH_FOR;
+pub use ceremony::Draft;
 pub use device::{Device, SLOTS, claim_hash};
 pub use firmware::NewRelease;
 pub use group::{Group, LookupKey, language};

@@ -1,5 +1,6 @@
 //! New keys for roles, and everything that the old ones had signed once more.
 
+use super::ceremony::Draft;
 use super::ledger::{self, Topic};
 use super::platform::Platform;
 use super::terms::IssuerError;
@@ -18,6 +19,21 @@ impl Platform {
         now: Timestamp,
     ) -> Result<usize, IssuerError> {
         self.keys.rotate(roles, passphrase, now)?;
+        self.spread(roles, now).await
+    }
+
+    /// Makes a draft that custodians have signed the issuer's keys. How many devices and sites
+    /// have something to take.
+    ///
+    /// # Errors
+    /// If signatures are missing, or the ledger cannot be used.
+    pub async fn adopt(&mut self, draft: &Draft, now: Timestamp) -> Result<usize, IssuerError> {
+        let changed = self.keys.adopt(draft)?;
+        self.spread(&changed, now).await
+    }
+
+    /// Has new keys go out to every device, and what the old ones had signed once more.
+    async fn spread(&self, roles: &[Role], now: Timestamp) -> Result<usize, IssuerError> {
         let chain = self.keys.chain()?.concat();
         let devices = ledger::all_devices(&mut *self.ledger.read().await?).await?;
         let mut audiences: Vec<Audience> = devices.iter().flat_map(|d| d.audiences()).collect();

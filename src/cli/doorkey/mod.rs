@@ -170,6 +170,23 @@ enum Issuer {
         #[command(flatten)]
         broker: broker::BrokerArgs,
     },
+    /// Draft the next keys, for custodians to sign: who holds the root, new keys for roles.
+    Draft(rotate::NewDraft),
+    /// Sign a draft with your part of the root.
+    Cosign {
+        /// The draft.
+        draft: PathBuf,
+        /// Your key.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+    },
+    /// Make a draft that enough custodians have signed the issuer's keys.
+    Adopt {
+        /// The draft.
+        draft: PathBuf,
+        #[command(flatten)]
+        broker: broker::BrokerArgs,
+    },
     /// Make a code for an emergency, to be kept in a sealed envelope: one command, with all that
     /// can be shared, and the owner hears of it.
     BreakGlass(rotate::BreakGlass),
@@ -195,6 +212,9 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
                 passphrase_file,
                 broker,
             } => rotate::rotate(&home, &roles, passphrase_file.as_deref(), broker, json),
+            Issuer::Draft(args) => rotate::draft(&home, args, json),
+            Issuer::Cosign { draft, key } => rotate::cosign(&draft, &key, json),
+            Issuer::Adopt { draft, broker } => rotate::adopt(&home, &draft, broker, json),
             Issuer::BreakGlass(args) => rotate::break_glass(&home, args, json),
         },
         Command::Register(args) => register(&home, args, json),

@@ -1,5 +1,7 @@
 //! `doorkey shares` and `doorkey review`: who has what.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
@@ -7,7 +9,8 @@ use serde_json::{Value, json};
 use super::Home;
 use crate::cli::{Failure, block_on, print_json, status};
 use crate::clock;
-use crate::issuer::{Access, Actor, Listed};
+use crate::files;
+use crate::issuer::{Access, Actor, Holder, Listed};
 use crate::wire::{Audience, Id, Timestamp};
 
 #[derive(Debug, clap::Args)]
@@ -124,6 +127,43 @@ pub(super) struct Review {
     /// Print a table for spreadsheets (RFC 4180).
     #[arg(long)]
     csv: bool,
+    /// Write such a table for each device into this directory, and a signed list of them.
+    #[arg(long, value_name = "DIR", requires = "key")]
+    out: Option<PathBuf>,
+    /// The key to sign the list with: Ed25519, over the bytes of SHA256SUMS, as hexadecimal digits
+    /// in SHA256SUMS.sig.
+    #[arg(long, value_name = "FILE", requires = "out")]
+    key: Option<PathBuf>,
+}
+
+const HEAD: &str = "owner,device,with,operations,status,made,ends,last used,unused for 60 days\r\n";
+
+/// A table for each device, and a list of their hashes, signed.
+fn write_signed(review: &[Access], out: &Path, key: &Path) -> Result<usize, Failure> {
+    let holder = Holder::open(key)?;
+    files::create_private_directory(out)?;
+    let mut tables: BTreeMap<String, String> = BTreeMap::new();
+    for access in review {
+        let name = access.listed.share.audience.to_string().replace(':', "-");
+        let table = tables
+            .entry(format!("{name}.csv"))
+            .or_insert_with(|| HEAD.to_owned());
+        let line = fields(access).map(|field| quoted(&field)).join(",");
+        table.push_str(&format!("{line}\r\n"));
+    }
+    // A line that says what this is comes first, so that the signature is for nothing else.
+    let mut sums = "# doorward access review v1\n".to_owned();
+    for (name, table) in &tables {
+        files::replace(&out.join(name), table.as_bytes(), 0o644)?;
+        sums.push_str(&format!(
+            "{}  {name}\n",
+            crate::wire::hash(table.as_bytes()).hex()
+        ));
+    }
+    files::replace(&out.join("SHA256SUMS"), sums.as_bytes(), 0o644)?;
+    let signature = format!("{}\n", holder.sign_text(&sums).hex());
+    files::replace(&out.join("SHA256SUMS.sig"), signature.as_bytes(), 0o644)?;
+    Ok(tables.len())
 }
 
 pub(super) fn review(home: &Home, args: &Review, json: bool) -> Result<ExitCode, Failure> {
@@ -137,6 +177,17 @@ pub(super) fn review(home: &Home, args: &Review, json: bool) -> Result<ExitCode,
         let account = platform.account(owner).await?.ok_or_else(unknown)?;
         Ok(platform.review(Actor::Account(&account), now).await?)
     })?;
+    if let (Some(out), Some(key)) = (&args.out, &args.key) {
+        let count = write_signed(&review, out, key)?;
+        match json {
+            true => print_json(&json!({ "tables": count, "directory": out.display().to_string() })),
+            false => println!(
+                "{count} tables, SHA256SUMS and its signature are in {}",
+                out.display()
+            ),
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     if json {
         let lines = review.iter().map(|access| {
             let mut line = row(&access.listed);
@@ -146,7 +197,7 @@ pub(super) fn review(home: &Home, args: &Review, json: bool) -> Result<ExitCode,
         });
         print_json(&Value::Array(lines.collect()));
     } else if args.csv {
-        print!("owner,device,with,operations,status,made,ends,last used,unused for 60 days\r\n");
+        print!("{HEAD}");
         for access in &review {
             print!(
                 "{}\r\n",

@@ -6,13 +6,13 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::broker::{self, BrokerArgs};
-use super::values::When;
+use super::values::{PublicHex, When};
 use super::{Home, published_text};
 use crate::cli::{Failure, block_on, print_json, status};
 use crate::clock;
 use crate::files::{self, Doing};
-use crate::issuer::{Actor, Keys, NewShare, To, random};
-use crate::wire::{Audience, Id, Limits, Role, SecretKey, Text};
+use crate::issuer::{Actor, Draft, Keys, NewShare, To, random};
+use crate::wire::{Audience, Id, Limits, Role, RoleKeys, SecretKey, Text};
 
 /// A role by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +83,101 @@ pub(super) fn rotate(
             );
             println!("Devices that hear of them by no broker take them with `doorkey bundle`.");
         }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct NewDraft {
+    /// Roles that get a new key here.
+    #[arg(long = "new", value_name = "ROLE")]
+    new: Vec<RoleName>,
+    /// The public keys of those who hold the root together.
+    #[arg(long, value_name = "KEY", requires = "threshold")]
+    custodian: Vec<PublicHex>,
+    /// How many of them have to sign.
+    #[arg(long, value_name = "NUMBER", requires = "custodian")]
+    threshold: Option<u8>,
+    /// Where to write the draft.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+pub(super) fn draft(home: &Home, args: NewDraft, json: bool) -> Result<ExitCode, Failure> {
+    let keys = Keys::open(&home.directory)?;
+    let mut changes = Vec::new();
+    for RoleName(role) in args.new {
+        changes.push((role, keys.new_key(role)?));
+    }
+    if let Some(threshold) = args.threshold {
+        let keys = args.custodian.iter().map(|key| key.0).collect();
+        changes.push((Role::Root, RoleKeys { threshold, keys }));
+    }
+    let draft = keys.draft(&changes, clock::system())?;
+    files::replace(&args.out, &draft.bytes(), 0o644)?;
+    tell(&draft, json);
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn cosign(file: &Path, key: &Path, json: bool) -> Result<ExitCode, Failure> {
+    let mut draft = Draft::parse(&files::read(file, 1 << 16)?)?;
+    let wrong = || Failure::new(status::DATA, format!("{} holds no key", key.display()));
+    let key = SecretKey::from_text(&files::read_secret(key, 4096)?).ok_or_else(wrong)?;
+    draft.sign(&key)?;
+    files::replace(file, &draft.bytes(), 0o644)?;
+    tell(&draft, json);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What somebody who signs should know.
+fn tell(draft: &Draft, json: bool) {
+    let body = &draft.issuers.body;
+    let root = draft.issuers.role(Role::Root);
+    let (threshold, keys) = root.map_or((0, 0), |root| (root.threshold, root.keys.len()));
+    if json {
+        return print_json(&json!({
+            "version": body.version, "signatures": draft.signatures(),
+            "root": { "threshold": threshold, "keys": keys },
+        }));
+    }
+    println!(
+        "version {} of the keys of {}",
+        body.version, draft.issuers.iss
+    );
+    for (role, keys) in body.roles.iter() {
+        let names: Vec<String> = keys.keys.iter().map(|key| key.hex()).collect();
+        println!(
+            "  {:<12} {} of {}",
+            role.name(),
+            keys.threshold,
+            names.join(" ")
+        );
+    }
+    println!("signed by {}", draft.signatures());
+}
+
+pub(super) fn adopt(
+    home: &Home,
+    file: &Path,
+    broker: BrokerArgs,
+    json: bool,
+) -> Result<ExitCode, Failure> {
+    let draft = Draft::parse(&files::read(file, 1 << 16)?)?;
+    let broker = broker.broker();
+    let (reached, published) = block_on(async {
+        let mut platform = home.open().await?;
+        let reached = platform.adopt(&draft, clock::system()).await?;
+        Ok((reached, broker::send_all(&platform, broker).await?))
+    })?;
+    let version = draft.issuers.body.version;
+    match json {
+        true => print_json(&json!({
+            "version": version, "reached": reached, "published": published,
+        })),
+        false => println!(
+            "version {version} counts, for {reached} devices and sites{}",
+            published_text(published)
+        ),
     }
     Ok(ExitCode::SUCCESS)
 }
