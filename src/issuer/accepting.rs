@@ -125,6 +125,12 @@ impl Platform {
                 ..share
             };
             ledger::lock(&mut change, std::slice::from_ref(&share.audience)).await?;
+            // The plan may have fallen since it was offered.
+            let devices = ledger::devices_of(&mut change, &share.audience).await?;
+            let mut offers = devices.iter().map(|device| device.may_be_shared(now));
+            if let (Some(Err(refusal)), None) = (offers.next(), offers.find(Result::is_ok)) {
+                return Err(refusal.into());
+            }
             self.keep(&mut change, &share, now).await?;
             passes.push((share.clone(), self.pass(&mut change, &share).await?));
         }

@@ -136,6 +136,9 @@ impl Platform {
         now: Timestamp,
     ) -> Result<Device, IssuerError> {
         owner.may_share()?;
+        if let Some(site) = &claim.site {
+            self.may_join(owner, site).await?;
+        }
         let audience = crate::wire::Audience::Device(claim.device.clone());
         let mut change = self.ledger.change(&[audience]).await?;
         let before = ledger::device(&mut change, &claim.device).await?;
@@ -250,20 +253,27 @@ impl Platform {
         now: Timestamp,
     ) -> Result<Device, IssuerError> {
         if let (Actor::Account(account), Some(site)) = (actor, &site) {
-            // Into a site of somebody else nobody can push a device.
-            let mut connection = self.ledger.read().await?;
-            let audience = crate::wire::Audience::Site(site.clone());
-            let there = ledger::devices_of(&mut connection, &audience).await?;
-            let sites = ledger::sites_of(&mut connection, &account.id).await?;
-            if !there.is_empty() && !sites.contains(site) {
-                return Err(Rule::Unknown
-                    .because(format!("There is no {site} of yours"))
-                    .into());
-            }
+            self.may_join(account, site).await?;
         }
         let owns = |account: &Account, device: &Device| device.owner == account.id;
         self.change_device(actor, id, owns, now, |device| device.site = site)
             .await
+    }
+
+    /// Into a site of somebody else nobody can push a device: the groups there would get it, and
+    /// its owner could no longer manage the site alone.
+    async fn may_join(&self, account: &Account, site: &Id) -> Result<(), IssuerError> {
+        let mut connection = self.ledger.read().await?;
+        let audience = crate::wire::Audience::Site(site.clone());
+        let there = ledger::devices_of(&mut connection, &audience).await?;
+        let sites = ledger::sites_of(&mut connection, &account.id).await?;
+        match there.is_empty() || sites.contains(site) {
+            true => Ok(()),
+            false => {
+                let why = format!("There is no {site} of yours");
+                Err(Rule::Unknown.because(why).into())
+            }
+        }
     }
 
     /// Gives a device to somebody else: in one step every earlier share has ended.

@@ -51,6 +51,23 @@ pub async fn s15_s16_s17_an_invitation_grants_nothing_until_its_code_is_given(wo
     assert_eq!(rule(again), Rule::CodeUsed);
 }
 
+pub async fn s19_what_was_offered_before_the_plan_fell_is_not_accepted_after(world: World) {
+    let (invitation, code, shares) = world.invite(&["ups-1"], "anna").await;
+    let plan = |name: &str| doorward::wire::Plan {
+        name: id(name),
+        end: None,
+    };
+    let ups = id("ups-1");
+    let set = |plan| world.platform.set_plan(Actor::Issuer, &ups, plan, NOW);
+    set(plan("basic")).await.unwrap();
+    let acceptance = world.acceptance(&invitation, "anna");
+    let accept = || world.platform.accept(&invitation, &code, &acceptance, NOW);
+    assert_eq!(rule(accept().await), Rule::Plan);
+    assert_eq!(world.status(&shares[0].id).await, Status::Pending);
+    set(plan("advanced")).await.unwrap();
+    accept().await.unwrap();
+}
+
 pub async fn s16_five_wrong_codes_lock_an_invitation_for_good(world: World) {
     let (invitation, code, _) = world.invite(&["ups-1"], "anna").await;
     let acceptance = world.acceptance(&invitation, "anna");

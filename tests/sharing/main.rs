@@ -46,6 +46,7 @@ stories! {
     shares::s58_s64_both_sides_see_what_is_shared,
     shares::n22_n28_the_review_says_who_can_do_what_and_what_was_not_used,
     invitations::s15_s16_s17_an_invitation_grants_nothing_until_its_code_is_given,
+    invitations::s19_what_was_offered_before_the_plan_fell_is_not_accepted_after,
     invitations::s16_five_wrong_codes_lock_an_invitation_for_good,
     invitations::s53_s55_an_invitation_that_was_withdrawn_or_has_lapsed_is_no_longer_valid,
     invitations::s43_s56_s57_an_invitation_is_for_one_address_one_key_and_one_region,

@@ -26,6 +26,15 @@ pub async fn s11_who_shows_the_claim_secret_becomes_the_owner_and_only_once(worl
         .add_claim(&id("ups-9"), "label-code")
         .await
         .unwrap();
+    world
+        .register("ev-1", |new| new.site = Some(id("depot")))
+        .await;
+    let foreign = Claim {
+        site: Some(id("depot")),
+        ..claim("label-code")
+    };
+    let pushed = world.platform.claim(&mia, foreign, NOW).await;
+    assert_eq!(rule(pushed), Rule::Unknown, "a site of somebody else");
     let wrong = world.platform.claim(&ole, claim("guessed"), NOW).await;
     assert_eq!(rule(wrong), Rule::WrongClaim);
     assert_eq!(
