@@ -61,6 +61,18 @@ pub(crate) fn create_private_directory(path: &Path) -> Result<(), FileError> {
         .doing("create", path)
 }
 
+/// Makes a file that only its owner can read, if it is not there.
+#[cfg(feature = "issuer")]
+pub(crate) fn create_private(path: &Path) -> Result<(), FileError> {
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)
+        .map(drop)
+        .doing("create", path)
+}
+
 /// Replaces a file: write beside it, fsync, rename, fsync the directory.
 pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
     let temporary = path.with_extension("new");

@@ -80,6 +80,9 @@ fn new_keys_are_taken_by_the_device_and_what_was_shared_goes_on() {
 fn n15_n23_n28_a_sealed_code_works_once_and_the_owner_hears_of_it_and_of_refusals() {
     let site = Site::new(COUNT);
     site.ready();
+    let ledger = site.path().join("issuer/ledger.sqlite");
+    let mode = std::fs::metadata(ledger).unwrap().permissions().mode();
+    assert_eq!(mode & 0o077, 0, "nobody else reads the ledger");
     let url = site.cloud.url();
     let args = [
         "issuer",

@@ -16,7 +16,7 @@ use crate::files;
 use crate::issuer::{Actor, Platform};
 use crate::link::caller::Caller;
 use crate::link::{Broker, topics};
-use crate::service::post;
+use crate::service::{hear, post};
 use crate::wire::{Audience, Id, Kind, PublicKey, State, Timestamp};
 
 #[derive(Debug, clap::Args)]
@@ -156,6 +156,8 @@ impl Waiting {
             && let Some((topic, payload)) = caller.next(left).await?
         {
             self.hear(&topic, &payload);
+            // The ledger hears it too: a slot may be free now.
+            hear::hear(platform, &topic, &payload).await?;
         }
         Ok(())
     }

@@ -124,13 +124,16 @@ pub(in crate::issuer) async fn heard_of(
     at: Timestamp,
 ) -> Result<(), IssuerError> {
     let operations: Vec<&str> = operations.iter().map(Operation::as_str).collect();
-    sqlx::query("UPDATE device SET applied = $2, operations = $3, seen = $4 WHERE id = $1")
-        .bind(id.as_str())
-        .bind(count(applied))
-        .bind(operations.join(" "))
-        .bind(seconds(at))
-        .execute(connection)
-        .await?;
+    // A broker may bring back what the device has said before; that is no news.
+    sqlx::query(
+        "UPDATE device SET applied = $2, operations = $3, seen = $4 WHERE id = $1 AND seen <= $4",
+    )
+    .bind(id.as_str())
+    .bind(count(applied))
+    .bind(operations.join(" "))
+    .bind(seconds(at))
+    .execute(connection)
+    .await?;
     Ok(())
 }
 

@@ -34,6 +34,7 @@ use sqlx::any::AnyPoolOptions;
 use sqlx::{Any, AnyConnection, AnyPool, Executor, Transaction};
 
 use super::terms::IssuerError;
+use crate::files;
 use crate::wire::{Audience, Id, KeyBytes};
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("src/issuer/ledger/migrations");
@@ -55,7 +56,13 @@ impl Ledger {
     /// # Errors
     /// If it cannot be used.
     pub async fn open_file(path: &Path) -> Result<Self, IssuerError> {
-        Self::open(&format!("sqlite://{}?mode=rwc", path.display())).await
+        // It holds addresses and who may do what: nobody else's to read.
+        files::create_private(path)?;
+        let mut name = path.display().to_string();
+        for (sign, code) in [("%", "%25"), ("?", "%3f"), ("#", "%23")] {
+            name = name.replace(sign, code);
+        }
+        Self::open(&format!("sqlite://{name}")).await
     }
 
     /// Opens a ledger by its URL, `sqlite://` or `postgres://`, and brings it up to date.
