@@ -1,7 +1,8 @@
 //! Invitations, guests and sessions.
 
 use doorward::issuer::{
-    AccountRole, Actor, Code, Email, LAPSES_AFTER, Rule, SESSION_LASTS, Status, To, sign_in_message,
+    AccountRole, Actor, Code, Email, LAPSES_AFTER, Rule, SESSION_LASTS, Status, To, accept_message,
+    sign_in_message,
 };
 use doorward::wire::{Bytes, Text};
 
@@ -145,6 +146,15 @@ pub async fn s43_s56_s57_an_invitation_is_for_one_address_one_key_and_one_region
         .accept(&invitation, &code, &right, NOW)
         .await
         .unwrap();
+    // An account that there is counts with its own key only, whoever reads its letters.
+    world.account("ivy", AccountRole::User).await;
+    let (invitation, code, _) = world.invite(&["ups-1"], "ivy").await;
+    let mut thief = world.acceptance(&invitation, "ivy");
+    thief.key = key("eve").public();
+    let message = accept_message(world.platform.name(), &invitation, &id("ivy"));
+    thief.proof = key("eve").sign_text(&message);
+    let stolen = world.platform.accept(&invitation, &code, &thief, NOW).await;
+    assert_eq!(rule(stolen), Rule::Taken);
     // The same person in another enterprise is another account, and sees nothing of it.
     let mut other = world.who("anna").await;
     other.id = id("anna-b");

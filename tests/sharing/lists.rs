@@ -212,6 +212,34 @@ pub async fn lists_are_signed_anew_before_they_are_old(world: World) {
     assert_eq!(again.body.seq, list.body.seq + 1);
 }
 
+pub async fn what_one_process_has_taken_to_publish_no_other_takes(world: World) {
+    for device in ["ups-1", "ups-2", "ups-3"] {
+        for _ in 0..10 {
+            world.share(device, "anna").await.unwrap();
+        }
+    }
+    let world = std::rc::Rc::new(world);
+    let taken = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+    let tasks = tokio::task::LocalSet::new();
+    for _ in 0..8 {
+        let (world, taken) = (world.clone(), taken.clone());
+        tasks.spawn_local(async move {
+            let mine = world.platform.ledger().outgoing(10, NOW).await.unwrap();
+            taken
+                .borrow_mut()
+                .extend(mine.into_iter().map(|outgoing| outgoing.topic.name));
+        });
+    }
+    tasks.await;
+    let mut names = taken.take();
+    names.retain(|name| !name.is_empty());
+    let all = names.len();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), all, "somebody has taken what was another's");
+    assert!(all >= 20, "{all}");
+}
+
 pub async fn what_a_broker_should_keep_goes_out_until_the_device_has_it(world: World) {
     let share = world.share("ups-1", "anna").await.unwrap();
     let ledger = world.platform.ledger();

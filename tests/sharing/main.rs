@@ -59,6 +59,7 @@ stories! {
     lists::n04_what_a_device_did_not_sign_is_not_its_word,
     lists::a_list_that_overflows_raises_the_floor_and_what_is_live_is_signed_anew,
     lists::lists_are_signed_anew_before_they_are_old,
+    lists::what_one_process_has_taken_to_publish_no_other_takes,
     lists::what_a_broker_should_keep_goes_out_until_the_device_has_it,
     groups::s23_s25_s26_a_group_gets_in_as_one_and_its_roster_says_who_that_is,
     groups::s31_s32_s33_who_manages_a_site_decides_and_nobody_else,
