@@ -4,7 +4,6 @@
 
 use doorward::agent::{Action, Core, Delivery, Found, Input, LinkId, Settings};
 use doorward::gate::{Offer, Origin, Reading, RebootLimit};
-use doorward::issuer::{default_leases, default_plans};
 use doorward::store::Identity;
 use doorward::wire::*;
 
@@ -90,10 +89,10 @@ fn registration() -> Vec<u8> {
                 name: id("advanced"),
                 end: None,
             },
-            table: default_plans(),
+            table: plans(),
             demo: false,
             slots: 5,
-            leases: default_leases(),
+            leases: leases(),
             since: Timestamp(0),
             ages: None,
         },
@@ -170,8 +169,12 @@ pub fn hear(bytes: &[u8]) -> Heard {
             break;
         }
     }
-    let started = actions.iter().any(|action| matches!(action, Action::Run(_)));
-    had_effect |= actions.iter().any(|action| !matches!(action, Action::Ack(_) | Action::Refuse(_)));
+    let started = actions
+        .iter()
+        .any(|action| matches!(action, Action::Run(_)));
+    had_effect |= actions
+        .iter()
+        .any(|action| !matches!(action, Action::Ack(_) | Action::Refuse(_)));
     Heard {
         started,
         had_effect,
@@ -185,8 +188,17 @@ pub fn is_signed(bytes: &[u8]) -> bool {
         return false;
     };
     let names = [
-        "root", "registry", "shares", "revocations", "firmware", "anna", "ole", "bob", "carl",
-        "dora", "tzbv",
+        "root",
+        "registry",
+        "shares",
+        "revocations",
+        "firmware",
+        "anna",
+        "ole",
+        "bob",
+        "carl",
+        "dora",
+        "tzbv",
     ];
     let keys: Vec<PublicKey> = names
         .iter()
@@ -197,4 +209,19 @@ pub fn is_signed(bytes: &[u8]) -> bool {
         .chain(&bundle.approvals)
         .chain(&bundle.command)
         .any(|envelope| keys.iter().any(|key| envelope.verify(key).is_ok()))
+}
+
+/// Three plans, of which the lowest views, the second shares, and the highest does all.
+fn plans() -> PlanTable {
+    let row = |name: &str, rank| (Text::new(name).unwrap(), rank);
+    PlanTable {
+        version: 1,
+        plans: vec![id("basic"), id("standard"), id("advanced")],
+        minimum: Map::new([row("*", 2), row("status.read", 0), row("share.create", 1)]),
+    }
+}
+
+/// A day for every class of operation.
+fn leases() -> Map<Class, u64> {
+    Map::new(Class::ALL.map(|class| (class, 86400)))
 }

@@ -1,7 +1,7 @@
 //! Claims of `approval`: whatever is accepted encodes to the same bytes.
 #![no_main]
 
-use doorward::wire::{Object, Approval, decode_exact, to_bytes};
+use doorward::wire::{Approval, Object, decode_exact, to_bytes};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if let Ok(claims) = decode_exact::<Approval>(bytes) {
