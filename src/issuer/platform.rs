@@ -91,6 +91,14 @@ impl Platform {
         ledger::device(&mut *self.ledger.read().await?, id).await
     }
 
+    /// Every device of the platform.
+    ///
+    /// # Errors
+    /// If the ledger cannot be used.
+    pub async fn all_devices(&self) -> Result<Vec<Device>, IssuerError> {
+        ledger::all_devices(&mut *self.ledger.read().await?).await
+    }
+
     /// Every device that is registered, for an audience that is one of them or their site.
     ///
     /// # Errors

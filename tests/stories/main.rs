@@ -192,6 +192,24 @@ fn s46_s54_s60_s61_several_gateways_are_shared_extended_added_to_and_ended() {
         town.comes_to("maya", gateway, "status.read", "done");
     }
     assert_eq!(town.send("maya", "gw-1", "device.reboot"), "not_granted");
+    // The service keeps the log of a device whose owner lets it, and tells what is in it.
+    let key = std::fs::read_to_string(town.path("collector.pub")).unwrap();
+    let body = json!({
+        "targets": ["gw-1"], "permissions": ["history.acknowledge"], "seconds": DAY,
+        "with": { "account": { "account": "collector", "key": key.trim() } },
+    });
+    town.ask("ole", "POST", "/v1/shares", &body).unwrap();
+    site::wait_until("the log has told of maya", || {
+        let alerts = town.get("ole", "/v1/alerts");
+        let review = town.get("ole", "/v1/review");
+        let mut review = review.as_array().unwrap().iter();
+        let used =
+            review.any(|line| line["share"]["id"] == first && line["share"]["used"].is_u64());
+        let mut alerts = alerts.as_array().unwrap().iter();
+        used && alerts.any(|alert| {
+            alert["kind"] == "first_use" && alert["words"].as_str().unwrap().starts_with("maya")
+        })
+    });
     let ends = |share: &str| {
         let listed = town.get("ole", "/v1/shares");
         let mut listed = listed.as_array().unwrap().iter();

@@ -29,6 +29,7 @@ impl Town {
         town.doorkey(&["issuer", "init", "acme"]);
         town.account("ole", "holder");
         town.account("otto", "operator");
+        town.account("collector", "user");
         let port = free_port();
         town.start_mail_server(port);
         let (url, smtp) = (town.broker.url(), format!("smtp://127.0.0.1:{port}"));
@@ -44,6 +45,7 @@ impl Town {
                 "--requests-per-minute",
                 "1000000",
             ])
+            .args(["--logs", "logs", "--collector-key", "collector.key"])
             .args([
                 "--broker",
                 &url,

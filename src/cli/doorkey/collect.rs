@@ -1,7 +1,9 @@
 //! `doorkey log collect`: keeps a device's event log elsewhere, record by record, and checks
 //! each against the one before it and against what the device has signed.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -14,6 +16,7 @@ use crate::files::FileError;
 use crate::issuer::{Holder, Platform, Wish};
 use crate::link::caller::Caller;
 use crate::link::{Broker, topics};
+use crate::service::http::Shared;
 use crate::service::watch::{Noticed, Watch};
 use crate::store::record::{Event, Record};
 use crate::store::{Log, LogWrite};
@@ -27,6 +30,8 @@ const SILENCE: Duration = Duration::from_secs(5);
 const ATTEMPTS: u32 = 3;
 /// Pause before somebody who follows tries again.
 const PAUSE: Duration = Duration::from_secs(5);
+/// Pause before a service tries a device again, or looks for new ones.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Records between two acknowledgements.
 const ACKNOWLEDGE: u64 = 1000;
 
@@ -53,49 +58,80 @@ pub(super) struct Collect {
 pub(super) fn run(home: &Home, args: Collect, json: bool) -> Result<(), Failure> {
     let missing = || Failure::new(status::USAGE, "no broker was named");
     let broker = args.broker.broker().ok_or_else(missing)?;
-    let device_key = device_key(home, &args.device)?;
     let pass = match &args.pass {
         Some(path) => vec![crate::files::read(path, 1 << 16)?],
         None => Vec::new(),
     };
-    let mut collector = Collector {
-        copy: Copy::open(&args.to)?,
-        device: args.device,
-        device_key,
-        holder: Holder::open(&args.key)?,
-        pass,
-        broker,
-        follow: args.follow,
-        watch: Watch::default(),
-    };
-    let before = collector.copy.next;
-    let head = loop {
-        match block_on(collector.collect(home)) {
-            // Brokers come and go; whoever follows waits.
-            Err(failure) if args.follow && failure.exit == status::UNAVAILABLE => {
-                eprintln!("{}; going on in {} s", failure.message, PAUSE.as_secs());
-                std::thread::sleep(PAUSE);
+    let (count, all, head) = block_on(async {
+        let platform = home.open().await?;
+        let to = (&*args.to, &*args.key);
+        let mut collector = Collector::open(&platform, &args.device, to, broker).await?;
+        (collector.pass, collector.follow) = (pass, args.follow);
+        let before = collector.copy.next;
+        let head = loop {
+            match collector.collect(&platform).await {
+                // Brokers come and go; whoever follows waits.
+                Err(failure) if args.follow && failure.exit == status::UNAVAILABLE => {
+                    eprintln!("{}; going on in {} s", failure.message, PAUSE.as_secs());
+                    tokio::time::sleep(PAUSE).await;
+                }
+                collected => break collected?,
             }
-            collected => break collected?,
-        }
-    };
-    let count = collector.copy.next - before;
+        };
+        Ok((collector.copy.next - before, collector.copy.next, head))
+    })?;
     if json {
         print_json(&json!({
             "records": count, "size": head.size, "head": head.hash.hex(),
         }));
     } else {
-        println!("{count} more records, {} in all", collector.copy.next);
+        println!("{count} more records, {all} in all");
         println!("The device has signed the head {}:{}", head.size, head.hash);
     }
     Ok(())
 }
 
-fn device_key(home: &Home, device: &Id) -> Result<PublicKey, Failure> {
-    let registered = block_on(async { Ok(home.open().await?.device(device).await?) })?;
-    let registered = registered.ok_or_else(|| not_registered(device))?;
-    PublicKey::new(&registered.key)
-        .map_err(|error| Failure::new(status::DATA, format!("the key of {device}: {error}")))
+/// Keeps the logs of all devices, each in a directory of its own, for a service that holds the
+/// key of somebody who was granted history.acknowledge. What a device refuses is tried again.
+pub(super) async fn follow_all(shared: Arc<Shared>, logs: PathBuf, key: PathBuf, broker: Broker) {
+    let mut followed = BTreeSet::new();
+    loop {
+        let devices = shared.platform.all_devices().await.unwrap_or_default();
+        for device in devices {
+            if !followed.insert(device.id.clone()) {
+                continue;
+            }
+            let (shared, key, broker) = (shared.clone(), key.clone(), broker.clone());
+            let to = logs.join(device.id.as_str().replace('.', "%2e"));
+            tokio::spawn(async move {
+                loop {
+                    let failure = follow(&shared.platform, &device.id, (&to, &key), &broker).await;
+                    tracing::warn!(device = %device.id, why = %failure.message, "its log waits");
+                    tokio::time::sleep(PATIENCE).await;
+                }
+            });
+        }
+        tokio::time::sleep(PATIENCE).await;
+    }
+}
+
+/// Keeps one device's log until that fails.
+async fn follow(
+    platform: &Platform,
+    device: &Id,
+    files: (&Path, &Path),
+    broker: &Broker,
+) -> Failure {
+    let collector = Collector::open(platform, device, files, broker.clone()).await;
+    let mut collector = match collector {
+        Ok(collector) => collector,
+        Err(failure) => return failure,
+    };
+    collector.follow = true;
+    match collector.collect(platform).await {
+        Ok(_) => Failure::new(status::UNAVAILABLE, "it has ended"),
+        Err(failure) => failure,
+    }
 }
 
 struct Collector {
@@ -110,9 +146,31 @@ struct Collector {
 }
 
 impl Collector {
+    /// `files`: where to keep the log, and the key.
+    async fn open(
+        platform: &Platform,
+        device: &Id,
+        (to, key): (&Path, &Path),
+        broker: Broker,
+    ) -> Result<Self, Failure> {
+        let registered = platform.device(device).await?;
+        let registered = registered.ok_or_else(|| not_registered(device))?;
+        let device_key = PublicKey::new(&registered.key)
+            .map_err(|error| Failure::new(status::DATA, format!("the key of {device}: {error}")))?;
+        Ok(Self {
+            copy: Copy::open(to)?,
+            device: device.clone(),
+            device_key,
+            holder: Holder::open(key)?,
+            pass: Vec::new(),
+            broker,
+            follow: false,
+            watch: Watch::default(),
+        })
+    }
+
     /// Takes records until all are there that the device has signed for.
-    async fn collect(&mut self, home: &Home) -> Result<LogHead, Failure> {
-        let platform = home.open().await?;
+    async fn collect(&mut self, platform: &Platform) -> Result<LogHead, Failure> {
         let mut caller = Caller::connect(&self.broker).await?;
         let topic = topics::records(&self.device);
         caller.subscribe(vec![topic]).await?;
@@ -130,7 +188,7 @@ impl Collector {
                 Some((_, payload)) => {
                     if self.copy.take(&payload)? {
                         attempts = 0;
-                        self.tell(&platform).await?;
+                        self.tell(platform).await?;
                     }
                 }
                 None if self.copy.next >= goal.size => {}

@@ -102,6 +102,13 @@ pub(super) enum Change {
         #[command(flatten)]
         broker: BrokerArgs,
     },
+    /// Forget a device that its owner gives up; first send it `device.delete`.
+    Forget {
+        /// The device.
+        device: Id,
+        #[command(flatten)]
+        broker: BrokerArgs,
+    },
     /// Keep the claim secret of a device that will be sold: whoever shows it becomes the owner.
     Claim {
         /// The device.
@@ -168,6 +175,10 @@ pub(super) fn change(home: &Home, change: Change, json: bool) -> Result<ExitCode
                     device.id, to
                 );
                 (text, broker)
+            }
+            Change::Forget { device, broker } => {
+                platform.delete(Actor::Issuer, &device, now).await?;
+                (format!("{device} is no longer registered here"), broker)
             }
             Change::Claim { device, secret } => {
                 let secret = match secret.as_str() {

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use super::Home;
 use super::broker::BrokerArgs;
+use super::collect;
 use crate::cli::{Failure, block_on, status};
 use crate::clock::Stopwatch;
 use crate::files;
@@ -33,6 +34,12 @@ pub(super) struct Serve {
     /// Print the description of the API (OpenAPI 3.1) and end.
     #[arg(long)]
     openapi: bool,
+    /// Keep the event logs of devices in this directory, and tell owners what is in them.
+    #[arg(long, value_name = "DIR", requires_all = ["collector_key", "broker"])]
+    logs: Option<PathBuf>,
+    /// The key of the account that owners grant history.acknowledge for that.
+    #[arg(long, value_name = "FILE", requires = "logs")]
+    collector_key: Option<PathBuf>,
     #[command(flatten)]
     broker: BrokerArgs,
     #[command(flatten)]
@@ -132,6 +139,14 @@ pub(super) fn run(home: &Home, args: Serve, json: bool) -> Result<ExitCode, Fail
             false => println!("listening on http://{address}, described at /v1/openapi.json"),
         }
         let ledger = shared.platform.ledger().clone();
+        if let (Some(logs), Some(key), Some(broker)) = (args.logs, args.collector_key, &broker) {
+            tokio::spawn(collect::follow_all(
+                shared.clone(),
+                logs,
+                key,
+                broker.clone(),
+            ));
+        }
         let options = Options { listener, broker };
         serve(shared, options, stopped()).await.map_err(cannot)?;
         ledger.close().await;
