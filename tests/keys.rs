@@ -204,6 +204,13 @@ fn n16_two_of_three_custodians_install_a_new_owner_key_and_the_old_one_is_dead()
     refused("d2");
     cosign("d2", "c3.key");
     assert!(adopt("d2").status.success());
+    // Twice more, so that what the device lacks no longer fits into one bundle.
+    for draft in ["d3", "d4"] {
+        site.doorkey(&["issuer", "draft", "--out", draft, "--new", "shares"]);
+        cosign(draft, "c1.key");
+        cosign(draft, "c2.key");
+        assert!(adopt(draft).status.success());
+    }
     site.doorkey(&["key", "new", "ole2.key"]);
     let args = [
         "register",

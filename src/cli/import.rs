@@ -75,21 +75,27 @@ fn bundles(file: &Path, bytes: &[u8]) -> Result<Vec<(Vec<u8>, usize)>, Failure> 
             "It should be what `doorkey bundle` or `doorkey cancel --out` has written.",
         )
     };
-    let mut bundles: Vec<(Vec<u8>, usize)> = Vec::new();
+    let mut envelopes = Vec::new();
     for item in items(bytes).map_err(|error| wrong(error.to_string()))? {
         let envelope = Envelope::parse(item).map_err(|error| wrong(error.to_string()))?;
         if !envelope.kind.is_statement() {
             let kind = envelope.kind.name();
             return Err(wrong(format!("it holds a {kind}, which is no statement")));
         }
+        envelopes.push(envelope);
+    }
+    let mut bundles: Vec<(Vec<u8>, usize)> = Vec::new();
+    // What several have signed counts only together.
+    for same in envelopes.chunk_by(|a, b| a.kind == b.kind && a.payload() == b.payload()) {
+        let part: Vec<u8> = same.iter().flat_map(Envelope::bytes).copied().collect();
         match bundles.last_mut() {
             Some((bundle, count))
-                if *count < MAX_ITEMS && bundle.len() + item.len() <= MAX_BUNDLE =>
+                if *count + same.len() <= MAX_ITEMS && bundle.len() + part.len() <= MAX_BUNDLE =>
             {
-                bundle.extend_from_slice(item);
-                *count += 1;
+                bundle.extend_from_slice(&part);
+                *count += same.len();
             }
-            _ => bundles.push((item.to_vec(), 1)),
+            _ => bundles.push((part, same.len())),
         }
     }
     match bundles.is_empty() {

@@ -97,19 +97,25 @@ impl Keys {
         Ok(files::read(&self.issuers_file(), LIMIT)?)
     }
 
-    /// The lists of keys from the second version on, at most the last eight: what a device that
-    /// was away needs, one after the other.
+    /// The lists of keys from the second version on, oldest first, each with its signatures: what
+    /// a device that was away needs, one after the other. The newest of them in as many envelopes
+    /// as there may be.
     ///
     /// # Errors
     /// If one of them cannot be read.
-    pub fn chain(&self) -> Result<Vec<Vec<u8>>, IssuerError> {
+    pub fn chain(&self, envelopes: usize) -> Result<Vec<Vec<u8>>, IssuerError> {
         let newest = self.issuers.body.version;
-        let first = newest.saturating_sub(7).max(2);
-        let earlier =
-            (first..newest).map(|version| Ok(files::read(&self.version(version), LIMIT)?));
-        let mut chain: Vec<Vec<u8>> = earlier.collect::<Result<_, IssuerError>>()?;
-        if newest > 1 {
-            chain.push(self.issuers()?);
+        let (mut chain, mut count) = (Vec::new(), 0);
+        for version in (2..=newest).rev() {
+            let bytes = match version == newest {
+                true => self.issuers()?,
+                false => files::read(&self.version(version), LIMIT)?,
+            };
+            count += crate::wire::items(&bytes)?.len();
+            if count > envelopes {
+                break;
+            }
+            chain.insert(0, bytes);
         }
         Ok(chain)
     }

@@ -164,7 +164,7 @@ impl Platform {
     /// # Errors
     /// If the ledger cannot be used.
     pub async fn news(&self, id: &Id) -> Result<Vec<Vec<u8>>, IssuerError> {
-        let mut news = self.keys.chain()?;
+        let mut news = self.keys.chain(usize::MAX)?;
         if news.is_empty() {
             news.push(self.keys.issuers()?);
         }

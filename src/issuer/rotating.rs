@@ -4,7 +4,7 @@ use super::ceremony::Draft;
 use super::ledger::{self, Topic};
 use super::platform::Platform;
 use super::terms::IssuerError;
-use crate::wire::{Audience, Kind, Role, Timestamp};
+use crate::wire::{Audience, Kind, MAX_ITEMS, Role, Timestamp};
 
 impl Platform {
     /// Gives roles new keys, and signs anew what devices would no longer believe. How many
@@ -34,7 +34,7 @@ impl Platform {
 
     /// Has new keys go out to every device, and what the old ones had signed once more.
     async fn spread(&self, roles: &[Role], now: Timestamp) -> Result<usize, IssuerError> {
-        let chain = self.keys.chain()?.concat();
+        let chain = self.keys.chain(MAX_ITEMS)?.concat();
         let devices = ledger::all_devices(&mut *self.ledger.read().await?).await?;
         let mut audiences: Vec<Audience> = devices.iter().flat_map(|d| d.audiences()).collect();
         audiences.sort();
