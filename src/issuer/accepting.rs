@@ -122,16 +122,14 @@ impl Platform {
             let share = ShareRecord {
                 recipient: Recipient::Account(acceptance.account.clone(), acceptance.key),
                 start: now,
+                signed: now,
                 ..share
             };
             ledger::lock(&mut change, std::slice::from_ref(&share.audience)).await?;
             // The plan may have fallen since it was offered.
             let devices = ledger::devices_of(&mut change, &share.audience).await?;
-            let mut offers = devices.iter().map(|device| device.may_be_shared(now));
-            if let (Some(Err(refusal)), None) = (offers.next(), offers.find(Result::is_ok)) {
-                return Err(refusal.into());
-            }
-            self.keep(&mut change, &share, now).await?;
+            super::sharing::may_any_be_shared(&devices, now)?;
+            self.keep(&mut change, &share).await?;
             passes.push((share.clone(), self.pass(&mut change, &share).await?));
         }
         invitation.stage = Stage::Accepted;

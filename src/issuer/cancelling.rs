@@ -156,9 +156,10 @@ impl Platform {
                 if share.is_live(now) && share.recipient.key().is_some() {
                     let anew = ShareRecord {
                         version: share.version.saturating_add(1),
+                        signed: now,
                         ..share
                     };
-                    self.keep(change, &anew, now).await?;
+                    self.keep(change, &anew).await?;
                 }
             }
             entries = ledger::ended_shares(change, audience, (now, floor)).await?;

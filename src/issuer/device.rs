@@ -35,6 +35,8 @@ pub struct Device {
     pub seq: u64,
     /// When this ownership began.
     pub since: Timestamp,
+    /// When the registration was made.
+    pub made: Timestamp,
     /// What it offers, as it has said itself; empty until then.
     pub operations: Vec<Operation>,
     /// Sequence number of the registration that it has said it has.
@@ -81,12 +83,12 @@ impl Device {
 
     /// The statement of how it is now.
     #[must_use]
-    pub fn registration(&self, iss: &Id, now: Timestamp) -> Registration {
+    pub fn registration(&self, iss: &Id) -> Registration {
         Registration {
             iss: iss.clone(),
             sub: self.owner.clone(),
             aud: self.audience(),
-            iat: now.max(self.since),
+            iat: self.made.max(self.since),
             cnf: Confirmation(self.owner_key),
             body: RegistrationBody {
                 format: 1,
@@ -158,6 +160,7 @@ pub(super) mod tests {
             demo: false,
             seq: 1,
             since: Timestamp(10),
+            made: Timestamp(10),
             operations: Vec::new(),
             applied: 0,
             seen: Timestamp(0),

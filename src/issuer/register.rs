@@ -63,6 +63,7 @@ impl Platform {
             demo: new.demo,
             seq: 0,
             since: now,
+            made: now,
             operations: Vec::new(),
             applied: 0,
             seen: Timestamp(0),
@@ -83,7 +84,7 @@ impl Platform {
         now: Timestamp,
     ) -> Result<Device, IssuerError> {
         let last = ledger::last_registration(change, &device.id).await?;
-        let (seq, since) = last.unwrap_or((0, Timestamp(0)));
+        let (seq, made) = last.unwrap_or((0, Timestamp(0)));
         device.seq = seq + 1;
         let same =
             |before: &Device| before.owner == device.owner && before.owner_key == device.owner_key;
@@ -91,14 +92,22 @@ impl Platform {
         device.since = match &before {
             Some(before) if stays => before.since,
             // It has to be later than whatever the device knows, or it would not take it.
-            _ => now.max(since.plus(1)),
+            _ if seq > 0 => now.max(made.plus(1)),
+            _ => now,
         };
+        // A device judges a share by the plan of its day: those that there are were made before,
+        // if only in the same second.
+        let mut newest = Timestamp(0);
+        for audience in device.audiences() {
+            newest = newest.max(ledger::newest_token(change, &audience).await?);
+        }
+        device.made = now.max(device.since).max(newest.plus(1));
         if let Some(before) = before {
             device.operations = before.operations;
             device.applied = before.applied;
             device.seen = before.seen;
         }
-        let registration = device.registration(self.name(), now);
+        let registration = device.registration(self.name());
         let bytes = self.keys.sign(Role::Registry, &registration)?;
         ledger::put_device(change, &device).await?;
         ledger::put_statement(change, &registration_of(&device), &bytes).await?;
@@ -171,6 +180,7 @@ impl Platform {
             demo: false,
             seq: 0,
             since: now,
+            made: now,
             operations: Vec::new(),
             applied: 0,
             seen: Timestamp(0),

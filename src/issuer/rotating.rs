@@ -62,7 +62,7 @@ impl Platform {
             if roles.contains(&Role::Shares) {
                 for share in ledger::shares_of(&mut change, audience, now).await? {
                     if share.is_live(now) {
-                        self.keep(&mut change, &share, now).await?;
+                        self.keep(&mut change, &share).await?;
                     }
                 }
             }

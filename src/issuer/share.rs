@@ -168,6 +168,8 @@ pub struct ShareRecord {
     pub end: Timestamp,
     /// Rises with every extension.
     pub version: u32,
+    /// When its token was signed, or would have been.
+    pub signed: Timestamp,
     /// How often, when and which way.
     pub limits: Option<Limits>,
     /// The region.
@@ -183,7 +185,7 @@ pub struct ShareRecord {
 impl ShareRecord {
     /// The token, once it is known whose key it is for.
     #[must_use]
-    pub fn token(&self, iss: &Id, now: Timestamp) -> Option<Share> {
+    pub fn token(&self, iss: &Id) -> Option<Share> {
         let key = self.recipient.key()?;
         let group = match &self.recipient {
             Recipient::Group(id, _) => Some(id.clone()),
@@ -195,7 +197,7 @@ impl ShareRecord {
             aud: self.audience.clone(),
             exp: self.end,
             nbf: self.start,
-            iat: now,
+            iat: self.signed,
             cti: self.id,
             cnf: Confirmation(key),
             body: ShareBody {
@@ -327,6 +329,7 @@ mod tests {
             start: Timestamp(100),
             end: Timestamp(5000),
             version: 1,
+            signed: Timestamp(100),
             limits: None,
             region: Id::new("eu").unwrap(),
             invitation: None,
@@ -433,12 +436,12 @@ mod tests {
     fn s23_s25_the_token_of_a_group_names_the_group_and_holds_its_key() {
         let mut share = share();
         let iss = Id::new("acme").unwrap();
-        assert_eq!(share.token(&iss, Timestamp(100)).unwrap().body.group, None);
+        assert_eq!(share.token(&iss).unwrap().body.group, None);
         share.recipient = Recipient::Group(Id::new("tzbv").unwrap(), Bytes([9; 32]));
-        let token = share.token(&iss, Timestamp(100)).unwrap();
+        let token = share.token(&iss).unwrap();
         assert_eq!(token.body.group, Some(Id::new("tzbv").unwrap()));
         assert_eq!(token.cnf.0, Bytes([9; 32]));
         share.recipient = Recipient::Invited("a@b.c".into());
-        assert_eq!(share.token(&iss, Timestamp(100)), None);
+        assert_eq!(share.token(&iss), None);
     }
 }

@@ -5,7 +5,7 @@ use super::device::{Device, SLOTS};
 use super::invitation::{Code, Invitation, LAPSES_AFTER, Stage};
 use super::ledger::{self, Connection, Topic};
 use super::platform::Platform;
-use super::refusal::Rule;
+use super::refusal::{Refusal, Rule};
 use super::share::{Recipient, ShareRecord, has_slot};
 use super::terms::{Actor, Each, IssuerError, NewShare, To};
 use super::{preset, random};
@@ -142,13 +142,14 @@ impl Platform {
             start: now,
             end: new.end,
             version: 1,
+            signed: now,
             limits: new.limits.clone(),
             region: region.clone(),
             invitation,
             ended: None,
             used: None,
         };
-        self.keep(&mut change, &share, now).await?;
+        self.keep(&mut change, &share).await?;
         change.commit().await?;
         Ok(share)
     }
@@ -158,10 +159,9 @@ impl Platform {
         &self,
         change: &mut Connection,
         share: &ShareRecord,
-        now: Timestamp,
     ) -> Result<(), IssuerError> {
-        ledger::put_share(change, share, now).await?;
-        if let Some(token) = share.token(self.name(), now) {
+        ledger::put_share(change, share).await?;
+        if let Some(token) = share.token(self.name()) {
             let bytes = self.keys.sign(Role::Shares, &token)?;
             ledger::put_statement(change, &share_topic(share), &bytes).await?;
         }
@@ -181,7 +181,8 @@ impl Platform {
         Ok(locks)
     }
 
-    /// The rules that make every device refuse it, before anything is signed.
+    /// The rules that make every device refuse it, before anything is signed. Of a site, one that
+    /// can be shared is enough.
     async fn may_be_shared(
         &self,
         change: &mut Connection,
@@ -190,20 +191,12 @@ impl Platform {
         now: Timestamp,
     ) -> Result<(), IssuerError> {
         let slot = self.slot(change, recipient).await?;
-        let mut refused = None;
+        may_any_be_shared(devices, now)?;
         for device in devices {
-            if let Err(refusal) = device.may_be_shared(now) {
-                refused = Some(refusal);
-                continue;
-            }
             let taken = self.taken(change, device, now).await?;
             has_slot(&device.id, &slot, &taken, SLOTS)?;
         }
-        // Of a site the others can be shared; of a single device nothing is left.
-        match refused {
-            Some(refusal) if devices.len() == 1 => Err(refusal.into()),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     /// Whom a recipient's slot is for: an invited person who has an account is that account.
@@ -266,7 +259,11 @@ impl Platform {
     ) -> Result<ShareRecord, IssuerError> {
         let (mut change, mut share) = self.change_share(actor, id).await?;
         share.extend(seconds, now)?;
-        self.keep(&mut change, &share, now).await?;
+        // A device takes an extension for a share of that day, and would let it rest altogether.
+        let devices = ledger::devices_of(&mut change, &share.audience).await?;
+        may_any_be_shared(&devices, now)?;
+        share.signed = now.max(share.signed);
+        self.keep(&mut change, &share).await?;
         change.commit().await?;
         Ok(share)
     }
@@ -357,6 +354,18 @@ impl Platform {
     pub async fn account(&self, id: &Id) -> Result<Option<Account>, IssuerError> {
         ledger::account(&mut *self.ledger.read().await?, id).await
     }
+}
+
+/// Whether the plan and nature of at least one of the devices let it be shared.
+pub(super) fn may_any_be_shared(devices: &[Device], now: Timestamp) -> Result<(), Refusal> {
+    let mut refused = Ok(());
+    for device in devices {
+        match device.may_be_shared(now) {
+            Ok(()) => return Ok(()),
+            Err(refusal) => refused = Err(refusal),
+        }
+    }
+    refused
 }
 
 /// What every one of the devices offers; nothing if one of them has not said yet.

@@ -93,6 +93,17 @@ pub async fn s19_s20_without_sharing_in_the_plan_nothing_new_is_shared_and_what_
         .receives("ups-1", &share, doorward::wire::Outcome::Done)
         .await;
     assert_eq!(world.status(&share.id).await, Status::Suspended);
+    // Made in the same second, and yet before: a device must not take it for a new one.
+    let registration: Registration = world.claims(&device("ups-1")).await;
+    assert!(world.token(&share).await.unwrap().iat < registration.iat);
+    let longer = world
+        .platform
+        .extend(Actor::Issuer, &share.id, DAY, NOW.plus(5));
+    assert_eq!(
+        rule(longer.await),
+        Rule::Plan,
+        "a device would take it for a share of today"
+    );
 }
 
 pub async fn s44_who_has_a_share_cannot_share_on_and_strangers_hear_of_nothing(world: World) {

@@ -19,16 +19,17 @@ pub(in crate::issuer) async fn device(
     row.as_ref().map(read).transpose()
 }
 
-/// The sequence number and time of ownership that a device of this name had last, deleted or not.
+/// The sequence number and the time of the registration that a device of this name had last,
+/// deleted or not.
 pub(in crate::issuer) async fn last_registration(
     connection: &mut Connection,
     id: &Id,
 ) -> Result<Option<(u64, Timestamp)>, IssuerError> {
-    let row = sqlx::query("SELECT seq, since FROM device WHERE id = $1")
+    let row = sqlx::query("SELECT seq, made FROM device WHERE id = $1")
         .bind(id.as_str())
         .fetch_optional(connection)
         .await?;
-    let read = |row: &AnyRow| Ok((number(row, "seq")?, time(row, "since")?));
+    let read = |row: &AnyRow| Ok((number(row, "seq")?, time(row, "made")?));
     row.as_ref().map(read).transpose()
 }
 
@@ -78,11 +79,11 @@ pub(in crate::issuer) async fn put_device(
     let operations: Vec<&str> = device.operations.iter().map(Operation::as_str).collect();
     sqlx::query(
         "INSERT INTO device (id, key, owner, owner_key, model, region, site, plan, plan_end, demo, \
-         seq, since, operations, applied, seen, deleted) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 0) \
+         seq, since, operations, applied, seen, deleted, made) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 0, $16) \
          ON CONFLICT (id) DO UPDATE SET key = $2, owner = $3, owner_key = $4, model = $5, \
          region = $6, site = $7, plan = $8, plan_end = $9, demo = $10, seq = $11, since = $12, \
-         operations = $13, applied = $14, seen = $15, deleted = 0",
+         operations = $13, applied = $14, seen = $15, deleted = 0, made = $16",
     )
     .bind(device.id.as_str())
     .bind(device.key.hex())
@@ -99,6 +100,7 @@ pub(in crate::issuer) async fn put_device(
     .bind(operations.join(" "))
     .bind(count(device.applied))
     .bind(seconds(device.seen))
+    .bind(seconds(device.made))
     .execute(connection)
     .await?;
     Ok(())
@@ -218,6 +220,7 @@ fn read(row: &AnyRow) -> Result<Device, IssuerError> {
         demo: demo != 0,
         seq: number(row, "seq")?,
         since: time(row, "since")?,
+        made: time(row, "made")?,
         operations: operations
             .split_whitespace()
             .filter_map(|name| Operation::new(name).ok())

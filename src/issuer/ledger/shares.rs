@@ -101,11 +101,10 @@ pub(in crate::issuer) async fn audiences_of_group(
     rows.iter().map(|row| parsed(row, "audience")).collect()
 }
 
-/// Keeps a share: a new one, or one that was accepted or extended; with the time of its token.
+/// Keeps a share: a new one, or one that was accepted or extended.
 pub(in crate::issuer) async fn put_share(
     connection: &mut Connection,
     share: &ShareRecord,
-    signed: Timestamp,
 ) -> Result<(), IssuerError> {
     let is_group = matches!(share.recipient, Recipient::Group(..));
     sqlx::query(
@@ -131,7 +130,7 @@ pub(in crate::issuer) async fn put_share(
     .bind(share.limits.as_ref().map(to_bytes))
     .bind(share.region.as_str())
     .bind(share.invitation.map(|id| id.hex()))
-    .bind(seconds(signed))
+    .bind(seconds(share.signed))
     .execute(connection)
     .await?;
     Ok(())
@@ -204,6 +203,21 @@ pub(in crate::issuer) async fn list_number(
         Some(row) => Ok((number(&row, "seq")?, time(&row, "floor")?)),
         None => Ok((0, Timestamp(0))),
     }
+}
+
+/// When the newest token for an audience was signed.
+pub(in crate::issuer) async fn newest_token(
+    connection: &mut Connection,
+    audience: &Audience,
+) -> Result<Timestamp, IssuerError> {
+    let row = sqlx::query(
+        "SELECT COALESCE(MAX(signed), 0) AS signed FROM share WHERE audience = $1 \
+         AND recipient_key IS NOT NULL",
+    )
+    .bind(audience.to_string())
+    .fetch_one(connection)
+    .await?;
+    time(&row, "signed")
 }
 
 /// When the newest list of an audience was made.
@@ -360,6 +374,7 @@ fn read(row: &AnyRow) -> Result<ShareRecord, IssuerError> {
         start: time(row, "begins")?,
         end: time(row, "ends")?,
         version: small(row, "version")?,
+        signed: time(row, "signed")?,
         limits: limits.map_err(|_| broken("limit"))?,
         region: parsed(row, "region")?,
         invitation: invitation.and_then(|id| Bytes::from_hex(&id)),

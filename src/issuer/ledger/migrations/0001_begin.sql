@@ -32,6 +32,7 @@ CREATE TABLE device (
   demo BIGINT NOT NULL,
   seq BIGINT NOT NULL,
   since BIGINT NOT NULL,
+  made BIGINT NOT NULL,
   operations TEXT NOT NULL,
   applied BIGINT NOT NULL,
   seen BIGINT NOT NULL,
