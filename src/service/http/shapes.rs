@@ -6,7 +6,7 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 
 use crate::issuer::{Code, Email, Listed, Refusal, Rule, ShareRecord};
-use crate::wire::{Audience, Bytes, Id, Text, Timestamp};
+use crate::wire::{Audience, Bytes, Id, Operation, Text, Timestamp};
 
 /// Longest text in hexadecimal digits that any request may hold.
 const LONGEST_HEX: usize = 60_000;
@@ -142,6 +142,12 @@ textual!(
         _ => Err("a code is ten letters and digits"),
     },
     |code| code.shown()
+);
+
+textual!(
+    /// A preset (full, partner, view) or an operation.
+    Permission(String), "^[a-z0-9._:-]{1,64}$", "view",
+    |text| Operation::new(&text).map(|operation| operation.to_string()), |text| text
 );
 
 /// A share and where it is.

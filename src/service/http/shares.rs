@@ -9,7 +9,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::answer::{Asker, Body, Path, Problem, Problems, Query};
-use super::shapes::{Address, Hex, Key, Name, Page, Share, ShareId, Target, Whole, Words, end};
+use super::shapes::{
+    Address, Hex, Key, Name, Page, Permission, Share, ShareId, Target, Whole, Words, end,
+};
 use super::{App, now};
 use crate::issuer::{Actor, NewShare, Refusal, Rule, To};
 use crate::wire::{Limits, Text};
@@ -72,7 +74,7 @@ struct NewShares {
     with: With,
     /// Presets (full, partner, view) and operations.
     #[schema(min_items = 1, max_items = 32)]
-    permissions: Vec<String>,
+    permissions: Vec<Permission>,
     /// For how long, counted from now.
     seconds: Whole,
     /// What it is for.
@@ -127,7 +129,7 @@ async fn share(
     };
     let wanted = NewShare {
         to,
-        permissions: new.permissions,
+        permissions: new.permissions.into_iter().map(|name| name.0).collect(),
         end: end(new.seconds, now()),
         description: new.description.map(|words| words.text()).transpose()?,
         region: account.region.clone(),
