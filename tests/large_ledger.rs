@@ -8,22 +8,18 @@
     reason = "this is a test"
 )]
 
+#[path = "common/people.rs"]
+#[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
+mod people;
+
 use std::time::{Duration, Instant};
 
-use doorward::issuer::{
-    Account, AccountRole, Actor, NewRegistration, NewShare, PAGE, Platform, To,
-};
-use doorward::wire::{Audience, Id, Plan, SecretKey, Text, Timestamp, hash};
+use doorward::issuer::{Account, AccountRole, Actor, NewShare, PAGE, Platform, To};
+use doorward::wire::{Audience, Timestamp};
+
+use people::{id, key};
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
-
-fn id(name: &str) -> Id {
-    Id::new(name).unwrap()
-}
-
-fn key(name: &str) -> SecretKey {
-    SecretKey::from_seed(&hash(name.as_bytes()).0)
-}
 
 /// A platform with so many shares: each device is shared with five people, each person has a
 /// hundred.
@@ -38,20 +34,7 @@ async fn platform(directory: &std::path::Path, shares: usize) -> Platform {
         let Audience::Device(name) = device else {
             continue;
         };
-        let new = NewRegistration {
-            device: name.clone(),
-            device_key: key(name.as_str()).public(),
-            owner: id("ole"),
-            owner_key: key("ole").public(),
-            model: Text::new("model-1").unwrap(),
-            region: id("eu"),
-            site: None,
-            plan: Plan {
-                name: id("advanced"),
-                end: None,
-            },
-            demo: false,
-        };
+        let new = people::registration(name.as_str(), "ole");
         platform.register(new, NOW).await.unwrap();
     }
     for (at, some) in devices.chunks(100).enumerate() {

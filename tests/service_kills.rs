@@ -11,6 +11,9 @@
     reason = "this is a test"
 )]
 
+#[path = "common/people.rs"]
+#[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
+mod people;
 #[path = "common/postgres.rs"]
 mod postgres;
 #[path = "common/site.rs"]
@@ -23,24 +26,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use doorward::issuer::{Account, AccountRole, NewRegistration, Platform, Status, sign_in_message};
+use doorward::issuer::{AccountRole, Platform, Status, sign_in_message};
 use doorward::link::caller::Caller;
-use doorward::wire::{
-    Audience, Bytes, Envelope, Id, Kind, Plan, Revocations, SecretKey, Text, hash,
-};
+use doorward::wire::{Audience, Bytes, Envelope, Kind, Revocations};
+use people::{id, key};
 use serde_json::{Value, json};
 use site::{DOORKEY, DOORWARD, Mosquitto, Process, block_on, free_port, wait_until};
 
 const DEVICES: [&str; 2] = ["ups-1", "ups-2"];
 const PEOPLE: [&str; 5] = ["anna", "ben", "cleo", "dora", "emil"];
-
-fn id(name: &str) -> Id {
-    Id::new(name).unwrap()
-}
-
-fn key(name: &str) -> SecretKey {
-    SecretKey::from_seed(&hash(name.as_bytes()).0)
-}
 
 /// Random enough, and the same again for the same seed.
 struct Dice(u64);
@@ -77,33 +71,12 @@ impl Play {
             let now = doorward::clock::system();
             let (path, url) = (play.directory.path().join("issuer"), play.ledger.as_deref());
             let platform = Platform::init(&path, url, id("acme"), now).await.unwrap();
-            let ole = Account {
-                id: id("ole"),
-                email: None,
-                key: key("ole").public(),
-                role: AccountRole::Holder,
-                enterprise: id("ole"),
-                region: id("eu"),
-                language: "en".into(),
-                made: now,
-            };
+            let ole = people::account("ole", AccountRole::Holder, now);
             platform.add_account(&ole).await.unwrap();
             for name in DEVICES {
                 let device_key = play.start_device(name);
-                let new = NewRegistration {
-                    device: id(name),
-                    device_key: Bytes::from_hex(&device_key).unwrap(),
-                    owner: id("ole"),
-                    owner_key: key("ole").public(),
-                    model: Text::new("model-1").unwrap(),
-                    region: id("eu"),
-                    site: None,
-                    plan: Plan {
-                        name: id("advanced"),
-                        end: None,
-                    },
-                    demo: false,
-                };
+                let mut new = people::registration(name, "ole");
+                new.device_key = Bytes::from_hex(&device_key).unwrap();
                 platform.register(new, now).await.unwrap();
             }
             platform.ledger().close().await;

@@ -1,6 +1,7 @@
 //! A device as the sharing side knows it.
 
 use super::refusal::{Refusal, Rule};
+use super::terms::NewRegistration;
 use super::{default_leases, default_plans};
 use crate::wire::{
     Audience, Class, Confirmation, Hash, Id, KeyBytes, Operation, Plan, Registration,
@@ -46,6 +47,28 @@ pub struct Device {
 }
 
 impl Device {
+    /// A device that nothing was heard of yet, and that has no number.
+    #[must_use]
+    pub fn new(new: NewRegistration, now: Timestamp) -> Self {
+        Self {
+            id: new.device,
+            key: new.device_key,
+            owner: new.owner,
+            owner_key: new.owner_key,
+            model: new.model,
+            region: new.region,
+            site: new.site,
+            plan: new.plan,
+            demo: new.demo,
+            seq: 0,
+            since: now,
+            made: now,
+            operations: Vec::new(),
+            applied: 0,
+            seen: Timestamp(0),
+        }
+    }
+
     /// The plan that counts at a time.
     #[must_use]
     pub fn plan_at(&self, now: Timestamp) -> Id {

@@ -51,23 +51,7 @@ impl Platform {
             ledger::set_account_key(&mut change, &owner.id, &owner.key).await?;
         }
         let before = ledger::device(&mut change, &new.device).await?;
-        let device = Device {
-            id: new.device,
-            key: new.device_key,
-            owner: new.owner,
-            owner_key: new.owner_key,
-            model: new.model,
-            region: new.region,
-            site: new.site,
-            plan: new.plan,
-            demo: new.demo,
-            seq: 0,
-            since: now,
-            made: now,
-            operations: Vec::new(),
-            applied: 0,
-            seen: Timestamp(0),
-        };
+        let device = Device::new(new, now);
         let device = self
             .put_registration(&mut change, before, device, now)
             .await?;
@@ -165,9 +149,9 @@ impl Platform {
         let Some(lowest) = table.lowest().cloned() else {
             return Err(IssuerError::Rule("The plan table is empty.".into()));
         };
-        let device = Device {
-            id: claim.device,
-            key: claim.device_key,
+        let new = NewRegistration {
+            device: claim.device,
+            device_key: claim.device_key,
             owner: owner.id.clone(),
             owner_key: owner.key,
             model: claim.model,
@@ -178,13 +162,8 @@ impl Platform {
                 end: None,
             },
             demo: false,
-            seq: 0,
-            since: now,
-            made: now,
-            operations: Vec::new(),
-            applied: 0,
-            seen: Timestamp(0),
         };
+        let device = Device::new(new, now);
         let device = self
             .put_registration(&mut change, None, device, now)
             .await?;

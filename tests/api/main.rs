@@ -9,4 +9,7 @@
 
 mod matrix;
 mod office;
+#[path = "../common/people.rs"]
+#[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
+mod people;
 mod schemathesis;

@@ -3,18 +3,18 @@
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
+use super::people;
+pub use super::people::{id, key};
+
 use doorward::clock::{self, Stopwatch};
 use doorward::issuer::{
-    Account, AccountRole, Actor, Email, LookupKey, NewGroup, NewRegistration, NewShare, Platform,
-    To, sign_in_message,
+    AccountRole, Actor, Email, LookupKey, NewGroup, NewShare, Platform, To, sign_in_message,
 };
 use doorward::service::http::Shared;
 use doorward::service::letters::Letters;
 use doorward::service::limits::Limits;
 use doorward::service::{Options, serve};
-use doorward::wire::{
-    Audience, Bytes, Id, Map, Plan, Roster, RosterBody, SecretKey, Text, hash, sign,
-};
+use doorward::wire::{Audience, Bytes, Map, Roster, RosterBody, sign};
 use serde_json::{Value, json};
 
 pub struct Office {
@@ -25,15 +25,6 @@ pub struct Office {
     /// The share of anna on ups-1, and the invitation of somebody else.
     pub share: String,
     pub invitation: String,
-}
-
-pub fn id(name: &str) -> Id {
-    Id::new(name).unwrap()
-}
-
-/// Everybody's key follows from the name.
-pub fn key(name: &str) -> SecretKey {
-    SecretKey::from_seed(&hash(name.as_bytes()).0)
 }
 
 impl Office {
@@ -143,16 +134,7 @@ async fn furnish(platform: &Platform) -> (String, String) {
         ("otto", AccountRole::Operator),
         ("fay", AccountRole::FacilityAdmin),
     ] {
-        let account = Account {
-            id: id(name),
-            email: Some(Email::new(&format!("{name}@example.org")).unwrap()),
-            key: key(name).public(),
-            role,
-            enterprise: id(name),
-            region: id("eu"),
-            language: "en".into(),
-            made: now,
-        };
+        let account = people::account(name, role, now);
         platform.add_account(&account).await.unwrap();
     }
     for (device, owner, site) in [
@@ -161,20 +143,8 @@ async fn furnish(platform: &Platform) -> (String, String) {
         ("ev-1", "ole", Some("depot")),
         ("hers", "eve", None),
     ] {
-        let new = NewRegistration {
-            device: id(device),
-            device_key: key(device).public(),
-            owner: id(owner),
-            owner_key: key(owner).public(),
-            model: Text::new("model-1").unwrap(),
-            region: id("eu"),
-            site: site.map(id),
-            plan: Plan {
-                name: id("advanced"),
-                end: None,
-            },
-            demo: false,
-        };
+        let mut new = people::registration(device, owner);
+        new.site = site.map(id);
         platform.register(new, now).await.unwrap();
     }
     let new_share = |to| NewShare {

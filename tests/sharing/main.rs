@@ -12,6 +12,9 @@ mod groups;
 mod invitations;
 mod lists;
 mod ownership;
+#[path = "../common/people.rs"]
+#[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
+mod people;
 mod postgres;
 mod shares;
 mod world;

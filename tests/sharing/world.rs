@@ -2,14 +2,16 @@
 
 use std::pin::Pin;
 
+use super::people;
+pub use super::people::{id, key};
+
 use doorward::issuer::{
     Acceptance, Account, AccountRole, Actor, Code, Device, Email, IssuerError, Made,
     NewRegistration, NewShare, Platform, Rule, ShareRecord, Status, To, accept_message,
 };
 use doorward::wire::{
-    Audience, Bytes, Envelope, Hash, Id, Kind, LogHead, Map, Object, Operation, Outcome, Plan,
-    PublicKey, Receipt, ReceiptBody, SecretKey, Share, Standing, State, StateBody, Text, Timestamp,
-    Value, hash, sign,
+    Audience, Bytes, Envelope, Hash, Kind, LogHead, Map, Object, Operation, Outcome, PublicKey,
+    Receipt, ReceiptBody, Share, Standing, State, StateBody, Text, Timestamp, Value, hash, sign,
 };
 
 pub const NOW: Timestamp = Timestamp(1_800_000_000);
@@ -36,17 +38,8 @@ pub fn on_sqlite(story: Story) {
     run(async { story(World::new(None).await).await });
 }
 
-pub fn id(name: &str) -> Id {
-    Id::new(name).unwrap()
-}
-
 pub fn device(name: &str) -> Audience {
     Audience::Device(id(name))
-}
-
-/// Everybody's key follows from the name.
-pub fn key(name: &str) -> SecretKey {
-    SecretKey::from_seed(&hash(name.as_bytes()).0)
 }
 
 pub fn rule<T: std::fmt::Debug>(refused: Result<T, IssuerError>) -> Rule {
@@ -75,36 +68,14 @@ impl World {
     }
 
     pub async fn register(&self, name: &str, with: impl FnOnce(&mut NewRegistration)) -> Device {
-        let mut new = NewRegistration {
-            device: id(name),
-            device_key: key(name).public(),
-            owner: id("ole"),
-            owner_key: key("ole").public(),
-            model: Text::new("Smart-UPS").unwrap(),
-            region: id("eu"),
-            site: None,
-            plan: Plan {
-                name: id("advanced"),
-                end: None,
-            },
-            demo: false,
-        };
+        let mut new = people::registration(name, "ole");
         with(&mut new);
         self.platform.register(new, NOW).await.unwrap()
     }
 
     /// An account with the address NAME@example.org.
     pub async fn account(&self, name: &str, role: AccountRole) -> Account {
-        let account = Account {
-            id: id(name),
-            email: Some(Email::new(&format!("{name}@example.org")).unwrap()),
-            key: key(name).public(),
-            role,
-            enterprise: id(name),
-            region: id("eu"),
-            language: "en".into(),
-            made: NOW,
-        };
+        let account = people::account(name, role, NOW);
         self.platform.add_account(&account).await.unwrap();
         account
     }
