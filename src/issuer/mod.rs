@@ -7,6 +7,7 @@
 
 mod accepting;
 mod account;
+mod accounts;
 mod cancelling;
 mod ceremony;
 mod device;

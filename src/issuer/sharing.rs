@@ -1,6 +1,5 @@
 //! Making shares, extending them, and adding devices to what somebody has.
 
-use super::account::Account;
 use super::device::{Device, SLOTS};
 use super::invitation::{Code, Invitation, LAPSES_AFTER, Stage};
 use super::ledger::{self, Connection, Topic};
@@ -10,7 +9,7 @@ use super::share::{Recipient, ShareRecord, has_slot};
 use super::terms::{Actor, Each, IssuerError, NewShare, To};
 use super::{preset, random};
 use crate::files::Doing;
-use crate::wire::{Audience, Bytes, Id, Kind, Map, Operation, Permission, Role, Timestamp};
+use crate::wire::{Audience, Bytes, Kind, Map, Operation, Permission, Role, Timestamp};
 
 /// Shares made together, and the invitation that the recipient gets if it needs one.
 #[derive(Debug)]
@@ -318,41 +317,6 @@ impl Platform {
             Err(IssuerError::Refused(_)) => Err(unknown().into()),
             Err(error) => Err(error),
         }
-    }
-
-    /// Signs an account up.
-    ///
-    /// # Errors
-    /// [`Rule::Taken`], or if the ledger cannot be used.
-    pub async fn add_account(&self, account: &Account) -> Result<(), IssuerError> {
-        crate::wire::PublicKey::new(&account.key)?;
-        let mut change = self.ledger.begin().await?;
-        if !ledger::add_account(&mut change, account).await? {
-            let why = format!("There is an account {} already", account.id);
-            return Err(Rule::Taken.because(why).into());
-        }
-        change.commit().await?;
-        Ok(())
-    }
-
-    /// The language that whoever has an address reads, if somebody has it.
-    ///
-    /// # Errors
-    /// If the ledger cannot be used.
-    pub async fn language_of(&self, address: &str) -> Result<Option<String>, IssuerError> {
-        let Ok(email) = super::account::Email::new(address) else {
-            return Ok(None);
-        };
-        let accounts = ledger::accounts_of(&mut *self.ledger.read().await?, &email).await?;
-        Ok(accounts.into_iter().next().map(|account| account.language))
-    }
-
-    /// An account.
-    ///
-    /// # Errors
-    /// If the ledger cannot be used.
-    pub async fn account(&self, id: &Id) -> Result<Option<Account>, IssuerError> {
-        ledger::account(&mut *self.ledger.read().await?, id).await
     }
 }
 
