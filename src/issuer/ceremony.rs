@@ -141,10 +141,18 @@ impl Keys {
         let bytes: Vec<u8> = counting.iter().flat_map(Envelope::bytes).copied().collect();
         self.replace(next.clone(), &bytes)?;
         for role in &changed {
-            // A new key that waits here is the key of its role from now on.
+            // A new key that waits here, and that the list names, is that of its role from now on.
             let (waiting, file) = (self.waiting_key(*role), self.key_file(*role));
             if waiting.exists() {
-                std::fs::rename(&waiting, &file).doing("use", &waiting)?;
+                let key = SecretKey::from_text(&files::read_secret(&waiting, 4096)?);
+                let named = next.role(*role).zip(key);
+                if named.is_some_and(|(keys, key)| keys.keys.contains(&key.public())) {
+                    std::fs::rename(&waiting, &file).doing("use", &waiting)?;
+                }
+            }
+            let sealed = self.waiting_sealed();
+            if *role == Role::Root && sealed.exists() {
+                std::fs::rename(&sealed, file.with_extension("sealed")).doing("use", &sealed)?;
             }
         }
         Ok(changed)
@@ -156,11 +164,8 @@ impl Keys {
     /// If the file cannot be written.
     pub fn new_key(&self, role: Role) -> Result<RoleKeys, IssuerError> {
         let file = self.waiting_key(role);
-        let key = SecretKey::from_seed(&super::random().doing("make a key for", &file)?);
+        let (key, keys) = self.fresh_key()?;
         files::replace(&file, key.to_text().as_bytes(), 0o600)?;
-        Ok(RoleKeys {
-            threshold: 1,
-            keys: vec![key.public()],
-        })
+        Ok(keys)
     }
 }

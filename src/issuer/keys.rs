@@ -179,43 +179,42 @@ impl Keys {
         now: Timestamp,
     ) -> Result<(), IssuerError> {
         let root = self.root(passphrase)?;
-        let mut next: Vec<(Role, RoleKeys)> = Vec::new();
-        let mut fresh: Vec<(Role, SecretKey)> = Vec::new();
-        for role in Role::ALL {
-            let keys = self.issuers.role(role).cloned();
-            let mut keys = keys.ok_or_else(|| IssuerError::Rule("A role has no keys.".into()))?;
-            if roles.contains(&role) {
-                let directory = &self.directory;
-                let key = SecretKey::from_seed(&random().doing("make a key for", directory)?);
-                keys = RoleKeys {
-                    threshold: 1,
-                    keys: vec![key.public()],
-                };
-                fresh.push((role, key));
-            }
-            next.push((role, keys));
-        }
-        let version = self.issuers.body.version + 1;
-        let name = self.issuers.iss.clone();
-        let next = Issuers::new(name, now.max(self.issuers.iat), version, Map::new(next));
-        next.check()?;
-        let mut bytes = sign(&next, &root);
-        let new_root = fresh.iter().find(|(role, _)| *role == Role::Root);
-        if let Some((_, key)) = new_root {
-            bytes.extend(sign(&next, key));
-        }
-        for (role, key) in &fresh {
-            let file = key_file(&self.directory, *role);
+        let mut changes = Vec::new();
+        let mut signers = vec![root];
+        for role in roles {
+            let (key, keys) = self.fresh_key()?;
+            let text = key.to_text();
+            let waiting = self.waiting_key(*role);
             match (role, passphrase) {
+                // What was sealed is never on the disk in plain.
                 (Role::Root, Some(passphrase)) => {
-                    let text = key.to_text();
-                    let sealed = seal::seal(text.as_bytes(), passphrase).doing("seal", &file)?;
-                    files::replace(&file.with_extension("sealed"), &sealed, 0o600)?;
+                    let sealed = seal::seal(text.as_bytes(), passphrase).doing("seal", &waiting)?;
+                    files::replace(&self.waiting_sealed(), &sealed, 0o600)?;
                 }
-                _ => files::replace(&file, key.to_text().as_bytes(), 0o600)?,
+                _ => files::replace(&waiting, text.as_bytes(), 0o600)?,
+            }
+            changes.push((*role, keys));
+            if *role == Role::Root {
+                signers.push(key);
             }
         }
-        self.replace(next, &bytes)
+        let mut draft = self.draft(&changes, now)?;
+        for key in &signers {
+            draft.sign(key)?;
+        }
+        self.adopt(&draft)?;
+        Ok(())
+    }
+
+    /// A new key, as the only one of its role.
+    pub(super) fn fresh_key(&self) -> Result<(SecretKey, RoleKeys), IssuerError> {
+        let seed = random().doing("make a key for", &self.directory)?;
+        let key = SecretKey::from_seed(&seed);
+        let keys = RoleKeys {
+            threshold: 1,
+            keys: vec![key.public()],
+        };
+        Ok((key, keys))
     }
 
     /// The list of keys as it is.
@@ -239,6 +238,11 @@ impl Keys {
     /// Where a key waits until a draft that names it is adopted.
     pub(super) fn waiting_key(&self, role: Role) -> PathBuf {
         self.key_file(role).with_extension("next")
+    }
+
+    /// The same for a root key behind a passphrase.
+    pub(super) fn waiting_sealed(&self) -> PathBuf {
+        self.key_file(Role::Root).with_extension("sealed-next")
     }
 
     /// The name of the platform.

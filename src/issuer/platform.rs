@@ -188,16 +188,12 @@ impl Platform {
         now: Timestamp,
     ) -> Result<Listed, IssuerError> {
         let words = ledger::words_on(connection, (&share.id, &share.audience)).await?;
-        let mut devices = Vec::new();
-        for (id, word) in &words {
-            if let Some(device) = ledger::device(connection, id).await? {
-                devices.push((device, word.clone()));
-            }
-        }
-        let devices: Vec<(&Device, DeviceWord)> = devices
+        let known = ledger::devices_of(connection, &share.audience).await?;
+        let of = |id: &Id| known.iter().find(|device| device.id == *id);
+        let devices = words
             .iter()
-            .map(|(device, word)| (device, word.clone()))
-            .collect();
+            .filter_map(|(id, word)| Some((of(id)?, word.clone())));
+        let devices: Vec<(&Device, DeviceWord)> = devices.collect();
         Ok(Listed {
             status: share.status(&devices, now),
             share,
@@ -236,8 +232,8 @@ impl Platform {
             return Ok((account.id.clone(), devices));
         }
         // Those with whom it is shared know of it; to all others it does not exist.
-        let with_me = ledger::shared_with(connection, &account.id, (1000, 0)).await?;
-        let knows = with_me.iter().any(|share| share.audience == *audience)
+        let knows = ledger::knows_of(connection, &account.id, std::slice::from_ref(audience))
+            .await?
             || devices.iter().any(|device| device.owner == account.id);
         match knows {
             true => {

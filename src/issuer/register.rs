@@ -79,6 +79,7 @@ impl Platform {
             _ if seq > 0 => now.max(made.plus(1)),
             _ => now,
         };
+        self.cover(change, &device, now).await?;
         // A device judges a share by the plan of its day: those that there are were made before,
         // if only in the same second.
         let mut newest = Timestamp(0);
@@ -105,6 +106,31 @@ impl Platform {
                 .await?;
         }
         Ok(device)
+    }
+
+    /// Signs the shares of a site anew for a device that joins it: what was signed before its
+    /// ownership began does not count there.
+    async fn cover(
+        &self,
+        change: &mut Connection,
+        device: &Device,
+        now: Timestamp,
+    ) -> Result<(), IssuerError> {
+        let Some(site) = device.site.clone().map(crate::wire::Audience::Site) else {
+            return Ok(());
+        };
+        for share in ledger::shares_of(change, &site, now).await? {
+            let signed = share.is_live(now) && share.recipient.key().is_some();
+            if signed && share.signed < device.since {
+                let anew = super::share::ShareRecord {
+                    version: share.version.saturating_add(1),
+                    signed: device.since,
+                    ..share
+                };
+                self.keep(change, &anew).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Keeps the claim secret of a device that will be sold: whoever shows it becomes the owner.
@@ -188,10 +214,7 @@ impl Platform {
         if let Actor::Account(account) = actor
             && !may(account, &before)
         {
-            let with_me = ledger::shared_with(&mut change, &account.id, (1000, 0)).await?;
-            let knows = with_me
-                .iter()
-                .any(|share| before.audiences().contains(&share.audience));
+            let knows = ledger::knows_of(&mut change, &account.id, &before.audiences()).await?;
             return Err(match knows || before.owner == account.id {
                 true if before.owner == account.id => Rule::Role
                     .because("That is for operators of the platform")

@@ -206,6 +206,17 @@ pub async fn s36_s37_a_share_of_a_site_covers_devices_that_come_later(world: Wor
         .await
         .unwrap();
     assert!(statements.contains(&token.unwrap()));
+    // One that comes tomorrow, too: it counts nothing from before its ownership.
+    let before = world.token(&share).await.unwrap();
+    let mut tomorrow = super::people::registration("ev-9", "ole");
+    tomorrow.site = Some(id("depot"));
+    let tomorrow = world
+        .platform
+        .register(tomorrow, NOW.plus(DAY))
+        .await
+        .unwrap();
+    let after = world.token(&share).await.unwrap();
+    assert!(before.is_extended_by(&after) && after.iat >= tomorrow.since);
     let elsewhere = world.platform.statements(&id("ups-1")).await.unwrap();
     assert_eq!(elsewhere.len(), 2, "issuers and its registration");
     for name in ["a", "b", "c", "d"] {

@@ -7,6 +7,7 @@
 mod accounts;
 mod devices;
 mod groups;
+mod invitations;
 mod outbox;
 mod row;
 mod sessions;
@@ -16,6 +17,7 @@ mod words;
 pub(super) use accounts::*;
 pub(super) use devices::*;
 pub(super) use groups::*;
+pub(super) use invitations::*;
 pub use outbox::{Outgoing, Topic};
 pub(super) use outbox::{
     hurry, let_go, put_release, put_statement, releases, settle, statement, statements,

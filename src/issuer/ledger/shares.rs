@@ -1,8 +1,7 @@
-//! Shares and invitations in the ledger.
+//! Shares in the ledger.
 
 use sqlx::any::AnyRow;
 
-use super::super::invitation::{Invitation, Stage};
 use super::super::share::{End, Recipient, ShareRecord};
 use super::super::terms::IssuerError;
 use super::Connection;
@@ -82,6 +81,29 @@ pub(in crate::issuer) async fn shared_with(
     .fetch_all(connection)
     .await?;
     rows.iter().map(read).collect()
+}
+
+/// Whether something of these audiences is or was shared with an account, so that it knows them.
+pub(in crate::issuer) async fn knows_of(
+    connection: &mut Connection,
+    account: &Id,
+    audiences: &[Audience],
+) -> Result<bool, IssuerError> {
+    for audience in audiences {
+        let row = sqlx::query(
+            "SELECT id FROM share WHERE audience = $2 AND \
+             ((is_group = 0 AND recipient_key IS NOT NULL AND recipient = $1) OR (is_group = 1 \
+             AND recipient IN (SELECT user_group FROM member WHERE account = $1))) LIMIT 1",
+        )
+        .bind(account.as_str())
+        .bind(audience.to_string())
+        .fetch_optional(&mut *connection)
+        .await?;
+        if row.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The shares of groups, for whoever has to bring them new rosters.
@@ -263,67 +285,6 @@ pub(in crate::issuer) async fn stale_lists(
     rows.iter().map(|row| parsed(row, "id")).collect()
 }
 
-pub(in crate::issuer) async fn invitation(
-    connection: &mut Connection,
-    id: &Bytes<16>,
-) -> Result<Option<Invitation>, IssuerError> {
-    let row = sqlx::query("SELECT * FROM invitation WHERE id = $1")
-        .bind(id.hex())
-        .fetch_optional(connection)
-        .await?;
-    row.as_ref().map(read_invitation).transpose()
-}
-
-/// Locks an invitation for a change.
-pub(in crate::issuer) async fn lock_invitation(
-    connection: &mut Connection,
-    id: &Bytes<16>,
-) -> Result<(), IssuerError> {
-    sqlx::query("UPDATE invitation SET tries = tries WHERE id = $1")
-        .bind(id.hex())
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-pub(in crate::issuer) async fn put_invitation(
-    connection: &mut Connection,
-    invitation: &Invitation,
-) -> Result<(), IssuerError> {
-    sqlx::query(
-        "INSERT INTO invitation (id, address, code, tries, lapses, stage, invited_by, guest) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
-         ON CONFLICT (id) DO UPDATE SET tries = $4, stage = $6",
-    )
-    .bind(invitation.id.hex())
-    .bind(&*invitation.address)
-    .bind(invitation.code.hex())
-    .bind(i64::from(invitation.tries))
-    .bind(seconds(invitation.lapses))
-    .bind(invitation.stage.name())
-    .bind(invitation.by.as_str())
-    .bind(i64::from(invitation.guest))
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-/// Ends the shares of invitations that nobody accepted in time. How many there were.
-pub(in crate::issuer) async fn lapse(
-    connection: &mut Connection,
-    now: Timestamp,
-) -> Result<u64, IssuerError> {
-    let done = sqlx::query(
-        "UPDATE share SET ended = 'lapsed', ended_at = $1 WHERE ended IS NULL \
-         AND recipient_key IS NULL AND invitation IN \
-         (SELECT id FROM invitation WHERE stage = 'open' AND lapses <= $1)",
-    )
-    .bind(seconds(now))
-    .execute(connection)
-    .await?;
-    Ok(done.rows_affected())
-}
-
 /// Writes down when a share was last used.
 pub(in crate::issuer) async fn used(
     connection: &mut Connection,
@@ -380,20 +341,5 @@ fn read(row: &AnyRow) -> Result<ShareRecord, IssuerError> {
         invitation: invitation.and_then(|id| Bytes::from_hex(&id)),
         ended,
         used: time_option(row, "used")?,
-    })
-}
-
-fn read_invitation(row: &AnyRow) -> Result<Invitation, IssuerError> {
-    let stage: String = get(row, "stage")?;
-    let guest: i64 = get(row, "guest")?;
-    Ok(Invitation {
-        id: hex(row, "id")?,
-        address: get(row, "address")?,
-        code: hex(row, "code")?,
-        tries: small(row, "tries")?,
-        lapses: time(row, "lapses")?,
-        stage: Stage::from_name(&stage).ok_or_else(|| broken("stage"))?,
-        by: parsed(row, "invited_by")?,
-        guest: guest != 0,
     })
 }
