@@ -12,6 +12,7 @@ mod firmware;
 mod licence;
 mod nut;
 mod operation;
+mod parts;
 mod setting;
 
 pub use argument::{ArgDefinition, ArgKind};
@@ -19,11 +20,13 @@ pub use firmware::{Firmware, Source, UpdaterKind};
 pub use licence::LicenceConfig;
 pub use nut::Nut;
 pub use operation::{Condition, Confirm, Definition, Handler, Job, PowerAction, placeholder};
+pub use parts::directory_of;
 pub use setting::Setting;
 
 use crate::gate::MAX_REBOOTS;
 use crate::link::{Broker, BrokerUrl, ListenerConfig, Tls};
 use crate::wire::Operation;
+use parts::Parts;
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
@@ -32,6 +35,7 @@ pub struct Config {
     /// Where the identity, the log and the cache are.
     pub state: PathBuf,
     /// The links; at least one must be there.
+    #[serde(default)]
     pub links: Links,
     /// What the device offers, by name.
     #[serde(default)]
@@ -53,13 +57,16 @@ pub struct Config {
     /// How often the machine may be booted.
     #[serde(default)]
     pub reboots: Reboots,
+    /// Making the device new again.
+    #[serde(default)]
+    pub factory_reset: FactoryReset,
     /// The event log.
     #[serde(default)]
     pub log: LogConfig,
 }
 
 /// The links of the device.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Links {
     /// To the cloud's broker.
@@ -119,6 +126,14 @@ impl Default for Reboots {
             within_s: 3600,
         }
     }
+}
+
+/// Making the device new again, by whoever stands before it.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FactoryReset {
+    /// A program that succeeds only while somebody is there, such as one that reads a button.
+    pub presence: Vec<String>,
 }
 
 /// What goes into a diagnostics bundle.
@@ -211,25 +226,36 @@ impl std::fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 impl Config {
-    /// Reads and checks a file. One that others may write to is refused.
+    /// Reads and checks a file and its parts (`doorward.d/*.toml` beside `doorward.toml`). One that
+    /// others may write to is refused.
     ///
     /// # Errors
-    /// With the line, or the section, and what is wrong there.
+    /// With the file, the line or the section, and what is wrong there.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let error = |why: String| ConfigError {
-            path: path.to_owned(),
-            why,
-        };
-        let text = read_private(path).map_err(error)?;
-        let config: Self = toml::from_str(&text).map_err(|e| error(e.to_string()))?;
-        config.check().map_err(error)?;
+        Self::load_with(path, &[])
+    }
+
+    /// The same with files, by path and text, as if they had been written already.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn load_with(path: &Path, written: &[(PathBuf, String)]) -> Result<Self, ConfigError> {
+        let error = |(path, why)| ConfigError { path, why };
+        let parts = Parts::read(path, written).map_err(error)?;
+        let config: Self = toml::from_str(&parts.text).map_err(|e| error(parts.blame(&e)))?;
+        let whole = |why| error((path.to_owned(), why));
+        config.check().map_err(whole)?;
         Ok(config)
     }
 
     fn check(&self) -> Result<(), String> {
         let links = &self.links;
         if links.cloud.is_none() && links.local.is_none() && links.listener.is_none() {
-            return Err("[links]: at least one of cloud, local and listener is needed".into());
+            return Err(
+                "[links]: at least one of cloud, local and listener is needed; \
+                        `doorward provision` asks for them"
+                    .into(),
+            );
         }
         if let Some(listener) = &links.listener {
             let checked = listener.check();
@@ -272,6 +298,10 @@ impl Config {
                 "[reboots]: most must be from 1 to {MAX_REBOOTS}, within_s from 1 to 86400"
             ));
         }
+        let presence = self.factory_reset.presence.first();
+        if presence.is_some_and(|program| !program.starts_with('/')) {
+            return Err("[factory_reset]: presence must begin with an absolute path".into());
+        }
         if !(1..=1024).contains(&self.log.limit_mib) {
             return Err("[log]: limit_mib must be from 1 to 1024".into());
         }
@@ -290,19 +320,6 @@ impl Config {
             })
             .collect()
     }
-}
-
-/// Reads a file that decides over power: whoever may write to it would decide too.
-fn read_private(path: &Path) -> Result<String, String> {
-    use std::os::unix::fs::MetadataExt;
-    let metadata = std::fs::metadata(path).map_err(|e| e.to_string())?;
-    if metadata.mode() & 0o002 != 0 {
-        return Err("everybody may write to it; run chmod o-w".into());
-    }
-    if metadata.len() > 1 << 20 {
-        return Err("it is larger than 1 MiB".into());
-    }
-    std::fs::read_to_string(path).map_err(|e| e.to_string())
 }
 
 #[cfg(test)]
@@ -328,7 +345,13 @@ handler = "builtin"
     #[test]
     fn the_shipped_example_is_valid() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/doorward.toml");
-        assert_eq!(Config::load(&path).unwrap().broken(), BTreeMap::new());
+        // The links are what `doorward provision` asks for.
+        let error = Config::load(&path).unwrap_err().to_string();
+        assert!(error.contains("doorward provision"), "{error}");
+        let link = "[links.local]\nurl = \"mqtt://127.0.0.1\"\n".to_owned();
+        let part = directory_of(&path).join("links.toml");
+        let config = Config::load_with(&path, &[(part, link)]).unwrap();
+        assert_eq!(config.broken(), BTreeMap::new());
     }
 
     #[test]

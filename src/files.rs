@@ -53,12 +53,35 @@ pub(crate) fn invalid(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) 
 
 /// Creates a directory, and those above it, that only their owner can enter.
 pub(crate) fn create_private_directory(path: &Path) -> Result<(), FileError> {
+    create_directory(path, 0o700)
+}
+
+/// Creates a directory, and those above it, with a mode.
+pub(crate) fn create_directory(path: &Path, mode: u32) -> Result<(), FileError> {
     fs::DirBuilder::new()
         .recursive(true)
-        .mode(0o700)
+        .mode(mode)
         .create(path)
         .and_then(|()| sync_parent(path))
         .doing("create", path)
+}
+
+/// Gives a file, or a directory with all that is in it, to whoever `like` belongs to. Only root can
+/// and need do so.
+#[cfg(feature = "device")]
+pub(crate) fn give_to_owner_of(like: &Path, path: &Path) -> Result<(), FileError> {
+    let owner = fs::metadata(like).doing("look at", like)?;
+    let given = fs::symlink_metadata(path).doing("look at", path)?;
+    if (given.uid(), given.gid()) != (owner.uid(), owner.gid()) {
+        std::os::unix::fs::lchown(path, Some(owner.uid()), Some(owner.gid()))
+            .doing("change the owner of", path)?;
+    }
+    if given.is_dir() {
+        for entry in fs::read_dir(path).doing("read", path)? {
+            give_to_owner_of(like, &entry.doing("read", path)?.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes a file that only its owner can read, if it is not there.

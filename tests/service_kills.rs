@@ -88,7 +88,7 @@ impl Play {
         let path = self.directory.path();
         let state = path.join(format!("{name}.state"));
         let provisioned = Command::new(DOORWARD)
-            .args(["provision", "--json", "--device", name, "--state"])
+            .args(["provision", "--json", "--yes", "--device", name, "--state"])
             .arg(&state)
             .arg("--issuers")
             .arg(path.join("issuer/issuers.cwt"))

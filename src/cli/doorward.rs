@@ -5,10 +5,10 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::{Failure, block_on, device_status, doctor, events, import, status, validate};
+use super::{
+    Failure, block_on, device_status, doctor, events, import, provision, reset, status, validate,
+};
 use crate::config::Config;
-use crate::store::Identity;
-use crate::wire::{Id, SecretKey};
 
 /// Access control on the device itself: signed share tokens decide every MQTT command, with
 /// the network cable out.
@@ -19,6 +19,9 @@ pub struct Cli {
     command: Command,
 }
 
+/// Where the configuration is, if nothing else is said.
+pub(super) const USUAL_CONFIG: &str = "/etc/doorward/doorward.toml";
+
 /// The configuration that a command is about.
 #[derive(Debug, Args)]
 pub(super) struct ConfigFile {
@@ -26,7 +29,7 @@ pub(super) struct ConfigFile {
     #[arg(
         long,
         value_name = "FILE",
-        default_value = "/etc/doorward/doorward.toml"
+        default_value = USUAL_CONFIG
     )]
     pub(super) config: PathBuf,
 }
@@ -39,21 +42,12 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Check a configuration before it is used.
     Validate(validate::Validate),
-    /// Give this device its id, a new key, and the issuer that it will trust. Done once.
-    Provision {
-        /// The state directory of the configuration.
-        #[arg(long, value_name = "DIR", default_value = "/var/lib/doorward")]
-        state: PathBuf,
-        /// The id of this device: 1 to 64 of A-Z a-z 0-9 . _ : @ -
-        #[arg(long, value_name = "ID")]
-        device: Id,
-        /// The issuer's `issuers.cwt`, as `doorkey issuer init` made it.
-        #[arg(long, value_name = "FILE")]
-        issuers: PathBuf,
-        /// Print the result as JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    /// Give this device its id, a new key, the issuer that it will trust, and its links. Asks for
+    /// what is missing. What was done once is not done again.
+    Provision(Box<provision::Provision>),
+    /// Make this device new: forget who it is, whose it was, and all that it knew. For whoever
+    /// stands before it.
+    FactoryReset(reset::FactoryReset),
     /// Say how the running daemon is: links, lists, time, store, log.
     Status(device_status::Status),
     /// Take statements that somebody has brought, such as on a stick.
@@ -73,12 +67,8 @@ enum Command {
 pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Run(file) => serve(&file.config),
-        Command::Provision {
-            state,
-            device,
-            issuers,
-            json,
-        } => provision(&state, &device, &issuers, json),
+        Command::Provision(args) => provision::run(*args),
+        Command::FactoryReset(args) => reset::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Validate(args) => validate::run(&args),
         Command::Status(args) => device_status::run(&args),
@@ -96,8 +86,9 @@ fn serve(path: &Path) -> Result<ExitCode, Failure> {
         .with_ansi(false)
         .init();
     let config = Config::load(path).map_err(|error| {
-        Failure::new(status::CONFIG, error)
-            .with_remedy("config/doorward.toml in the source is an example with comments.")
+        Failure::new(status::CONFIG, error).with_remedy(
+            "`doorward provision` makes one; /etc/doorward/doorward.toml explains itself.",
+        )
     })?;
     for (name, why) in config.broken() {
         tracing::warn!(operation = %name, %why, "an operation cannot work as it is defined");
@@ -113,8 +104,7 @@ fn serve(path: &Path) -> Result<ExitCode, Failure> {
 
 fn start_remedy(config: &Config) -> String {
     format!(
-        "If this device is new, give it an identity: doorward provision --state {} --device ID \
-         --issuers FILE",
+        "If this device is new, give it an identity: doorward provision. Its state directory is {}.",
         config.state.display()
     )
 }
@@ -130,37 +120,4 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
             _ = interrupt.recv() => {}
         }
     })
-}
-
-fn provision(state: &Path, device: &Id, issuers: &Path, json: bool) -> Result<ExitCode, Failure> {
-    let bytes = std::fs::read(issuers).map_err(|error| {
-        Failure::new(
-            status::IO,
-            format!("cannot read {}: {error}", issuers.display()),
-        )
-    })?;
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(|error| Failure::new(status::IO, error))?;
-    let key = SecretKey::from_seed(&seed);
-    Identity::create(state, device, &key, &bytes)?;
-    let fingerprint = crate::wire::hash(&bytes);
-    if json {
-        let out = serde_json::json!({
-            "device": device.as_str(),
-            "key": key.public().hex(),
-            "issuers": fingerprint.hex(),
-        });
-        println!("{out}");
-    } else {
-        println!("device   {device}");
-        println!("key      {}", key.public());
-        println!("trusts   the issuer whose file has SHA-256 {fingerprint}");
-        println!();
-        println!("Next, where the issuer is:");
-        println!(
-            "  doorkey register {device} --device-key {} --owner ACCOUNT --owner-key FILE",
-            key.public()
-        );
-    }
-    Ok(ExitCode::SUCCESS)
 }

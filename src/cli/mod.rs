@@ -27,6 +27,11 @@ mod log_check;
 #[cfg(feature = "device")]
 mod openmetrics;
 mod paint;
+#[cfg(feature = "device")]
+mod provision;
+mod qr;
+#[cfg(feature = "device")]
+mod reset;
 #[cfg(feature = "issuer")]
 pub mod send;
 #[cfg(feature = "device")]

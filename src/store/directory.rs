@@ -191,3 +191,13 @@ pub fn trim_log(state: &Path) -> Result<u64, FileError> {
     let _lock = files::lock(&state.join("lock"))?;
     log::trim(&state.join("log"))
 }
+
+/// Forgets all that is in the state directory of a device whose daemon is stopped: who it is, whose
+/// it was, what it knew and what it has written down. When this was cut short it is called again.
+///
+/// # Errors
+/// If the daemon runs, or something cannot be removed.
+pub fn forget(state: &Path) -> Result<(), FileError> {
+    let _lock = files::lock(&state.join("lock"))?;
+    super::pinned::forget(state)
+}

@@ -1,17 +1,24 @@
 //! Who this device is: its id, its key, whom it trusts, who owns it.
 
+use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::files::{self, Doing, FileError};
 use crate::wire::{Audience, Envelope, Id, Issuers, KeyBytes, Registration, Role, SecretKey};
 
 /// Files of the identity directory, and the largest that is read.
-const ID: &str = "device.id";
-const KEY: &str = "device.key";
-const ISSUERS: &str = "issuers.cwt";
-const REGISTRATION: &str = "registration.cwt";
-const LIMIT: u64 = 65536;
+pub(super) const ID: &str = "device.id";
+pub(super) const KEY: &str = "device.key";
+pub(super) const PUBLIC: &str = "device.pub";
+pub(super) const ISSUERS: &str = "issuers.cwt";
+pub(super) const PINNED: &str = "issuers.sha256";
+pub(super) const CLAIM: &str = "claim.secret";
+pub(super) const REGISTRATION: &str = "registration.cwt";
+pub(super) const LIMIT: u64 = 65536;
+
+/// The name of the device's key among the credentials of systemd's unit, if it is sealed.
+pub const CREDENTIAL: &str = "doorward.key";
 
 /// What provisioning pinned, and the registration if one has arrived.
 #[derive(Debug)]
@@ -27,7 +34,8 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Pins an identity in a state directory that has none.
+    /// Pins an identity in a state directory that has none, with the one-time secret by which the
+    /// device gets its owner.
     ///
     /// # Errors
     /// If there is one already, or the files cannot be written.
@@ -36,9 +44,10 @@ impl Identity {
         device: &Id,
         key: &SecretKey,
         issuers: &[u8],
+        claim: &str,
     ) -> Result<(), FileError> {
         let identity = directory.join("identity");
-        parse_issuers(issuers).doing("take the issuers from", Path::new("the given file"))?;
+        issuers_in(issuers).doing("take the issuers from", Path::new("the given file"))?;
         if identity.join(ID).exists() {
             return Err(FileError {
                 doing: format!("provision {}", directory.display()),
@@ -49,10 +58,14 @@ impl Identity {
             });
         }
         files::create_private_directory(&identity)?;
-        files::replace(&identity.join(KEY), key.to_text().as_bytes(), 0o600)?;
-        files::replace(&identity.join(ISSUERS), issuers, 0o600)?;
+        let write = |name: &str, bytes: &[u8]| files::replace(&identity.join(name), bytes, 0o600);
+        write(KEY, key.to_text().as_bytes())?;
+        write(PUBLIC, key.public().hex().as_bytes())?;
+        write(ISSUERS, issuers)?;
+        write(PINNED, crate::wire::hash(issuers).hex().as_bytes())?;
+        write(CLAIM, claim.as_bytes())?;
         // The id comes last: with it the identity is complete.
-        files::replace(&identity.join(ID), device.as_str().as_bytes(), 0o600)?;
+        write(ID, device.as_str().as_bytes())?;
         files::sync_parent(&identity).doing("sync", directory)
     }
 
@@ -62,16 +75,12 @@ impl Identity {
     /// If it is missing or broken; the device cannot run without it.
     pub fn load(directory: &Path) -> Result<Self, FileError> {
         let identity = directory.join("identity");
-        let id = files::read(&identity.join(ID), LIMIT)?;
-        let device = std::str::from_utf8(&id)
-            .map_err(|_| "not text")
-            .and_then(|text| Id::new(text.trim()))
-            .map_err(files::invalid)
-            .doing("use", &identity.join(ID))?;
-        let key = SecretKey::from_text(&files::read(&identity.join(KEY), LIMIT)?)
+        let device = read_id(&identity)?;
+        let file = key_file(&identity);
+        let key = SecretKey::from_text(&files::read(&file, LIMIT)?)
             .ok_or_else(|| files::invalid("it does not hold 64 hexadecimal digits"))
-            .doing("use", &identity.join(KEY))?;
-        let issuers = parse_issuers(&files::read(&identity.join(ISSUERS), LIMIT)?)
+            .doing("use", &file)?;
+        let issuers = issuers_in(&files::read(&identity.join(ISSUERS), LIMIT)?)
             .doing("use", &identity.join(ISSUERS))?;
         let registration = match files::read(&identity.join(REGISTRATION), LIMIT) {
             // An empty one is left where the owner has deleted the device.
@@ -122,18 +131,62 @@ impl Identity {
         Some((registration.aud, registration.body.device))
     }
 
+    /// Gives a device that has lost its owner another secret to be claimed by.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn replace_claim(directory: &Path, claim: &str) -> Result<(), FileError> {
+        files::replace(
+            &directory.join("identity").join(CLAIM),
+            claim.as_bytes(),
+            0o600,
+        )
+    }
+
     pub(super) fn replace_issuers(directory: &Path, bytes: &[u8]) -> Result<(), FileError> {
         files::replace(&directory.join("identity").join(ISSUERS), bytes, 0o600)
     }
 
     pub(super) fn replace_registration(directory: &Path, bytes: &[u8]) -> Result<(), FileError> {
-        files::replace(&directory.join("identity").join(REGISTRATION), bytes, 0o600)
+        let identity = directory.join("identity");
+        files::replace(&identity.join(REGISTRATION), bytes, 0o600)?;
+        // Whoever has become the owner needs no claim any more, and nobody else shall have it.
+        match fs::remove_file(identity.join(CLAIM)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).doing("remove", &identity.join(CLAIM))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
-/// Reads `issuers`: a CBOR sequence of envelopes with the same payload, signed by
+/// Where the device's key is: in the state directory, or where systemd has unsealed it for the
+/// daemon (systemd.exec(5), CREDENTIALS).
+fn key_file(identity: &Path) -> PathBuf {
+    let file = identity.join(KEY);
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    match credentials.map(|directory| directory.join(CREDENTIAL)) {
+        Some(unsealed) if !file.exists() && unsealed.exists() => unsealed,
+        _ => file,
+    }
+}
+
+pub(super) fn read_id(identity: &Path) -> Result<Id, FileError> {
+    let file = identity.join(ID);
+    let id = files::read(&file, LIMIT)?;
+    std::str::from_utf8(&id)
+        .map_err(|_| "not text")
+        .and_then(|text| Id::new(text.trim()))
+        .map_err(files::invalid)
+        .doing("use", &file)
+}
+
+/// Reads `issuers.cwt`: a CBOR sequence of envelopes with the same payload, signed by
 /// a threshold of its own root keys.
-fn parse_issuers(bytes: &[u8]) -> io::Result<Issuers> {
+///
+/// # Errors
+/// With what is wrong with them.
+pub fn issuers_in(bytes: &[u8]) -> io::Result<Issuers> {
     let bundle = crate::wire::Bundle::parse(bytes).map_err(files::invalid)?;
     let envelopes: Vec<Envelope<'_>> = bundle
         .statements

@@ -8,6 +8,8 @@ mod directory;
 #[cfg(feature = "device")]
 mod identity;
 mod log;
+#[cfg(feature = "device")]
+mod pinned;
 pub mod record;
 #[cfg(test)]
 mod sample;
@@ -19,10 +21,12 @@ pub mod words;
 #[cfg(feature = "device")]
 pub use cache::Cache;
 #[cfg(feature = "device")]
-pub use directory::{Batch, Opened, Store, trim_log};
+pub use directory::{Batch, Opened, Store, forget, trim_log};
 #[cfg(feature = "device")]
-pub use identity::Identity;
+pub use identity::{CREDENTIAL, Identity, issuers_in};
 pub use log::{Log, LogWrite};
+#[cfg(feature = "device")]
+pub use pinned::Pinned;
 pub use scan::{Damage, Differs, Found, read_log};
 #[cfg(feature = "device")]
 pub use tail::{Piece, Tail};

@@ -14,6 +14,7 @@ mod key;
 mod licence;
 mod limits;
 mod notice;
+mod printed;
 mod receipt;
 mod registration;
 mod release;
@@ -34,6 +35,7 @@ pub use key::{Confirmation, KeyBytes, PublicKey, SecretKey};
 pub use licence::{Licence, LicenceBody, MAX_FEATURES};
 pub use limits::{ArgLimit, Limits, Rate, Way, Window as WeeklyWindow, Windows as WeeklyWindows};
 pub use notice::{Notice, NoticeBody};
+pub use printed::{Claim, MAX_PRINTED, grouped, print_issuers, read_issuers};
 pub use receipt::{
     Checkpoint, CheckpointBody, LogHead, Outcome, Receipt, ReceiptBody, Standing, State, StateBody,
 };

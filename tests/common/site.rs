@@ -200,6 +200,7 @@ impl Site {
             "ups-7",
             "--issuers",
             "issuer/issuers.cwt",
+            "--yes",
             "--json",
         ]);
         let claim: serde_json::Value = serde_json::from_slice(&provisioned.stdout).unwrap();

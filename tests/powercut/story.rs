@@ -41,6 +41,7 @@ pub(crate) fn tell(world: &Path) {
         &id("ups-7"),
         &key("device"),
         &sign(&issuers(), &key("root")),
+        "4K7M-0000-0000-0000",
     );
     if made.is_err() {
         return;

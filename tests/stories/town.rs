@@ -154,7 +154,13 @@ impl Town {
         let state = format!("{name}.state");
         let out = self
             .command(DOORWARD)
-            .args(["provision", "--json", "--issuers", "issuer/issuers.cwt"])
+            .args([
+                "provision",
+                "--json",
+                "--yes",
+                "--issuers",
+                "issuer/issuers.cwt",
+            ])
             .args(["--device", name, "--state", &state])
             .output()
             .unwrap();

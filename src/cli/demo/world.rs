@@ -117,7 +117,7 @@ impl World {
             &crate::issuer::random().map_err(|error| broken("randomness", error))?,
         );
         let issuers = crate::files::read(&platform.issuers_file(), 1 << 16)?;
-        Identity::create(&directory.join("device"), &device, &key, &issuers)?;
+        Identity::create(&directory.join("device"), &device, &key, &issuers, "")?;
         write_handler(directory)?;
         let config = config(directory, cloud, local);
         crate::files::replace(&directory.join("doorward.toml"), config.as_bytes(), 0o644)?;

@@ -3,16 +3,16 @@
 use std::path::PathBuf;
 
 use super::broker::BrokerArgs;
-use super::values::{Argument, PublicHex, When};
+use super::values::{Argument, Named, PublicHex, When};
 use crate::wire::{Id, Operation, Text};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Register {
-    /// The device's id.
-    pub(super) device: Id,
+    /// The device's id, or the claim that `doorward provision` printed: its key is in it.
+    pub(super) device: Named,
     /// The device's key, as `doorward provision` printed it.
     #[arg(long, value_name = "HEX")]
-    pub(super) device_key: PublicHex,
+    pub(super) device_key: Option<PublicHex>,
     /// The owner's account.
     #[arg(long, value_name = "ACCOUNT")]
     pub(super) owner: Id,

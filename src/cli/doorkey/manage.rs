@@ -6,7 +6,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::broker::{self, BrokerArgs};
-use super::values::{PublicHex, ShareId, When};
+use super::values::{Named, PublicHex, ShareId, When};
 use super::{Home, published_text};
 use crate::cli::{Failure, block_on, print_json, status};
 use crate::clock;
@@ -111,10 +111,10 @@ pub(super) enum Change {
     },
     /// Keep the claim secret of a device that will be sold: whoever shows it becomes the owner.
     Claim {
-        /// The device.
-        device: Id,
-        /// The secret, as `doorward provision` printed it; - for standard input.
-        secret: String,
+        /// The claim that `doorward provision` printed, or the device's id.
+        device: Named,
+        /// With an id, the secret; - for standard input.
+        secret: Option<String>,
     },
     /// Let an account approve requests for a site.
     Entrust {
@@ -124,6 +124,20 @@ pub(super) enum Change {
         #[arg(long, value_name = "ACCOUNT")]
         to: Id,
     },
+}
+
+/// The device and the secret, however they were given.
+fn secret_of(device: Named, secret: Option<String>) -> Result<(Id, String), Failure> {
+    match (device, secret.as_deref()) {
+        (Named::Claim(claim), None) => Ok((claim.device, claim.secret)),
+        (Named::Id(device), Some("-")) => std::io::read_to_string(std::io::stdin())
+            .map(|secret| (device, secret))
+            .map_err(|error| Failure::new(status::IO, error)),
+        (Named::Id(device), Some(secret)) => Ok((device, secret.to_owned())),
+        (Named::Id(_), None) => Err(Failure::new(status::USAGE, "which secret?")
+            .with_remedy("Give the whole claim that `doorward provision` printed.")),
+        (Named::Claim(_), Some(_)) => Err(Failure::new(status::USAGE, "the claim has its secret")),
+    }
 }
 
 pub(super) fn change(home: &Home, change: Change, json: bool) -> Result<ExitCode, Failure> {
@@ -181,11 +195,7 @@ pub(super) fn change(home: &Home, change: Change, json: bool) -> Result<ExitCode
                 (format!("{device} is no longer registered here"), broker)
             }
             Change::Claim { device, secret } => {
-                let secret = match secret.as_str() {
-                    "-" => std::io::read_to_string(std::io::stdin())
-                        .map_err(|error| Failure::new(status::IO, error))?,
-                    secret => secret.to_owned(),
-                };
+                let (device, secret) = secret_of(device, secret)?;
                 platform.add_claim(&device, &secret).await?;
                 let text = format!("{device} waits for whoever shows its secret");
                 return Ok((text, None));

@@ -9,6 +9,7 @@ mod client;
 mod collect;
 mod fetch;
 mod group;
+mod issuer;
 mod licence;
 mod log;
 mod manage;
@@ -30,6 +31,7 @@ use serde_json::json;
 use args::{Register, Send};
 use cancel::Cancel;
 use share::NewShareArgs;
+use values::Named;
 
 use super::{Failure, block_on, inspect, print_json, status};
 use crate::clock;
@@ -152,6 +154,8 @@ enum Issuer {
         /// The name of the platform.
         name: Id,
     },
+    /// Show the issuer for `doorward provision`: its fingerprint, and all of it as text and QR code.
+    Show,
     /// Lock the root key behind a passphrase: it is needed only to change keys. Carry a copy of
     /// keys/root.sealed to a safe place, and delete it here if you like.
     Seal {
@@ -205,7 +209,8 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Key { what } => key(&what, json),
         Command::Issuer { what } => match what {
-            Issuer::Init { name } => issuer_init(&home, name, json),
+            Issuer::Init { name } => issuer::init(&home, name, json),
+            Issuer::Show => issuer::show(&home, json),
             Issuer::Seal { passphrase_file } => rotate::seal(&home, &passphrase_file, json),
             Issuer::Rotate {
                 roles,
@@ -272,31 +277,28 @@ impl Home {
     }
 }
 
-fn issuer_init(home: &Home, name: Id, json: bool) -> Result<ExitCode, Failure> {
-    let (directory, ledger) = (&home.directory, home.ledger.as_deref());
-    let made = async { Ok(Platform::init(directory, ledger, name, clock::system()).await?) };
-    let platform = block_on(made)?;
-    let file = platform.issuers_file();
-    let fingerprint = crate::wire::hash(&files::read(&file, 1 << 20)?);
-    if json {
-        print_json(&json!({
-            "name": platform.name().as_str(),
-            "file": file.display().to_string(),
-            "sha256": fingerprint.hex(),
-        }));
-    } else {
-        println!("issuer   {}", platform.name());
-        println!("devices  pin {}", file.display());
-        println!("SHA-256  {fingerprint}");
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
 fn register(home: &Home, args: Register, json: bool) -> Result<ExitCode, Failure> {
     let now = clock::system();
+    let (device, device_key) = match (args.device, args.device_key) {
+        (Named::Claim(claim), None) => (claim.device, claim.key),
+        (Named::Id(device), Some(key)) => (device, key.0),
+        (Named::Id(_), None) => {
+            return Err(
+                Failure::new(status::USAGE, "which key has the device?").with_remedy(
+                    "Give the claim that `doorward provision` printed, or --device-key.",
+                ),
+            );
+        }
+        (Named::Claim(_), Some(_)) => {
+            return Err(Failure::new(
+                status::USAGE,
+                "the claim has the device's key in it",
+            ));
+        }
+    };
     let new = NewRegistration {
-        device: args.device,
-        device_key: args.device_key.0,
+        device,
+        device_key,
         owner: args.owner,
         owner_key: args.owner_key.0,
         model: args.model,

@@ -1,10 +1,8 @@
 //! `doorkey share`: lets somebody use devices, each by a share of its own.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use qrcode::render::unicode::Dense1x2;
 use serde_json::{Value as Json, json};
 
 use super::broker::{self, BrokerArgs};
@@ -213,11 +211,6 @@ fn print(made: &Made, published: bool) {
         println!("The recipient accepts until {} with", invitation.lapses);
         let accept = accept(invitation, code);
         println!("         doorkey accept {accept}");
-        // To be held up to a camera, by people.
-        if std::io::stdout().is_terminal()
-            && let Ok(picture) = qrcode::QrCode::new(&accept)
-        {
-            println!("{}", picture.render::<Dense1x2>().build());
-        }
+        crate::cli::qr::show(&accept);
     }
 }

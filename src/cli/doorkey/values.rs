@@ -1,6 +1,6 @@
 //! Values on the command line, read so that a mistake says what to write.
 
-use crate::wire::{Bytes, KeyBytes, Text, Timestamp, Value};
+use crate::wire::{Bytes, Claim, Id, KeyBytes, Text, Timestamp, Value};
 
 /// A public key: hexadecimal digits, or a file that holds them.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +22,24 @@ impl std::str::FromStr for PublicHex {
         KeyBytes::from_hex(hex.trim())
             .map(Self)
             .ok_or_else(|| "the file does not hold 64 hexadecimal digits".to_owned())
+    }
+}
+
+/// A device by its id, or by the claim that `doorward provision` prints.
+#[derive(Debug, Clone)]
+pub(super) enum Named {
+    Id(Id),
+    Claim(Claim),
+}
+
+impl std::str::FromStr for Named {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.trim().strip_prefix("doorward:") {
+            Some(_) => text.parse().map(Self::Claim),
+            None => text.parse().map(Self::Id),
+        }
     }
 }
 

@@ -1,0 +1,89 @@
+//! The device's key, sealed to the machine by systemd-creds: with its TPM 2.0 if it has one, and
+//! with a key of the host. systemd unseals it for the daemon and for nothing else.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::cli::doorward::USUAL_CONFIG;
+use crate::cli::{Failure, status};
+use crate::files;
+use crate::store::{CREDENTIAL, Pinned};
+
+const SEALED: &str = "/etc/doorward/doorward.key.sealed";
+const DROP_IN: &str = "/etc/systemd/system/doorward.service.d/sealed-key.conf";
+
+pub(super) fn path() -> PathBuf {
+    SEALED.into()
+}
+
+/// Whether systemd-creds is here, and systemd starts the daemon.
+pub(super) fn possible(config: Option<&Path>) -> Result<(), Failure> {
+    if config != Some(Path::new(USUAL_CONFIG)) {
+        let why = format!("--seal is for the daemon that systemd starts with {USUAL_CONFIG}");
+        return Err(Failure::new(status::USAGE, why));
+    }
+    let asked = Command::new("systemd-creds").arg("--version").output();
+    match asked {
+        Ok(out) if out.status.success() => Ok(()),
+        _ => Err(
+            Failure::new(status::UNAVAILABLE, "systemd-creds is not here").with_remedy(
+                "It comes with systemd 250. Leave --seal out: the key is a file of mode 600.",
+            ),
+        ),
+    }
+}
+
+/// Seals the key, tells systemd where it is, and only then takes the file away.
+pub(super) fn seal(state: &Path, sealed: &Path) -> Result<(), Failure> {
+    let key = files::read(&Pinned::key_file(state), 1024)?;
+    let failed =
+        |error: std::io::Error| Failure::new(status::IO, format!("systemd-creds: {error}"));
+    let mut child = Command::new("systemd-creds")
+        .args(["encrypt", "--name", CREDENTIAL, "-", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(failed)?;
+    if let Some(mut input) = child.stdin.take() {
+        input.write_all(&key).map_err(failed)?;
+    }
+    let out = child.wait_with_output().map_err(failed)?;
+    if !out.status.success() || out.stdout.is_empty() {
+        let said = String::from_utf8_lossy(&out.stderr).trim().to_owned();
+        return Err(Failure::new(status::IO, format!("systemd-creds: {said}"))
+            .with_remedy("Nothing was sealed; the key is still a file of mode 600."));
+    }
+    files::replace(sealed, &out.stdout, 0o600)?;
+    let drop_in = Path::new(DROP_IN);
+    if let Some(directory) = drop_in.parent() {
+        files::create_directory(directory, 0o755)?;
+    }
+    let text = format!(
+        "[Service]\nLoadCredentialEncrypted={CREDENTIAL}:{}\n",
+        sealed.display()
+    );
+    files::replace(drop_in, text.as_bytes(), 0o644)?;
+    Pinned::drop_key(state)?;
+    Ok(())
+}
+
+/// Takes away what was sealed.
+pub(super) fn forget(config: &Path) -> Result<(), Failure> {
+    if config != Path::new(USUAL_CONFIG) {
+        return Ok(());
+    }
+    for path in [SEALED, DROP_IN] {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Failure::new(
+                    status::IO,
+                    format!("cannot remove {path}: {error}"),
+                ));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
