@@ -48,7 +48,7 @@ impl Bench {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(DOORWARD);
+        let mut command = Command::new(site::doorward());
         command
             .args(args)
             .current_dir(self.path())
@@ -77,7 +77,7 @@ impl Bench {
 
     /// Types lines on a terminal.
     fn type_in(&self, args: &[&str], typed: &str) -> (String, i32) {
-        let mut words = vec![DOORWARD.to_owned()];
+        let mut words = vec![site::doorward().into_string().unwrap()];
         words.extend(args.iter().map(|arg| format!("'{arg}'")));
         let mut child = Command::new("script")
             .args([
@@ -455,7 +455,7 @@ fn nobody_resets_a_device_from_afar() {
     assert_eq!(out.status.code(), Some(77), "{out:?}");
     let typed = Command::new("script")
         .args(["--quiet", "--return", "--command"])
-        .arg(format!("{DOORWARD} {}", bench.join(" ")))
+        .arg(format!("{} {}", site::doorward().display(), bench.join(" ")))
         .arg("/dev/null")
         .current_dir(site.path())
         .stdin(Stdio::null())

@@ -13,6 +13,12 @@ use doorward::wire::{Id, Map, Operation, Text, Value};
 pub const DOORWARD: &str = env!("CARGO_BIN_EXE_doorward");
 pub const DOORKEY: &str = env!("CARGO_BIN_EXE_doorkey");
 
+/// The daemon that is tested: another build of it, such as one for ARM under qemu, if
+/// `DOORWARD_PROGRAM` names one. `tests/arm` does.
+pub fn doorward() -> std::ffi::OsString {
+    std::env::var_os("DOORWARD_PROGRAM").unwrap_or_else(|| DOORWARD.into())
+}
+
 /// A script for rebooting that appends a line to `reboots` beside itself; the daemon's
 /// environment is empty.
 pub const COUNT: &str = "cd \"$(/usr/bin/dirname \"$0\")\"\necho x >> reboots";
@@ -271,7 +277,7 @@ impl Site {
 
     /// Starts it with more in its environment.
     pub fn start_with(&mut self, environment: &[(&str, String)]) {
-        self.start_by(Command::new(DOORWARD), environment);
+        self.start_by(Command::new(doorward()), environment);
     }
 
     /// Starts it as after a boot: the kernel names another one. Needs root.
@@ -292,7 +298,7 @@ impl Site {
         unshare
             .args(["--mount", "sh", "-c", script, "sh"])
             .arg(path)
-            .arg(DOORWARD);
+            .arg(doorward());
         self.start_by(unshare, environment);
     }
 
@@ -407,6 +413,10 @@ impl Site {
     }
 
     fn run_with(&self, program: &str, args: &[&str]) -> Output {
+        let program = match program {
+            DOORWARD => doorward(),
+            other => other.into(),
+        };
         Command::new(program)
             .args(args)
             .current_dir(self.path())
