@@ -2,9 +2,13 @@
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
+    clippy::print_stdout,
     reason = "this is a test"
 )]
 
+#[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
+#[path = "common/authority.rs"]
+mod authority;
 #[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
 #[path = "common/site.rs"]
 mod site;
@@ -14,8 +18,9 @@ mod system_bus;
 
 use std::os::unix::fs::PermissionsExt;
 
+use authority::{Authority, DAY, Files, today};
 use serde_json::Value;
-use site::{COUNT, DOORWARD, Site};
+use site::{COUNT, DOORWARD, Site, free_port};
 
 /// What it finds, and its exit status.
 fn doctor(site: &Site) -> (Value, i32) {
@@ -123,4 +128,78 @@ fn what_is_broken_is_named_with_its_remedy_and_its_exit_status() {
     let (found, status) = doctor(&site);
     assert_eq!(status, 1);
     says(&found, "configuration", "broken", "line 1");
+}
+
+#[test]
+fn certificates_are_named_before_they_end_the_brokers_too() {
+    let mut site = Site::new(COUNT);
+    let files = Files(site.path().to_owned());
+    let authority = Authority::new("an authority");
+    let ca = files.write("ca.pem", &authority.pem);
+    let (certificate, key) = files.pair("broker", authority.sign("localhost", today()));
+    let port = free_port();
+    site.cloud.more = format!(
+        "listener {port} 127.0.0.1\nallow_anonymous true\ncertfile {}\nkeyfile {}\n",
+        certificate.display(),
+        key.display()
+    );
+    site.cloud.stop();
+    site.cloud.again();
+    let (old, old_key) = files.pair("old", authority.sign("ups-7", today() - 2 * DAY));
+    let tls = |more: &str| {
+        let ca = ca.display();
+        format!("url = \"mqtts://localhost:{port}\"\ntls.ca = \"{ca}\"\n{more}")
+    };
+    site.write_config_with(&tls(""), COUNT);
+    let (found, status) = doctor(&site);
+    assert_eq!(status, 0, "{found}");
+    says(
+        &found,
+        "link cloud",
+        "look",
+        "the broker's certificate ends ",
+    );
+    says(&found, "certificates", "ok", "ca.pem ends in ");
+    let own = format!(
+        "tls.certificate = {:?}\ntls.key = {:?}",
+        old.display().to_string(),
+        old_key.display().to_string()
+    );
+    site.write_config_with(&tls(&own), COUNT);
+    let (found, status) = doctor(&site);
+    assert_eq!(status, 1, "{found}");
+    says(&found, "certificates", "broken", "old.pem ended ");
+    std::fs::write(&old, "no certificate").unwrap();
+    let (found, _) = doctor(&site);
+    says(
+        &found,
+        "certificates",
+        "broken",
+        "there is no certificate in it",
+    );
+}
+
+#[test]
+fn what_root_can_read_and_the_daemon_cannot_is_named() {
+    let site = Site::new(COUNT);
+    site.ready();
+    let password = site.path().join("password");
+    std::fs::write(&password, "x").unwrap();
+    std::fs::set_permissions(&password, PermissionsExt::from_mode(0o600)).unwrap();
+    let state = site.path().join("state");
+    if std::os::unix::fs::chown(&state, Some(65534), Some(65534)).is_err() {
+        println!("only root can give files away; not tried");
+        return;
+    }
+    let link = format!(
+        "url = {:?}\nuser = \"x\"\npassword_file = {password:?}",
+        site.cloud.url()
+    );
+    site.write_config_with(&link, COUNT);
+    let (found, _) = doctor(&site);
+    says(&found, "secrets", "broken", "the daemon's user cannot read");
+    std::os::unix::fs::chown(&password, None, Some(65534)).unwrap();
+    std::fs::set_permissions(&password, PermissionsExt::from_mode(0o640)).unwrap();
+    let (found, _) = doctor(&site);
+    assert_eq!(about(&found, "secrets"), []);
 }

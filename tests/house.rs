@@ -131,6 +131,7 @@ fn each_library_has_one_room() {
         ("sqlx::", &["src/issuer/ledger/", "src/issuer/terms.rs"]),
         ("axum::", &["src/service/"]),
         ("lettre::", &["src/service/mail.rs"]),
+        ("x509_cert::", &["src/link/certificate.rs"]),
         ("ureq::", &["src/cli/doorkey/client.rs"]),
     ] {
         let elsewhere: Vec<String> = mentions("src", &[library])

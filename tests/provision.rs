@@ -455,7 +455,11 @@ fn nobody_resets_a_device_from_afar() {
     assert_eq!(out.status.code(), Some(77), "{out:?}");
     let typed = Command::new("script")
         .args(["--quiet", "--return", "--command"])
-        .arg(format!("{} {}", site::doorward().display(), bench.join(" ")))
+        .arg(format!(
+            "{} {}",
+            site::doorward().display(),
+            bench.join(" ")
+        ))
         .arg("/dev/null")
         .current_dir(site.path())
         .stdin(Stdio::null())

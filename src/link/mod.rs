@@ -3,6 +3,8 @@
 mod broker;
 pub mod caller;
 #[cfg(feature = "device")]
+pub mod certificate;
+#[cfg(feature = "device")]
 mod device;
 #[cfg(feature = "local-listener")]
 pub mod listener;

@@ -164,7 +164,7 @@ fn authorities(path: &Path) -> Result<Arc<RootCertStore>, FileError> {
     Ok(Arc::new(roots))
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
+pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
     let bytes = files::read(path, MAX_FILE)?;
     CertificateDer::pem_slice_iter(&bytes)
         .collect::<Result<Vec<_>, _>>()

@@ -1,27 +1,22 @@
 //! `doorward doctor`: what is wrong with this device, and what to do about it.
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
-use std::time::Duration;
+mod files;
+mod reach;
 
-use clap::Args;
-use serde_json::json;
-use tokio::net::{TcpStream, lookup_host};
-use tokio::time::timeout;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::ExitCode;
 
 use super::doorward::ConfigFile;
 use super::{Failure, block_on, paint, status};
 use crate::clock;
-use crate::config::{Config, LinkSection};
-use crate::files;
-use crate::link::{Caller, topics};
+use crate::config::Config;
 use crate::operation::probe::{Finding, Level, probe};
-use crate::store::Identity;
-use crate::wire::{Audience, Id};
+use crate::store::Pinned;
+use clap::Args;
+use reach::reach;
+use serde_json::json;
 
-/// How long a name or an address may take.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// Less room than this for the state directory is too little, in MiB.
 const ROOM: u64 = 64;
 
@@ -38,7 +33,7 @@ pub(super) fn run(args: &Doctor) -> Result<ExitCode, Failure> {
     let config = match Config::load(&args.file.config) {
         Ok(config) => config,
         Err(error) => {
-            let remedy = "config/doorward.toml in the source is an example with comments.";
+            let remedy = "`doorward provision` makes one that works.";
             return Ok(conclude(
                 &[Finding::new(
                     "configuration",
@@ -61,14 +56,17 @@ pub(super) fn run(args: &Doctor) -> Result<ExitCode, Failure> {
         )
     }));
     found.push(clock_is(clock::system().0));
-    let identity = Identity::load(&config.state);
-    found.extend(state(
-        &config.state,
-        identity.as_ref().err().map(ToString::to_string),
-    ));
-    found.extend(secrets(&config));
+    let pinned = match Pinned::read(&config.state) {
+        Ok(Some(pinned)) => Ok(pinned),
+        Ok(None) => Err(format!("{} holds no identity", config.state.display())),
+        Err(error) => Err(error.to_string()),
+    };
+    found.extend(state(&config.state, pinned.as_ref().err()));
+    found.extend(pinned.iter().map(ownership));
+    found.extend(files::secrets(&config));
+    found.extend(files::certificates(&config, clock::system()));
     found.push(daemon(&config.state));
-    let device = identity.ok().map(|identity| identity.device);
+    let device = pinned.ok().map(|pinned| pinned.device);
     found.extend(block_on(async {
         let mut found = Vec::new();
         let links = [
@@ -154,14 +152,11 @@ fn clock_is(now: u64) -> Finding {
     Finding::good("clock", text)
 }
 
-fn state(directory: &Path, unusable: Option<String>) -> Vec<Finding> {
+fn state(directory: &Path, unusable: Option<&String>) -> Vec<Finding> {
     let what = "state directory";
     if let Some(why) = unusable {
-        let remedy = format!(
-            "If this device is new: doorward provision --state {} --device ID --issuers FILE",
-            directory.display()
-        );
-        return vec![Finding::new(what, Level::Broken, why, &remedy)];
+        let remedy = "If this device is new: doorward provision";
+        return vec![Finding::new(what, Level::Broken, why.clone(), remedy)];
     }
     let mut found = Vec::new();
     let mode = |path: &Path| std::fs::metadata(path).map(|it| it.permissions().mode() & 0o777);
@@ -179,7 +174,7 @@ fn state(directory: &Path, unusable: Option<String>) -> Vec<Finding> {
         }
     }
     let probe = directory.join("doctor.new");
-    let written = files::replace(&directory.join("doctor"), b"", 0o600);
+    let written = crate::files::replace(&directory.join("doctor"), b"", 0o600);
     let _ = std::fs::remove_file(directory.join("doctor"));
     let _ = std::fs::remove_file(probe);
     match written {
@@ -212,34 +207,18 @@ fn state(directory: &Path, unusable: Option<String>) -> Vec<Finding> {
     found
 }
 
-/// Files with passwords and keys are there, and not for everybody.
-fn secrets(config: &Config) -> Vec<Finding> {
-    let links = [&config.links.cloud, &config.links.local, &config.bus];
-    let links = links.into_iter().flatten();
-    let of_links = links.flat_map(|link| [&link.password_file, &link.tls.key]);
-    let nut = config.nut.as_ref();
-    let firmware = config.firmware.as_ref();
-    let listener = config.links.listener.as_ref();
-    let others = [
-        nut.and_then(|nut| nut.tls.as_ref()?.key.as_ref()),
-        nut.map(|nut| &nut.password_file),
-        firmware.and_then(|firmware| firmware.tls.key.as_ref()),
-        listener.and_then(|listener| listener.key.as_ref()),
-    ];
-    let paths: Vec<&Path> = of_links
-        .flatten()
-        .chain(others.into_iter().flatten())
-        .map(PathBuf::as_path)
-        .collect();
-    paths
-        .iter()
-        .filter_map(|path| files::read_secret(path, 1 << 20).err())
-        .map(|error| {
-            let remedy = "doorward's user must be able to read it, and not everybody: chgrp \
-                          doorward, chmod 640.";
-            Finding::new("secrets", Level::Broken, error.to_string(), remedy)
-        })
-        .collect()
+/// Whose it is.
+fn ownership(pinned: &Pinned) -> Finding {
+    let (device, issuer) = (&pinned.device, &pinned.issuers.iss);
+    match &pinned.owner {
+        Some(owner) => Finding::good("owner", format!("{device} belongs to {owner}, by {issuer}")),
+        None => Finding::new(
+            "owner",
+            Level::Doubtful,
+            format!("{device} trusts {issuer} and belongs to nobody"),
+            "Its claim, or doorkey register, makes somebody the owner; until then it does nothing.",
+        ),
+    }
 }
 
 /// Whether it runs is no fault of the machine.
@@ -254,85 +233,6 @@ fn daemon(state: &Path) -> Finding {
             "systemctl start doorward, or doorward run",
         ),
     }
-}
-
-/// The way to a broker, step by step: the name, the address, TLS and log-in, and what it lets the
-/// device hear.
-async fn reach(what: &str, link: &LinkSection, device: Option<&Id>) -> Vec<Finding> {
-    let url = &link.url;
-    let broken = |text: String, remedy: &str| vec![Finding::new(what, Level::Broken, text, remedy)];
-    let addresses = timeout(PATIENCE, lookup_host((url.host.as_str(), url.port))).await;
-    let addresses: Vec<_> = match addresses {
-        Ok(Ok(addresses)) => addresses.collect(),
-        Ok(Err(error)) => {
-            let text = format!("{} has no address: {error}", url.host);
-            return broken(
-                text,
-                "Mend the name in the configuration, or the machine's DNS.",
-            );
-        }
-        Err(_) => {
-            let text = format!("nobody says which address {} has", url.host);
-            return broken(
-                text,
-                "Is there a network, and a DNS server in /etc/resolv.conf?",
-            );
-        }
-    };
-    let mut why = String::new();
-    let mut connected = false;
-    for address in &addresses {
-        match timeout(PATIENCE, TcpStream::connect(address)).await {
-            Ok(Ok(_)) => {
-                connected = true;
-                break;
-            }
-            Ok(Err(error)) => why = format!("{address}: {error}"),
-            Err(_) => why = format!("{address}: no answer"),
-        }
-    }
-    if !connected {
-        return broken(
-            why,
-            "Does the broker run, and is the port right? A firewall may be between.",
-        );
-    }
-    let caller = match Caller::connect(&link.broker()).await {
-        Ok(caller) => caller,
-        Err(error) => {
-            return broken(
-                error.to_string(),
-                "Compare the certificates, the user and the password of this link with the \
-                 broker's.",
-            );
-        }
-    };
-    let mut found = vec![Finding::good(what, format!("{url} lets the device in"))];
-    if let Some(device) = device {
-        let own = Audience::Device(device.clone());
-        let filters = vec![topics::command(device), topics::statements(&own)];
-        if let Err(error) = caller.subscribe(filters).await {
-            found.push(Finding::new(
-                what,
-                Level::Broken,
-                error.to_string(),
-                "The broker's rules must let the device read its own topics: see \
-                 config/mosquitto.acl.",
-            ));
-        }
-        // What belongs to people is not the device's to read.
-        let others = vec![format!("doorward/v1/{device}/receipts/+")];
-        if caller.subscribe(others).await.is_ok() {
-            found.push(Finding::new(
-                what,
-                Level::Doubtful,
-                "the broker lets everybody who logs in read everybody's receipts",
-                "Give it rules: config/mosquitto.acl or config/emqx-acl.conf. The decision stays \
-                 on the device; these keep neighbours from reading along.",
-            ));
-        }
-    }
-    found
 }
 
 #[cfg(test)]

@@ -1,0 +1,122 @@
+//! Files with keys, passwords and certificates: whether they are there, whether the daemon's user
+//! can read them and not everybody can, and when certificates end.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::config::Config;
+use crate::files;
+use crate::link::certificate;
+use crate::operation::probe::{Finding, Level};
+use crate::wire::Timestamp;
+
+/// A certificate that ends within so many seconds should be renewed now.
+const SOON: u64 = 30 * 86400;
+
+/// Files with passwords and keys are there, and not for everybody.
+pub(super) fn secrets(config: &Config) -> Vec<Finding> {
+    let links = [&config.links.cloud, &config.links.local, &config.bus];
+    let links = links.into_iter().flatten();
+    let of_links = links.flat_map(|link| [&link.password_file, &link.tls.key]);
+    let nut = config.nut.as_ref();
+    let firmware = config.firmware.as_ref();
+    let listener = config.links.listener.as_ref();
+    let others = [
+        nut.and_then(|nut| nut.tls.as_ref()?.key.as_ref()),
+        nut.map(|nut| &nut.password_file),
+        firmware.and_then(|firmware| firmware.tls.key.as_ref()),
+        listener.and_then(|listener| listener.key.as_ref()),
+    ];
+    let paths: Vec<&Path> = of_links
+        .flatten()
+        .chain(others.into_iter().flatten())
+        .map(PathBuf::as_path)
+        .collect();
+    let broken = paths.iter().filter_map(|path| {
+        let why = match files::read_secret(path, 1 << 20) {
+            Err(error) => error.to_string(),
+            Ok(_) if !is_for_owner_of(&config.state, path) => {
+                format!("the daemon's user cannot read {}", path.display())
+            }
+            Ok(_) => return None,
+        };
+        let remedy = "doorward's user must be able to read it, and not everybody: chgrp doorward, \
+                      chmod 640.";
+        Some(Finding::new("secrets", Level::Broken, why, remedy))
+    });
+    broken.collect()
+}
+
+/// Whether a file that root can read can also be read by the daemon's user, whose the state
+/// directory is. Only root has to ask.
+fn is_for_owner_of(state: &Path, path: &Path) -> bool {
+    let (Ok(daemon), Ok(file)) = (std::fs::metadata(state), std::fs::metadata(path)) else {
+        return true;
+    };
+    let bits = match file.mode() {
+        mode if file.uid() == daemon.uid() => mode >> 6,
+        mode if file.gid() == daemon.gid() => mode >> 3,
+        mode => mode,
+    };
+    daemon.uid() == 0 || bits & 0o4 != 0
+}
+
+/// When the certificates in files end: the device's own, and those of the authorities.
+pub(super) fn certificates(config: &Config, now: Timestamp) -> Vec<Finding> {
+    let links = [&config.links.cloud, &config.links.local, &config.bus];
+    let links = links.into_iter().flatten().map(|link| &link.tls);
+    let nut = config.nut.iter().filter_map(|nut| nut.tls.as_ref());
+    let firmware = config.firmware.iter().map(|firmware| &firmware.tls);
+    let tls = links.chain(nut).chain(firmware);
+    let of_tls = tls.flat_map(|tls| [&tls.certificate, &tls.ca]);
+    let listener = config.links.listener.iter();
+    let of_listener = listener.flat_map(|it| [&it.certificate, &it.client_ca]);
+    let paths = of_tls.chain(of_listener).flatten();
+    paths
+        .flat_map(|path| match certificate::end_of_file(path) {
+            Ok(end) => ends("certificates", &path.display().to_string(), end, now),
+            Err(error) => {
+                let remedy = "Put the certificate there, as PEM.";
+                vec![Finding::new(
+                    "certificates",
+                    Level::Broken,
+                    error.to_string(),
+                    remedy,
+                )]
+            }
+        })
+        .collect()
+}
+
+/// What is to be said of a certificate's end.
+pub(super) fn ends(what: &str, whose: &str, end: Timestamp, now: Timestamp) -> Vec<Finding> {
+    let remedy = "Renew it and put the new file in its place; no restart is needed.";
+    vec![match end.since(now) {
+        0 => Finding::new(what, Level::Broken, format!("{whose} ended {end}"), remedy),
+        left if left < SOON => {
+            Finding::new(what, Level::Doubtful, format!("{whose} ends {end}"), remedy)
+        }
+        left => Finding::good(what, format!("{whose} ends in {} days", left / 86400)),
+    }]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_named_before_and_after_its_end() {
+        let level = |end| {
+            let found = ends(
+                "certificates",
+                "it",
+                Timestamp(end),
+                Timestamp(1_000_000_000),
+            );
+            found.first().map(|found| found.level)
+        };
+        assert_eq!(level(1_000_000_000), Some(Level::Broken));
+        assert_eq!(level(1_000_000_001), Some(Level::Doubtful));
+        assert_eq!(level(1_000_000_000 + SOON), Some(Level::Good));
+    }
+}

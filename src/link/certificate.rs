@@ -1,0 +1,59 @@
+//! When certificates end: those in a file, and the one that a broker shows. RFC 5280 section
+//! 4.1.2.5.
+
+use std::path::Path;
+
+use rumqttc::NetworkOptions;
+use x509_cert::Certificate;
+use x509_cert::der::Decode;
+
+use super::broker::Broker;
+use super::tls::{self, TrustedTime};
+use crate::files::{Doing, FileError, invalid};
+use crate::wire::Timestamp;
+
+/// The first end of any certificate in a file.
+///
+/// # Errors
+/// If it cannot be read or holds no certificate.
+pub fn end_of_file(path: &Path) -> Result<Timestamp, FileError> {
+    let ends: Result<Vec<_>, _> = tls::certificates(path)?
+        .iter()
+        .map(|it| end_of(it))
+        .collect();
+    ends.and_then(|ends| {
+        let first = ends.into_iter().min();
+        first.ok_or_else(|| invalid("there is no certificate in it"))
+    })
+    .doing("use", path)
+}
+
+/// The end of the certificate that a broker shows; `None` without TLS.
+///
+/// # Errors
+/// If it cannot be connected to, or what it shows makes no sense.
+pub async fn end_at(broker: &Broker) -> std::io::Result<Option<Timestamp>> {
+    if !broker.url.tls {
+        return Ok(None);
+    }
+    let host = &broker.url.host;
+    let stream = tls::connect(
+        format!("{host}:{}", broker.url.port),
+        NetworkOptions::new(),
+        host,
+        &broker.tls,
+        &TrustedTime::default(),
+    )
+    .await?;
+    let shown = stream.get_ref().1.peer_certificates();
+    shown
+        .and_then(|shown| shown.first())
+        .map(|certificate| end_of(certificate))
+        .transpose()
+}
+
+fn end_of(der: &[u8]) -> std::io::Result<Timestamp> {
+    let certificate = Certificate::from_der(der).map_err(invalid)?;
+    let end = certificate.tbs_certificate().validity().not_after;
+    Ok(Timestamp(end.to_unix_duration().as_secs()))
+}
