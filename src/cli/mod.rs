@@ -19,6 +19,8 @@ pub mod doorward;
 mod events;
 #[cfg(feature = "device")]
 mod export;
+#[cfg(feature = "issuer")]
+mod hearing;
 #[cfg(feature = "device")]
 mod import;
 #[cfg(feature = "issuer")]

@@ -4,20 +4,17 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::hearing::Hearing;
 use super::{Failure, paint, status};
 use crate::clock::{self, Stopwatch};
 use crate::gate::{Code, Retry};
 use crate::issuer::{Holder, Wish};
-use crate::link::{Broker, Caller, topics};
+use crate::link::Broker;
 use crate::wire::{
-    Chunk, Envelope, Hash, Kind, MAX_BUNDLE, MAX_ITEMS, Outcome, PublicKey, Receipt, Registration,
-    Revocations, Standing, State, Timestamp, hash, items,
+    Chunk, Envelope, Kind, MAX_BUNDLE, MAX_ITEMS, Outcome, PublicKey, Receipt, Registration,
+    Revocations, Standing, Timestamp, hash, items,
 };
 
-/// Most pieces of a result that one command brings.
-const MOST_PIECES: usize = 256;
-/// How long the retained `state` of the device may take, if the broker has it.
-const STATE: Duration = Duration::from_secs(5);
 /// Where a command ends for a device without a clock: so many seconds of uptime from now.
 const UNTIL: u64 = 120;
 
@@ -84,17 +81,8 @@ pub struct Sent {
 /// # Errors
 /// If the broker, the device's `state` or the key cannot be used.
 pub async fn send(request: &Request<'_>) -> Result<Sent, Failure> {
-    let mut caller = Caller::connect(request.broker).await?;
-    let device = &request.wish.device;
-    let receipts = topics::receipts(device, &request.holder.public());
-    let state_topic = topics::state(device);
-    let results = topics::results(device, &request.holder.public());
-    let mut filters = vec![receipts.clone(), state_topic.clone()];
-    filters.extend(request.results.then(|| results.clone()));
-    caller.subscribe(filters).await?;
-    let mut pieces = Vec::new();
-    let state = state_of(&mut caller, &state_topic, request).await?;
-    let mut standing = state.body.standing;
+    let mut hearing = Hearing::begin(request).await?;
+    let mut standing = hearing.state().await?.body.standing;
     let mut carry = carried(request, Some(&standing))?;
     let mut now = clock::system();
     let mut until = None;
@@ -114,11 +102,7 @@ pub async fn send(request: &Request<'_>) -> Result<Sent, Failure> {
             ));
         }
         let watch = Stopwatch::start();
-        caller
-            .publish(topics::command(device), bundle.clone(), false)
-            .await?;
-        let topics = (receipts.as_str(), results.as_str());
-        let receipt = receipt_of(&mut caller, topics, name, request, &mut pieces).await?;
+        let receipt = hearing.ask(&bundle, name).await?;
         let took = watch.elapsed();
         match &receipt {
             // Its log knows of the lists, and it may have lost them.
@@ -138,7 +122,7 @@ pub async fn send(request: &Request<'_>) -> Result<Sent, Failure> {
             _ => {
                 return Ok(Sent {
                     receipt,
-                    pieces,
+                    pieces: hearing.pieces,
                     bundle,
                     took,
                 });
@@ -203,81 +187,6 @@ fn is_stale(receipt: &Receipt) -> bool {
 /// have run, so that is never sent again by itself.
 fn is_signed_anew(receipt: &Receipt) -> bool {
     code_of(receipt).is_some_and(|code| code.retry() == Retry::Anew && !code.may_have_run())
-}
-
-async fn state_of(
-    caller: &mut Caller,
-    topic: &str,
-    request: &Request<'_>,
-) -> Result<State, Failure> {
-    let device = &request.wish.device;
-    let Some((_, payload)) = next_on(caller, topic, STATE).await? else {
-        return Err(Failure::new(
-            status::UNAVAILABLE,
-            format!("{device} has never said anything on {}", request.broker),
-        )
-        .with_remedy("Check the device's id and broker, and that its daemon has run once."));
-    };
-    verified::<State>(&payload, Kind::State, request.device_key)
-        .filter(|state| state.iss == *device)
-        .ok_or_else(|| {
-            Failure::new(
-                status::DATA,
-                format!("the state of {device} on the broker is not signed by its key"),
-            )
-            .with_remedy("Somebody else may be writing there, or the device's key is not this one.")
-        })
-}
-
-async fn receipt_of(
-    caller: &mut Caller,
-    (receipts, results): (&str, &str),
-    command: Hash,
-    request: &Request<'_>,
-    pieces: &mut Vec<Chunk>,
-) -> Result<Option<Receipt>, Failure> {
-    let mut watch = Stopwatch::start();
-    let mut last = None;
-    while let Some(left) = request.wait.checked_sub(watch.elapsed()) {
-        let Some((topic, payload)) = caller.next(left).await? else {
-            break;
-        };
-        if topic == results && pieces.len() < MOST_PIECES {
-            pieces.extend(Chunk::parse(&payload).ok());
-        }
-        if topic != receipts {
-            continue;
-        }
-        let receipt = verified::<Receipt>(&payload, Kind::Receipt, request.device_key);
-        // What others wrote here, or what answers another command, is passed over.
-        if let Some(receipt) = receipt
-            && receipt.body.command == command
-            && receipt.iss == request.wish.device
-        {
-            if receipt.body.outcome != Outcome::Executing {
-                return Ok(Some(receipt));
-            }
-            (request.told)(&receipt);
-            (last, watch) = (Some(receipt), Stopwatch::start());
-        }
-    }
-    Ok(last)
-}
-
-async fn next_on(
-    caller: &mut Caller,
-    topic: &str,
-    wait: Duration,
-) -> Result<Option<(String, Vec<u8>)>, Failure> {
-    let watch = Stopwatch::start();
-    while let Some(left) = wait.checked_sub(watch.elapsed()) {
-        match caller.next(left).await? {
-            Some(message) if message.0 == topic => return Ok(Some(message)),
-            Some(_) => {}
-            None => break,
-        }
-    }
-    Ok(None)
 }
 
 pub(super) fn verified<T: crate::wire::Object>(
