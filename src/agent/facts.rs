@@ -34,7 +34,7 @@ impl Core {
         Facts {
             now,
             standing: self.standing(&now),
-            shares: self.known.shares_by_age().count(),
+            shares: self.known.share_count(),
             log_size: self.journal.head().size,
             acknowledged: self.journal.memory.acknowledged,
             missing: self

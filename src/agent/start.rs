@@ -91,7 +91,7 @@ impl Core {
             core.journal.append(event, &now, &mut out.batch);
             core.journal.salvage(&found.salvaged, &now, &mut out.batch);
         }
-        core.reinstall(registration, &found.statements, reading, &mut out);
+        core.reinstall(registration, found.statements, reading, &mut out);
         core.look_for_ends(&now);
         let broken = found.damage.as_ref().is_some_and(Damage::is_break);
         core.resolve(&settings, broken, reading, &mut out);
@@ -113,14 +113,24 @@ impl Core {
     fn reinstall(
         &mut self,
         registration: Option<Vec<u8>>,
-        statements: &[Vec<u8>],
+        statements: Vec<Vec<u8>>,
         reading: &Reading,
         out: &mut Effects,
     ) {
         let now = self.keeper.now(reading);
-        let mut sound: Vec<Vec<Envelope<'_>>> = registration
+        self.reinstall_all(registration.into_iter().collect(), reading, out);
+        // Shares are checked when they are needed.
+        let known = &mut self.known;
+        let others = statements.into_iter();
+        let others = others.filter(|bytes| !known.keep(bytes, now.estimate));
+        let others = others.collect();
+        self.reinstall_all(others, reading, out);
+    }
+
+    fn reinstall_all(&mut self, statements: Vec<Vec<u8>>, reading: &Reading, out: &mut Effects) {
+        let now = self.keeper.now(reading);
+        let mut sound: Vec<Vec<Envelope<'_>>> = statements
             .iter()
-            .chain(statements)
             .filter_map(|bytes| Bundle::parse(bytes).ok())
             .filter_map(|bundle| bundle.statements.into_iter().collect::<Result<_, _>>().ok())
             .collect();

@@ -117,8 +117,8 @@ impl Known {
             let lost: Vec<Bytes<16>> = self
                 .shares
                 .values()
-                .filter(|held| !self.is_signed_enough(&held.signers))
-                .map(|held| held.share.cti)
+                .filter(|held| !self.is_signed_enough(&held.signers()))
+                .map(|held| held.outline.id)
                 .collect();
             for id in lost {
                 self.forget_share(&id);

@@ -1,7 +1,8 @@
 //! Shares and the rosters of the groups that hold them: who may use this device.
 
+use super::held::{Checked, Held, Holder};
 use super::install::{Installed, Result, cache_name, first, installed, name, outdated};
-use super::known::{Held, Holder, Known, Member};
+use super::known::{Known, Member};
 use super::{Code, Memory};
 use crate::wire::{
     Bytes, Envelope, KeyBytes, Kind, PublicKey, Role, Roster, Share, Timestamp, hash,
@@ -18,11 +19,12 @@ impl Known {
         self.addressed(&new.aud, &new.iss)?;
         let hash = name(envelopes)?;
         let old = self.shares.get(&new.cti);
+        let old = old.and_then(|old| old.get(&self.issuers));
         if new.exp <= now || old.is_some_and(|old| old.hash == hash) {
             return Ok(None);
         }
         let verified = self.signed_by(Role::Shares, envelopes)?;
-        match old.map(|held| &held.share) {
+        match old.map(|old| &old.share) {
             // An older version of an extended share: stale news, not a contradiction.
             Some(old) if new.is_extended_by(old) => return Ok(None),
             // What has ended stays ended; a new share is a new share.
@@ -51,23 +53,13 @@ impl Known {
                 &new.cti.hex(),
             )
         };
-        let key = PublicKey::new(&new.cnf.0)?;
         self.forget_share(&new.cti);
-        self.by_age.insert((new.iat, new.cti));
-        let shares = Vec::new();
-        let holder = self.holders.entry(new.cnf.0);
-        holder
-            .or_insert(Holder { key, shares })
-            .shares
-            .push(new.cti);
-        self.shares.insert(
-            new.cti,
-            Held {
-                share: new,
-                hash,
-                signers: verified.iter().map(|envelope| envelope.signer).collect(),
-            },
-        );
+        let signers = verified.iter().map(|envelope| envelope.signer).collect();
+        self.hold(Held::new(Checked {
+            share: new,
+            hash,
+            signers,
+        }));
         Ok(Some(installed))
     }
 
@@ -86,7 +78,8 @@ impl Known {
                 share.is_some_and(|share| share.body.group.as_ref() == Some(&new.sub))
             })
         };
-        let Some(holder) = self.holders.get(&group).filter(|holder| named(holder)) else {
+        let is_named = self.holders.get(&group).is_some_and(named);
+        let Some(key) = self.holder_key(&group).filter(|_| is_named) else {
             return Err(Code::UnknownIssuer);
         };
         let held = self.rosters.contains_key(&group);
@@ -95,7 +88,7 @@ impl Known {
         if new.exp <= now || outdated(mark, new.body.seq, new.iat, hash, held) {
             return Ok(None);
         }
-        envelope.verify(&holder.key)?;
+        envelope.verify(key)?;
         let full = !held && self.rosters.len() >= MAX_ROSTERS;
         let idle = if full {
             self.idle_groups(now)
@@ -162,8 +155,8 @@ impl Known {
         let ended: Vec<_> = self
             .shares
             .values()
-            .filter(|held| held.share.exp <= now)
-            .map(|held| held.share.cti)
+            .filter(|held| held.outline.end <= now)
+            .map(|held| held.outline.id)
             .collect();
         if ended.is_empty() {
             return Err(Code::SlotsFull);
@@ -175,18 +168,5 @@ impl Known {
                 cache_name(Kind::Share, &id.hex())
             })
             .collect())
-    }
-
-    pub(super) fn forget_share(&mut self, id: &Bytes<16>) {
-        let Some(Held { share, .. }) = self.shares.remove(id) else {
-            return;
-        };
-        self.by_age.remove(&(share.iat, share.cti));
-        if let Some(holder) = self.holders.get_mut(&share.cnf.0) {
-            holder.shares.retain(|other| other != id);
-            if holder.shares.is_empty() {
-                self.holders.remove(&share.cnf.0);
-            }
-        }
     }
 }

@@ -4,24 +4,11 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::Memory;
+use super::held::{Held, Holder};
 use crate::wire::{
-    Audience, Bytes, Hash, Id, Issuers, KeyBytes, PublicKey, Registration, Release, Revocations,
-    Roster, Share, Text, Timestamp,
+    Audience, Bytes, Id, Issuers, KeyBytes, PublicKey, Registration, Release, Revocations, Roster,
+    Share, Text, Timestamp,
 };
-
-/// A share as it was accepted.
-pub(super) struct Held {
-    pub(super) share: Share,
-    pub(super) hash: Hash,
-    /// Whose signatures were verified.
-    pub(super) signers: Vec<KeyBytes>,
-}
-
-/// A key that shares name, decompressed once, and the shares that name it.
-pub(super) struct Holder {
-    pub(super) key: PublicKey,
-    pub(super) shares: Vec<Bytes<16>>,
-}
 
 /// A key that rosters name, decompressed once, and the groups that list it.
 pub(super) struct Member {
@@ -130,8 +117,8 @@ impl Known {
     pub fn authority(&self, key: &KeyBytes) -> Option<&PublicKey> {
         match &self.owner {
             Some((_, owner)) if owner.bytes() == *key => Some(owner),
-            _ => match self.holders.get(key) {
-                Some(holder) => Some(&holder.key),
+            _ => match self.holder_key(key) {
+                Some(holder) => Some(holder),
                 None => self.members.get(key).map(|member| &member.key),
             },
         }
@@ -189,8 +176,7 @@ impl Known {
             .get(key)
             .into_iter()
             .flat_map(|holder| &holder.shares)
-            .filter_map(|id| self.shares.get(id))
-            .map(|held| &held.share)
+            .filter_map(|id| self.share(id))
             .filter(|share| self.is_mine(&share.aud))
     }
 
@@ -202,7 +188,14 @@ impl Known {
     /// A share by its id.
     #[must_use]
     pub fn share(&self, id: &Bytes<16>) -> Option<&Share> {
-        self.shares.get(id).map(|held| &held.share)
+        let checked = self.shares.get(id)?.get(&self.issuers)?;
+        Some(&checked.share)
+    }
+
+    /// How many shares it holds, checked or not.
+    #[must_use]
+    pub fn share_count(&self) -> usize {
+        self.shares.len()
     }
 
     /// All shares for this device, oldest first.
@@ -244,7 +237,8 @@ impl Known {
     pub fn next_end(&self, after: Timestamp) -> Option<Timestamp> {
         let lists = self.revocations.values().map(|list| list.iat);
         let plan = self.registration().and_then(|r| r.body.plan.end);
-        let ends = self.shares_by_age().flat_map(|share| self.ends_of(share));
+        let outlines = self.shares.values().map(|held| &held.outline);
+        let ends = outlines.flat_map(|it| self.lapses(it.made).chain([it.end]));
         ends.chain(lists.flat_map(|proof| self.lapses(proof)))
             .chain(self.rosters.values().map(|roster| roster.exp))
             .chain(plan)

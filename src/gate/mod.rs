@@ -4,6 +4,7 @@ mod code;
 mod decide;
 mod decision;
 mod delete;
+mod held;
 mod install;
 mod install_share;
 mod known;

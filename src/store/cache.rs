@@ -15,6 +15,9 @@ use crate::files::{self, Doing, FileError};
 /// Longest statement that is read back.
 const MAX_STATEMENT: usize = crate::wire::MAX_BUNDLE;
 
+/// How late a timer of sled's threads may be.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3600);
+
 /// A cache as it was found.
 pub struct Found {
     /// For writing.
@@ -181,14 +184,34 @@ fn copy_directory(from: &Path, to: &Path) -> io::Result<()> {
     File::open(to)?.sync_all()
 }
 
+/// sled's threads look every second whether there is work, although they are woken when there is.
+/// Threads take the patience of their timers from the thread that starts them (prctl(2),
+/// PR_SET_TIMERSLACK), so it is opened by one with very much of it: then these looks wait until the
+/// processor is awake for something else.
+fn patiently<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let patience = std::num::NonZeroU64::new(PATIENCE.as_nanos() as u64);
+    std::thread::scope(|scope| {
+        let opening = scope.spawn(|| {
+            let _ = rustix::thread::set_current_timer_slack(patience);
+            work()
+        });
+        match opening.join() {
+            Ok(done) => done,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
 fn open_sled(path: &Path) -> Result<(sled::Db, File), FileError> {
     let open = || -> io::Result<(sled::Db, File)> {
-        let db = sled::Config::new()
-            .path(path)
-            .cache_capacity(2 << 20)
-            .segment_size(64 << 10)
-            .flush_every_ms(None)
-            .open()?;
+        let db = patiently(|| {
+            sled::Config::new()
+                .path(path)
+                .cache_capacity(2 << 20)
+                .segment_size(64 << 10)
+                .flush_every_ms(None)
+                .open()
+        })?;
         db.flush()?;
         for name in ["conf", "db"] {
             File::open(path.join(name))?.sync_all()?;

@@ -14,6 +14,7 @@ mod key;
 mod licence;
 mod limits;
 mod notice;
+mod outline;
 mod printed;
 mod receipt;
 mod registration;
@@ -35,6 +36,7 @@ pub use key::{Confirmation, KeyBytes, PublicKey, SecretKey};
 pub use licence::{Licence, LicenceBody, MAX_FEATURES};
 pub use limits::{ArgLimit, Limits, Rate, Way, Window as WeeklyWindow, Windows as WeeklyWindows};
 pub use notice::{Notice, NoticeBody};
+pub use outline::Outline;
 pub use printed::{Claim, MAX_PRINTED, grouped, print_issuers, read_issuers};
 pub use receipt::{
     Checkpoint, CheckpointBody, LogHead, Outcome, Receipt, ReceiptBody, Standing, State, StateBody,
