@@ -16,6 +16,7 @@ mod decision;
 mod delete;
 mod groups;
 mod input;
+mod kept;
 mod limits;
 mod log;
 mod merging;
