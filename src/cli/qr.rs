@@ -14,15 +14,18 @@ pub(super) fn show(text: &str) {
     }
 }
 
-/// Dark on light, whatever the terminal's colours: cameras want it so.
+/// Black on white, whatever the terminal's colours: cameras want it so.
 fn picture(text: &str) -> Option<String> {
     let code = QrCode::new(text).ok()?;
-    let mut picture = code.render::<Dense1x2>();
-    picture
-        .dark_color(Dense1x2::Light)
-        .light_color(Dense1x2::Dark);
-    Some(picture.build())
+    let plain = code.render::<Dense1x2>().build();
+    let lines = plain
+        .lines()
+        .map(|line| format!("{BLACK_ON_WHITE}{line}{RESET}"));
+    Some(lines.collect::<Vec<_>>().join("\n"))
 }
+
+const BLACK_ON_WHITE: &str = "\x1b[38;5;16;48;5;231m";
+const RESET: &str = "\x1b[0m";
 
 #[cfg(test)]
 mod tests {
@@ -36,7 +39,11 @@ mod tests {
             secret: "XXXX-XXXX-XXXX-XXXX".into(),
         };
         let picture = picture(&claim.to_string()).unwrap();
-        assert!(picture.lines().all(|line| line.chars().count() <= 80));
+        for line in picture.lines() {
+            let line = line.strip_prefix(BLACK_ON_WHITE).unwrap();
+            let line = line.strip_suffix(RESET).unwrap();
+            assert!(line.chars().count() <= 80, "{line}");
+        }
     }
 
     #[test]

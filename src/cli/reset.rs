@@ -17,7 +17,7 @@ use crate::wire::hash;
 pub(super) struct FactoryReset {
     #[command(flatten)]
     file: ConfigFile,
-    /// Print one JSON object. Presence is then shown by the program in [factory_reset] only.
+    /// Print one JSON object. Presence is then shown by the program in the configuration only.
     #[arg(long)]
     json: bool,
 }
@@ -58,6 +58,10 @@ pub(super) fn run(args: &FactoryReset) -> Result<ExitCode, Failure> {
 
 /// Whether somebody is before the device: by the program that knows, such as one that reads a
 /// button, or, where there is none, by typing at its own console.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "who is at the device runs it, by no command from afar"
+)]
 fn prove_presence(program: &[String], name: &str, silent: bool) -> Result<(), Failure> {
     if let Some((program, args)) = program.split_first() {
         let mut command = Command::new(program);

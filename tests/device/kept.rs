@@ -30,6 +30,8 @@ fn a_forged_share_in_the_cache_lets_nobody_in_and_takes_nobodys_place() {
     bench.restart();
     assert_eq!(bench.ask("f1", STATUS), "silence");
     assert_eq!(bench.counted(Code::NoGrant), 1);
+    let f1 = key("f1").public();
+    assert!(bench.core.known().authority(&f1).is_none());
     assert_eq!(bench.ask("anna", STATUS), "done");
 }
 

@@ -23,7 +23,7 @@ pub(super) fn possible(config: Option<&Path>) -> Result<(), Failure> {
         let why = format!("--seal is for the daemon that systemd starts with {USUAL_CONFIG}");
         return Err(Failure::new(status::USAGE, why));
     }
-    let asked = Command::new("systemd-creds").arg("--version").output();
+    let asked = systemd_creds().arg("--version").output();
     match asked {
         Ok(out) if out.status.success() => Ok(()),
         _ => Err(
@@ -34,12 +34,20 @@ pub(super) fn possible(config: Option<&Path>) -> Result<(), Failure> {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "who is at the device runs it, by no command from afar"
+)]
+fn systemd_creds() -> Command {
+    Command::new("systemd-creds")
+}
+
 /// Seals the key, tells systemd where it is, and only then takes the file away.
 pub(super) fn seal(state: &Path, sealed: &Path) -> Result<(), Failure> {
     let key = files::read(&Pinned::key_file(state), 1024)?;
     let failed =
         |error: std::io::Error| Failure::new(status::IO, format!("systemd-creds: {error}"));
-    let mut child = Command::new("systemd-creds")
+    let mut child = systemd_creds()
         .args(["encrypt", "--name", CREDENTIAL, "-", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
