@@ -78,6 +78,43 @@ fn the_broker_is_stopped_and_started_and_the_device_comes_back() {
 }
 
 #[test]
+fn a_sender_whose_broker_goes_meanwhile_finds_it_again_and_gets_the_word() {
+    let mut site = Site::new(&format!("{COUNT}\nexec /bin/sleep 2"));
+    site.ready();
+    let url = site.cloud.url();
+    let line = [
+        "--issuer",
+        "issuer",
+        "send",
+        "ups-7",
+        "device.reboot",
+        "--key",
+        "ole.key",
+    ];
+    let sender = std::process::Command::new(site::DOORKEY)
+        .args(line)
+        .args(["--broker", &url, "--wait", "30"])
+        .current_dir(site.path())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_until("it has begun", || site.reboots() == 1);
+    site.cloud.kill();
+    site.cloud.again();
+    let out = sender.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&out.stdout);
+    assert!(out.status.success() && said.starts_with("done"), "{out:?}");
+    let told = String::from_utf8_lossy(&out.stderr);
+    assert!(told.contains("waiting for it to come back"), "{told}");
+    assert_eq!(
+        site.reboots(),
+        1,
+        "the same command again is not another one"
+    );
+}
+
+#[test]
 fn a_cancellation_is_obeyed_before_the_command_that_was_queued_behind_it() {
     let mut site = Site::new(COUNT);
     site.ready();

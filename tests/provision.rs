@@ -176,6 +176,29 @@ fn provisioning_twice_is_provisioning_once() {
 }
 
 #[test]
+fn a_device_that_is_provisioned_needs_no_issuer_to_get_another_link() {
+    let bench = Bench::new();
+    let cloud = ["--cloud", "mqtts://broker.example"];
+    let first = bench.provisioned(&[&["--device", "ups-7"], &cloud[..]].concat());
+    let out = bench.provision(&["--local", "mqtt://127.0.0.1:1884", "--json"]);
+    assert!(out.status.success(), "{out:?}");
+    let again: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(
+        (&again["key"], &again["claim"]),
+        (&first["key"], &first["claim"])
+    );
+    let part = bench.path().join("etc/doorward.d/provisioned.toml");
+    let part = std::fs::read_to_string(part).unwrap();
+    assert!(
+        part.contains("broker.example") && part.contains(":1884"),
+        "{part}"
+    );
+    // A log-in for a link that nobody has named.
+    let (status, text) = said(&bench.provision(&["--user", "x"]));
+    assert_eq!(status, 64, "{text}");
+}
+
+#[test]
 fn a_device_has_one_id_one_issuer_and_one_owner_until_it_is_reset() {
     let bench = Bench::new();
     let local = ["--local", "mqtt://127.0.0.1"];

@@ -1,15 +1,13 @@
 //! Invitations: a code that works once, for a week, and is locked after five wrong tries.
 
 use super::refusal::{Refusal, Rule};
-use crate::wire::{Bytes, Hash, Id, Timestamp, hash};
+use crate::wire::{Bytes, Hash, Id, Timestamp, UNMISTAKABLE, hash};
 
 /// How long an invitation waits to be accepted, in seconds.
 pub const LAPSES_AFTER: u64 = 7 * 86400;
 /// Wrong codes until it is locked.
 pub const TRIES: u32 = 5;
 
-/// Digits and letters that are not taken for one another.
-const ALPHABET: &[u8; 32] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
 /// Characters of a code: 50 bits.
 const LENGTH: usize = 10;
 
@@ -21,7 +19,7 @@ impl Code {
     /// A code from random bytes.
     #[must_use]
     pub fn new(random: &[u8; LENGTH]) -> Self {
-        let letter = |byte: &u8| char::from(ALPHABET[usize::from(byte % 32)]);
+        let letter = |byte: &u8| char::from(UNMISTAKABLE[usize::from(byte % 32)]);
         Self(random.iter().map(letter).collect())
     }
 

@@ -37,7 +37,7 @@ pub use licence::{Licence, LicenceBody, MAX_FEATURES};
 pub use limits::{ArgLimit, Limits, Rate, Way, Window as WeeklyWindow, Windows as WeeklyWindows};
 pub use notice::{Notice, NoticeBody};
 pub use outline::Outline;
-pub use printed::{Claim, MAX_PRINTED, grouped, print_issuers, read_issuers};
+pub use printed::{Claim, MAX_PRINTED, UNMISTAKABLE, grouped, print_issuers, read_issuers};
 pub use receipt::{
     Checkpoint, CheckpointBody, LogHead, Outcome, Receipt, ReceiptBody, Standing, State, StateBody,
 };

@@ -60,19 +60,19 @@ pub(super) struct Answers {
     #[serde(deserialize_with = "parsed")]
     pub(super) cloud: Option<BrokerUrl>,
     /// The user name there.
-    #[arg(long, value_name = "NAME", requires = "cloud")]
+    #[arg(long, value_name = "NAME")]
     pub(super) user: Option<String>,
     /// The file with the password there.
-    #[arg(long, value_name = "FILE", requires = "cloud")]
+    #[arg(long, value_name = "FILE")]
     pub(super) password_file: Option<PathBuf>,
     /// Who vouches for the cloud's broker, as PEM, if not the authorities that the system trusts.
-    #[arg(long, value_name = "FILE", requires = "cloud")]
+    #[arg(long, value_name = "FILE")]
     pub(super) ca: Option<PathBuf>,
     /// The device's certificate for the cloud's broker, as PEM.
-    #[arg(long, value_name = "FILE", requires = "certificate_key")]
+    #[arg(long, value_name = "FILE")]
     pub(super) certificate: Option<PathBuf>,
     /// The key of that certificate, as PEM.
-    #[arg(long, value_name = "FILE", requires = "certificate")]
+    #[arg(long, value_name = "FILE")]
     pub(super) certificate_key: Option<PathBuf>,
     /// A broker on this device or on the site's network, like mqtt://127.0.0.1:1883.
     #[arg(long, value_name = "URL")]
@@ -82,10 +82,10 @@ pub(super) struct Answers {
     #[arg(long, value_name = "ADDRESS")]
     pub(super) listen: Option<SocketAddr>,
     /// The certificate to show them, as PEM.
-    #[arg(long, value_name = "FILE", requires = "listen")]
+    #[arg(long, value_name = "FILE")]
     pub(super) listen_certificate: Option<PathBuf>,
     /// The key of that certificate, as PEM.
-    #[arg(long, value_name = "FILE", requires = "listen")]
+    #[arg(long, value_name = "FILE")]
     pub(super) listen_key: Option<PathBuf>,
     /// Keep the device's key sealed to this machine, by its TPM 2.0 if it has one: systemd unseals
     /// it for the daemon. Needs systemd 250 or later.
@@ -131,6 +131,24 @@ impl Answers {
         })
     }
 
+    /// What belongs to something that was not named is a mistake.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        let of_cloud = self.user.is_some()
+            || self.password_file.is_some()
+            || self.ca.is_some()
+            || self.certificate.is_some();
+        let of_listen = self.listen_certificate.is_some() || self.listen_key.is_some();
+        let why = match () {
+            () if of_cloud && self.cloud.is_none() => "--cloud is missing: whose log-in is that?",
+            () if of_listen && self.listen.is_none() => "--listen is missing: at which address?",
+            () if self.certificate.is_some() != self.certificate_key.is_some() => {
+                "a certificate needs its key, and a key its certificate"
+            }
+            () => return Ok(()),
+        };
+        Err(Failure::new(status::USAGE, why))
+    }
+
     /// Asks for what is missing and cannot be known, if somebody is there.
     pub(super) fn complete(
         &mut self,
@@ -139,12 +157,15 @@ impl Answers {
         lacks_a_link: bool,
     ) -> Result<(), Failure> {
         if self.device.is_none() {
-            let name = before.map_or_else(host_name, |it| Some(it.device.to_string()));
+            self.device = before.map(|before| before.device.clone());
+        }
+        if self.device.is_none() {
+            let name = host_name();
             self.device = ask.value("The id of this device", name.as_deref(), |text| {
                 text.parse::<Id>().map_err(str::to_owned)
             })?;
         }
-        if self.issuers.is_none() {
+        if self.issuers.is_none() && before.is_none() {
             let question = "The issuer: its file, or the text that `doorkey issuer show` prints";
             self.issuers = ask.value(question, None, |text| Ok(text.to_owned()))?;
         }
@@ -162,10 +183,7 @@ impl Answers {
             let usual = "mqtt://127.0.0.1:1883";
             self.local = ask.value(question, Some(usual), url)?.flatten();
         }
-        match (&self.device, &self.issuers) {
-            (Some(_), Some(_)) => Ok(()),
-            _ => Err(missing()),
-        }
+        Ok(())
     }
 
     /// Whether any of it is about a link.

@@ -103,7 +103,8 @@ impl Place {
             changes.push((path.clone(), text));
         }
         if answers.names_a_link() {
-            changes.push((part(path), links(answers)));
+            let before = std::fs::read_to_string(part(path)).unwrap_or_default();
+            changes.push((part(path), links(answers, &before)));
         }
         changes.retain(|(path, text)| std::fs::read(path).ok().as_deref() != Some(text.as_bytes()));
         Config::load_with(path, &changes).map_err(|error| Failure::new(status::CONFIG, error))?;
@@ -151,11 +152,12 @@ pub(super) fn forget(config: &Path) -> Result<(), Failure> {
     }
 }
 
-/// The links as a part of the configuration.
-fn links(answers: &Answers) -> String {
+/// The links as a part of the configuration; those that nothing is said of stay as they were.
+fn links(answers: &Answers, before: &str) -> String {
     let mut text =
         "# Written by `doorward provision`, and again whenever it is called with links.\n\
-                    # What is to stay different belongs into a file of its own beside this one.\n"
+                    # A link that is not named then stays. What else is yours belongs into a file of\n\
+                    # its own beside this one.\n"
             .to_owned();
     let path = |path: &PathBuf| path.display().to_string();
     let mut table = |name: &str, fields: &[(&str, Option<String>)]| {
@@ -192,7 +194,25 @@ fn links(answers: &Answers) -> String {
             ],
         );
     }
+    let named = [
+        ("[links.cloud]", answers.cloud.is_some()),
+        ("[links.local]", answers.local.is_some()),
+        ("[links.listener]", answers.listen.is_some()),
+    ];
+    for (header, _) in named.iter().filter(|(_, named)| !named) {
+        if let Some(section) = section(before, header) {
+            text.push_str(&format!("\n{}\n", section.trim_end()));
+        }
+    }
     text
+}
+
+/// The lines of a table, from its header to the next one.
+fn section<'a>(text: &'a str, header: &str) -> Option<&'a str> {
+    let start = text.find(header)?;
+    let from = text.get(start..)?;
+    let end = from.find("\n[").map_or(from.len(), |end| end + 1);
+    from.get(..end)
 }
 
 /// A basic string of TOML, which has the escapes of JSON.
@@ -218,12 +238,35 @@ mod tests {
         let path = directory.path().join("doorward.toml");
         let files = [
             (path.clone(), SHIPPED.to_owned()),
-            (part(&path), links(&answers)),
+            (part(&path), links(&answers, "")),
         ];
         let config = Config::load_with(&path, &files).unwrap();
         let cloud = config.links.cloud.unwrap();
         assert_eq!(cloud.user, answers.user);
         assert_eq!(cloud.tls.ca, answers.ca);
         assert_eq!(Some(config.links.local.unwrap().url), answers.local);
+    }
+
+    #[test]
+    fn a_link_that_is_not_named_stays_as_it_was() {
+        let cloud = Answers {
+            cloud: Some("mqtts://broker.example".parse().unwrap()),
+            ca: Some("/etc/doorward/ca.pem".into()),
+            ..Answers::default()
+        };
+        let local = |url: &str| Answers {
+            local: Some(url.parse().unwrap()),
+            ..Answers::default()
+        };
+        let both = links(&local("mqtt://127.0.0.1"), &links(&cloud, ""));
+        assert!(
+            both.contains("[links.cloud]\nurl = \"mqtts://broker.example"),
+            "{both}"
+        );
+        assert!(both.contains("tls.ca = "), "{both}");
+        let again = links(&local("mqtt://127.0.0.1:1884"), &both);
+        assert_eq!(again.matches("[links.local]").count(), 1, "{again}");
+        assert_eq!(again.matches("[links.cloud]").count(), 1, "{again}");
+        assert!(again.contains(":1884"), "{again}");
     }
 }

@@ -56,10 +56,14 @@ fn plan(args: Provision) -> Result<Plan, Failure> {
     let place = configure::Place::of(&args)?;
     let before = Pinned::read(&place.state)?;
     let mut answers = Answers::merged(args.answers, args.answers_file.as_deref())?;
+    answers.check()?;
     answers.complete(&mut ask, before.as_ref(), place.lacks_a_link())?;
     let device = answers.device.clone().ok_or_else(answers::missing)?;
-    let given = answers.issuers.clone().ok_or_else(answers::missing)?;
-    let issuers = trust::read(&given)?;
+    let issuers = match (&answers.issuers, &before) {
+        (Some(given), _) => trust::read(given)?,
+        (None, Some(before)) => Trusted::pinned(before),
+        (None, None) => return Err(answers::missing()),
+    };
     if let Some(before) = &before {
         agrees(before, &device, &issuers)?;
     } else {

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::ask::Ask;
 use crate::cli::{Failure, status};
 use crate::files;
-use crate::store::issuers_in;
+use crate::store::{Pinned, issuers_in};
 use crate::wire::{Hash, Id, grouped, hash, read_issuers};
 
 /// The largest file.
@@ -14,11 +14,23 @@ const LIMIT: u64 = 65536;
 
 /// An issuer's file, with its signatures checked.
 pub(super) struct Trusted {
+    /// Empty if the device has it.
     pub(super) bytes: Vec<u8>,
     /// The platform's name.
     pub(super) name: Id,
     /// SHA-256 of the file.
     pub(super) fingerprint: Hash,
+}
+
+impl Trusted {
+    /// The one that the device trusts already.
+    pub(super) fn pinned(before: &Pinned) -> Self {
+        Self {
+            bytes: Vec::new(),
+            name: before.issuers.iss.clone(),
+            fingerprint: before.fingerprint,
+        }
+    }
 }
 
 /// Reads the issuer from a file, from text, or from either on standard input.
