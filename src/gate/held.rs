@@ -117,6 +117,7 @@ impl Known {
     }
 
     pub(super) fn hold(&mut self, held: Held) {
+        self.is_told();
         let outline = &held.outline;
         self.by_age.insert((outline.made, outline.id));
         let holder = self.holders.entry(outline.holder).or_default();
@@ -127,6 +128,7 @@ impl Known {
     }
 
     pub(super) fn forget_share(&mut self, id: &Bytes<16>) {
+        self.is_told();
         let Some(Held { outline, .. }) = self.shares.remove(id) else {
             return;
         };

@@ -65,7 +65,7 @@ impl Known {
         if !self.may_be_heard(first.kind, envelopes, memory) {
             return Err(Code::UnknownIssuer);
         }
-        match first.kind {
+        let installed = match first.kind {
             Kind::Issuers => self.install_issuers(envelopes),
             Kind::Registration => self.install_registration(envelopes, memory),
             Kind::Share => self.install_share(envelopes, now),
@@ -79,7 +79,11 @@ impl Known {
             | Kind::Checkpoint
             | Kind::Licence
             | Kind::Notice => Err(Code::WrongType),
+        };
+        if matches!(installed, Ok(Some(_))) {
+            self.is_told();
         }
+        installed
     }
 
     /// Exactly the next version, signed by a threshold of the root keys of this version and

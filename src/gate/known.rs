@@ -1,10 +1,12 @@
 //! What the device has been told: issuers, its registration, shares, rosters, revocation lists
 //! and releases, all in memory. How statements replace one another is in `install.rs`.
 
+use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 
 use super::Memory;
 use super::held::{Held, Holder};
+use super::slots::Slots;
 use crate::wire::{
     Audience, Bytes, Id, Issuers, KeyBytes, PublicKey, Registration, Release, Revocations, Roster,
     Share, Text, Timestamp,
@@ -50,6 +52,9 @@ pub struct Known {
     pub(super) rosters: HashMap<KeyBytes, Roster>,
     pub(super) members: HashMap<KeyBytes, Member>,
     pub(super) releases: HashMap<(Text, u32), Release>,
+    /// Rises with whatever may change who has a slot, and who had one when that was last asked.
+    pub(super) told: u64,
+    pub(super) slots: RefCell<Option<Slots>>,
 }
 
 impl Known {
@@ -68,6 +73,8 @@ impl Known {
             rosters: HashMap::new(),
             members: HashMap::new(),
             releases: HashMap::new(),
+            told: 0,
+            slots: RefCell::new(None),
         }
     }
 

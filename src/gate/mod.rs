@@ -11,6 +11,7 @@ mod known;
 mod memory;
 mod permission;
 mod replay;
+mod slots;
 mod still;
 mod time;
 

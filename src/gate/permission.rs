@@ -5,6 +5,7 @@ use super::decision::{Caller, Origin};
 use super::install_share::MAX_SHARES;
 use super::known::{Grant, Via};
 use super::memory::{Charge, MAX_RATES};
+use super::slots::has_slot;
 use super::{Code, Known, Memory, Now};
 use crate::wire::{
     Approval, Audience, Bytes, Class, Envelope, HOLDERS_OWN, Id, KeyBytes, Limits, Operation,
@@ -135,7 +136,7 @@ pub(super) fn live(ground: &Ground<'_>, grant: &Grant<'_>) -> Result<(), Code> {
 }
 
 /// Cancelled by the issuer, on the device, or by a handover to another owner.
-fn is_ended(ground: &Ground<'_>, share: &Share) -> bool {
+pub(super) fn is_ended(ground: &Ground<'_>, share: &Share) -> bool {
     ground.known.is_revoked(share)
         || ground.memory.ended.contains_key(&share.cti)
         || share.iat < ground.registration.body.since
@@ -158,27 +159,6 @@ fn is_fresh(ground: &Ground<'_>, share: &Share) -> bool {
     let set = leases.get(&ground.class).copied().unwrap_or(0);
     let lease = share.body.lease.map_or(set, |own| own.min(set));
     ground.now.estimate.since(proof) <= lease
-}
-
-/// Whether the share's holder is among the first `slots` people or groups with live shares.
-/// Counted by age, so that the order of arrival decides nothing.
-fn has_slot(ground: &Ground<'_>, share: &Share) -> bool {
-    let slots = ground.registration.body.slots as usize;
-    let mut people: Vec<KeyBytes> = Vec::new();
-    for other in ground.known.shares_by_age() {
-        let key = other.cnf.0;
-        if other.exp <= ground.now.estimate || is_ended(ground, other) || people.contains(&key) {
-            continue;
-        }
-        if people.len() >= slots {
-            return false;
-        }
-        if key == share.cnf.0 {
-            return true;
-        }
-        people.push(key);
-    }
-    false
 }
 
 /// Does this live share include the operation, on the plan of the day?

@@ -24,3 +24,4 @@ mod model;
 mod news;
 mod rotation;
 mod shares;
+mod slots;
