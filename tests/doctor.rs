@@ -202,4 +202,13 @@ fn what_root_can_read_and_the_daemon_cannot_is_named() {
     std::fs::set_permissions(&password, PermissionsExt::from_mode(0o640)).unwrap();
     let (found, _) = doctor(&site);
     assert_eq!(about(&found, "secrets"), []);
+    let config = site.path().join("doorward.toml");
+    std::fs::set_permissions(&config, PermissionsExt::from_mode(0o600)).unwrap();
+    let (found, _) = doctor(&site);
+    says(
+        &found,
+        "configuration",
+        "broken",
+        "the daemon's user cannot read",
+    );
 }

@@ -47,6 +47,14 @@ pub(super) fn secrets(config: &Config) -> Vec<Finding> {
     broken.collect()
 }
 
+/// Whether the daemon's user can read its configuration.
+pub(super) fn configuration(config: &Config, path: &Path) -> Option<Finding> {
+    let why = format!("the daemon's user cannot read {}", path.display());
+    let remedy = "chgrp doorward, chmod 640, and the directories above it too.";
+    (!is_for_owner_of(&config.state, path))
+        .then(|| Finding::new("configuration", Level::Broken, why, remedy))
+}
+
 /// Whether a file that root can read can also be read by the daemon's user, whose the state
 /// directory is. Only root has to ask.
 fn is_for_owner_of(state: &Path, path: &Path) -> bool {

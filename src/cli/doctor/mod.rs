@@ -55,6 +55,7 @@ pub(super) fn run(args: &Doctor) -> Result<ExitCode, Failure> {
             "It would only fail; mend or remove it.",
         )
     }));
+    found.extend(files::configuration(&config, &args.file.config));
     found.push(clock_is(clock::system().0));
     let pinned = match Pinned::read(&config.state) {
         Ok(Some(pinned)) => Ok(pinned),
