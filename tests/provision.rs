@@ -193,6 +193,10 @@ fn a_device_that_is_provisioned_needs_no_issuer_to_get_another_link() {
         part.contains("broker.example") && part.contains(":1884"),
         "{part}"
     );
+    // A fingerprint that was expected counts then too.
+    let other = "0".repeat(64);
+    let (status, text) = said(&bench.provision(&["--fingerprint", &other]));
+    assert_eq!(status, 77, "{text}");
     // A log-in for a link that nobody has named.
     let (status, text) = said(&bench.provision(&["--user", "x"]));
     assert_eq!(status, 64, "{text}");

@@ -99,7 +99,9 @@ impl Place {
         };
         let mut changes = Vec::new();
         if !self.exists {
-            let text = SHIPPED.replace(SHIPPED_STATE, &self.state.display().to_string());
+            let line = |state: &str| format!("state = {}\n", quoted(state));
+            let here = line(&self.state.display().to_string());
+            let text = SHIPPED.replacen(&line(SHIPPED_STATE), &here, 1);
             changes.push((path.clone(), text));
         }
         if answers.names_a_link() {

@@ -66,7 +66,8 @@ fn plan(args: Provision) -> Result<Plan, Failure> {
     };
     if let Some(before) = &before {
         agrees(before, &device, &issuers)?;
-    } else {
+    }
+    if before.is_none() || answers.fingerprint.is_some() {
         trust::confirm(&issuers, answers.fingerprint.as_deref(), args.yes, &mut ask)?;
     }
     let changes = place.changes(&answers)?;
