@@ -163,6 +163,25 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     read().doing("read", path)
 }
 
+/// The same for a file that may be missing.
+#[cfg(feature = "device")]
+pub(crate) fn read_if_there(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FileError> {
+    match read(path, limit) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes a file, if it is there.
+#[cfg(feature = "device")]
+pub(crate) fn remove(path: &Path) -> Result<(), FileError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).doing("remove", path),
+        _ => Ok(()),
+    }
+}
+
 /// The same for a file that not everybody may read.
 pub(crate) fn read_secret(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     let mode = fs::metadata(path).doing("read", path)?.mode();

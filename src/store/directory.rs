@@ -76,12 +76,11 @@ const SCHEMA: u32 = 1;
 /// Refuses a store of a later version, and brings one of an earlier version up to this one.
 fn check_schema(directory: &Path) -> Result<(), FileError> {
     let path = directory.join("schema");
-    let found = match files::read(&path, 1 << 16) {
-        Ok(bytes) => std::str::from_utf8(&bytes)
+    let found = match files::read_if_there(&path, 1 << 16)? {
+        Some(bytes) => std::str::from_utf8(&bytes)
             .ok()
             .and_then(|text| text.trim().parse().ok()),
-        Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Some(0),
-        Err(error) => return Err(error),
+        None => Some(0),
     };
     match found {
         Some(SCHEMA) => Ok(()),

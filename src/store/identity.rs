@@ -1,6 +1,5 @@
 //! Who this device is: its id, its key, whom it trusts, who owns it.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -82,12 +81,9 @@ impl Identity {
             .doing("use", &file)?;
         let issuers = issuers_in(&files::read(&identity.join(ISSUERS), LIMIT)?)
             .doing("use", &identity.join(ISSUERS))?;
-        let registration = match files::read(&identity.join(REGISTRATION), LIMIT) {
-            // An empty one is left where the owner has deleted the device.
-            Ok(bytes) => Some(bytes).filter(|bytes| !bytes.is_empty()),
-            Err(error) if error.source.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error),
-        };
+        // An empty one is left where the owner has deleted the device.
+        let registration = files::read_if_there(&identity.join(REGISTRATION), LIMIT)?
+            .filter(|bytes| !bytes.is_empty());
         let identity = Self {
             device,
             key,
@@ -151,12 +147,7 @@ impl Identity {
         let identity = directory.join("identity");
         files::replace(&identity.join(REGISTRATION), bytes, 0o600)?;
         // Whoever has become the owner needs no claim any more, and nobody else shall have it.
-        match fs::remove_file(identity.join(CLAIM)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(error).doing("remove", &identity.join(CLAIM))
-            }
-            _ => Ok(()),
-        }
+        files::remove(&identity.join(CLAIM))
     }
 }
 

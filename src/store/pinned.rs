@@ -47,8 +47,9 @@ impl Pinned {
             Some(key) => key,
             None => super::Identity::load(state)?.key.public(),
         };
-        let owner = optional(&identity.join(REGISTRATION))?.and_then(|bytes| owner_in(&bytes));
-        let claim = optional(&identity.join(CLAIM))?
+        let owner = files::read_if_there(&identity.join(REGISTRATION), LIMIT)?
+            .and_then(|bytes| owner_in(&bytes));
+        let claim = files::read_if_there(&identity.join(CLAIM), LIMIT)?
             .and_then(|bytes| String::from_utf8(bytes).ok())
             .filter(|_| owner.is_none());
         Ok(Some(Self {
@@ -86,11 +87,9 @@ impl Pinned {
 /// If something cannot be removed; what is left goes when this is called again.
 pub(super) fn forget(state: &Path) -> Result<(), FileError> {
     let id = state.join("identity").join(identity::ID);
-    match fs::remove_file(&id).and_then(|()| files::sync_parent(&id)) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(error).doing("remove", &id);
-        }
-        _ => {}
+    files::remove(&id)?;
+    if id.parent().is_some_and(Path::exists) {
+        files::sync_parent(&id).doing("sync", &id)?;
     }
     for entry in fs::read_dir(state).doing("read", state)? {
         let path = entry.doing("read", state)?.path();
@@ -111,7 +110,7 @@ fn owner_in(registration: &[u8]) -> Option<Id> {
 }
 
 fn read_hex(path: &Path) -> Result<Option<Bytes<32>>, FileError> {
-    let Some(bytes) = optional(path)? else {
+    let Some(bytes) = files::read_if_there(path, LIMIT)? else {
         return Ok(None);
     };
     std::str::from_utf8(&bytes)
@@ -120,13 +119,4 @@ fn read_hex(path: &Path) -> Result<Option<Bytes<32>>, FileError> {
         .map(Some)
         .ok_or_else(|| files::invalid("it does not hold 64 hexadecimal digits"))
         .doing("use", path)
-}
-
-/// A file that may be missing.
-fn optional(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
-    match files::read(path, LIMIT) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
 }

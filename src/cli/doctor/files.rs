@@ -81,31 +81,26 @@ pub(super) fn certificates(config: &Config, now: Timestamp) -> Vec<Finding> {
     let of_listener = listener.flat_map(|it| [&it.certificate, &it.client_ca]);
     let paths = of_tls.chain(of_listener).flatten();
     paths
-        .flat_map(|path| match certificate::end_of_file(path) {
+        .map(|path| match certificate::end_of_file(path) {
             Ok(end) => ends("certificates", &path.display().to_string(), end, now),
             Err(error) => {
                 let remedy = "Put the certificate there, as PEM.";
-                vec![Finding::new(
-                    "certificates",
-                    Level::Broken,
-                    error.to_string(),
-                    remedy,
-                )]
+                Finding::new("certificates", Level::Broken, error.to_string(), remedy)
             }
         })
         .collect()
 }
 
 /// What is to be said of a certificate's end.
-pub(super) fn ends(what: &str, whose: &str, end: Timestamp, now: Timestamp) -> Vec<Finding> {
+pub(super) fn ends(what: &str, whose: &str, end: Timestamp, now: Timestamp) -> Finding {
     let remedy = "Renew it and put the new file in its place; no restart is needed.";
-    vec![match end.since(now) {
+    match end.since(now) {
         0 => Finding::new(what, Level::Broken, format!("{whose} ended {end}"), remedy),
         left if left < SOON => {
             Finding::new(what, Level::Doubtful, format!("{whose} ends {end}"), remedy)
         }
         left => Finding::good(what, format!("{whose} ends in {} days", left / 86400)),
-    }]
+    }
 }
 
 #[cfg(test)]
@@ -121,10 +116,10 @@ mod tests {
                 Timestamp(end),
                 Timestamp(1_000_000_000),
             );
-            found.first().map(|found| found.level)
+            found.level
         };
-        assert_eq!(level(1_000_000_000), Some(Level::Broken));
-        assert_eq!(level(1_000_000_001), Some(Level::Doubtful));
-        assert_eq!(level(1_000_000_000 + SOON), Some(Level::Good));
+        assert_eq!(level(1_000_000_000), Level::Broken);
+        assert_eq!(level(1_000_000_001), Level::Doubtful);
+        assert_eq!(level(1_000_000_000 + SOON), Level::Good);
     }
 }

@@ -7,15 +7,16 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::ExitCode;
 
+use clap::Args;
+use serde_json::json;
+
 use super::doorward::ConfigFile;
 use super::{Failure, block_on, paint, status};
 use crate::clock;
 use crate::config::Config;
 use crate::operation::probe::{Finding, Level, probe};
 use crate::store::Pinned;
-use clap::Args;
 use reach::reach;
-use serde_json::json;
 
 /// Less room than this for the state directory is too little, in MiB.
 const ROOM: u64 = 64;

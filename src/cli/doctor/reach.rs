@@ -68,7 +68,7 @@ pub(super) async fn reach(what: &str, link: &LinkSection, device: Option<&Id>) -
     };
     let mut found = vec![Finding::good(what, format!("{url} lets the device in"))];
     if let Ok(Some(end)) = certificate::end_at(&link.broker()).await {
-        found.extend(files::ends(
+        found.push(files::ends(
             what,
             "the broker's certificate",
             end,

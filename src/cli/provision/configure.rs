@@ -144,14 +144,7 @@ fn part(path: &Path) -> PathBuf {
 
 /// Takes the part with the links away.
 pub(super) fn forget(config: &Path) -> Result<(), Failure> {
-    let path = part(config);
-    match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            let why = format!("cannot remove {}: {error}", path.display());
-            Err(Failure::new(status::IO, why))
-        }
-        _ => Ok(()),
-    }
+    Ok(files::remove(&part(config))?)
 }
 
 /// The links as a part of the configuration; those that nothing is said of stay as they were.

@@ -83,15 +83,7 @@ pub(super) fn forget(config: &Path) -> Result<(), Failure> {
         return Ok(());
     }
     for path in [SEALED, DROP_IN] {
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Failure::new(
-                    status::IO,
-                    format!("cannot remove {path}: {error}"),
-                ));
-            }
-            _ => {}
-        }
+        files::remove(Path::new(path))?;
     }
     Ok(())
 }
