@@ -255,7 +255,7 @@ impl Core {
             Decision::Allowed(permit) => {
                 let event = Event::Intent(intent(&permit));
                 self.journal.append(event, now, &mut out.batch);
-                self.permits.insert(hash, permit);
+                self.permits.insert(hash, Box::new(permit));
                 self.after_log(Waiting::Begin(hash), out);
             }
             Decision::Rehearsed(rehearsal) => self.rehearse(&rehearsal, now, out),

@@ -8,7 +8,7 @@ use super::permission::permission;
 use super::replay::Seen;
 use super::{Code, Known, Memory, Now, Offer, Offers};
 use crate::wire::{
-    Audience, Class, Command, Envelope, Id, MAX_TTL, Registration, Release, Text, Timestamp, Value,
+    Class, Command, Envelope, Id, MAX_TTL, Registration, Release, Text, Timestamp, Value,
 };
 
 /// How far in the future a command may have been signed, in seconds.
@@ -109,26 +109,27 @@ pub fn decide(
         let offer = case.offer().ok_or(Code::Unsupported)?;
         arguments(&case, offer)?;
         let release = ready(&case, offer)?;
-        Ok((offer.class, granted, release.cloned()))
+        Ok((offer.class, granted, release.cloned().map(Box::new)))
     };
     match checked() {
         checked if command.body.dry == Some(true) => Decision::Rehearsed(Rehearsal {
-            caller: Box::new(caller),
+            caller,
             code: checked.err(),
         }),
         Ok((class, granted, release)) => {
             let args = command.body.args;
             let permit = Permit::new(caller, granted, class, args, release);
-            Decision::Allowed(Box::new(permit))
+            Decision::Allowed(permit)
         }
         Err(code) => Decision::Denied(Reason {
             code,
-            caller: Some(Box::new(caller)),
+            caller: Some(caller),
         }),
     }
 }
 
-/// Arrival, parse, address and authority: who is this? Until it is known there is no reply.
+/// Arrival, authority, parse and address: who is this? Until it is known there is no reply, and
+/// of what a stranger has signed nothing more is read.
 fn identify<'a>(
     known: &'a Known,
     arrival: &Arrival<'_>,
@@ -137,13 +138,13 @@ fn identify<'a>(
         return Err(Code::Retained);
     }
     let envelope = arrival.envelope;
-    let command: Command = envelope.claims()?;
-    if command.aud != Audience::Device(known.device().clone()) {
-        return Err(Code::WrongDevice);
-    }
     let registration = known.registration().ok_or(Code::NotProvisioned)?;
     let key = known.authority(&envelope.signer).ok_or(Code::NoGrant)?;
     let person = known.person(&envelope.signer).ok_or(Code::NoGrant)?;
+    let command: Command = envelope.claims()?;
+    if !known.is_device(&command.aud) {
+        return Err(Code::WrongDevice);
+    }
     envelope.verify(key)?;
     let caller = Caller {
         key: envelope.signer,

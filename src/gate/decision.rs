@@ -52,7 +52,7 @@ pub struct Permit {
     approvers: Vec<KeyBytes>,
     class: Class,
     args: Map<Text, Value>,
-    release: Option<Release>,
+    release: Option<Box<Release>>,
 }
 
 impl Permit {
@@ -95,7 +95,7 @@ impl Permit {
     /// The firmware that it is about.
     #[must_use]
     pub fn release(&self) -> Option<&Release> {
-        self.release.as_ref()
+        self.release.as_deref()
     }
 }
 
@@ -105,7 +105,7 @@ pub struct Reason {
     /// The code.
     pub code: Code,
     /// The sender, if the signature held; otherwise nobody is answered.
-    pub caller: Option<Box<Caller>>,
+    pub caller: Option<Caller>,
 }
 
 /// Yes, with the permit to begin; or no, with the reason.
@@ -113,7 +113,7 @@ pub struct Reason {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
     /// It may run, once.
-    Allowed(Box<Permit>),
+    Allowed(Permit),
     /// It may not.
     Denied(Reason),
     /// The answer to a dry run.
@@ -124,7 +124,7 @@ pub enum Decision {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rehearsal {
     /// Who asks.
-    pub caller: Box<Caller>,
+    pub caller: Caller,
     /// Why it would be denied, if it would.
     pub code: Option<Code>,
 }
@@ -136,7 +136,7 @@ impl Permit {
         granted: Granted,
         class: Class,
         args: Map<Text, Value>,
-        release: Option<Release>,
+        release: Option<Box<Release>>,
     ) -> Self {
         Self {
             caller,

@@ -105,7 +105,7 @@ impl Known {
         let counts = outline.end > now
             && self.is_mine(&outline.audience)
             && !self.shares.contains_key(&outline.id)
-            && self.shares.len() < super::MAX_SHARES;
+            && self.shares.len() < self.room;
         if counts {
             self.hold(Held {
                 outline,
@@ -147,7 +147,7 @@ impl Known {
         let holder = self.holders.get(key)?;
         let found = holder.key.get_or_init(|| {
             let named = holder.shares.iter().any(|id| self.share(id).is_some());
-            named.then(|| PublicKey::new(key).ok()).flatten()
+            named.then(|| PublicKey::checked_before(key).ok()).flatten()
         });
         found.as_ref()
     }

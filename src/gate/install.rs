@@ -172,7 +172,7 @@ impl Known {
             audience: Some(new.aud.clone()),
             ..installed(&verified, self.device.clone(), new.body.seq, new.iat, "")
         };
-        let key = PublicKey::new(&new.cnf.0)?;
+        let key = PublicKey::checked_before(&new.cnf.0)?;
         self.owner = Some((new, key));
         Ok(Some(installed))
     }

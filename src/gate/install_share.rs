@@ -102,7 +102,7 @@ impl Known {
             .body
             .members
             .iter()
-            .map(|(bytes, _)| PublicKey::new(bytes))
+            .map(|(bytes, _)| PublicKey::checked_before(bytes))
             .collect();
         let keys = keys?;
         let installed = Installed {
@@ -149,7 +149,7 @@ impl Known {
 
     /// Drops expired shares when the table is full.
     fn make_room(&mut self, now: Timestamp) -> std::result::Result<Vec<String>, Code> {
-        if self.shares.len() < MAX_SHARES {
+        if self.shares.len() < self.room {
             return Ok(Vec::new());
         }
         let ended: Vec<_> = self

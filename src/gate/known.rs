@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::Memory;
 use super::held::{Held, Holder};
+use super::install_share::MAX_SHARES;
 use super::slots::Slots;
 use crate::wire::{
     Audience, Bytes, Id, Issuers, KeyBytes, PublicKey, Registration, Release, Revocations, Roster,
@@ -55,6 +56,8 @@ pub struct Known {
     /// Rises with whatever may change who has a slot, and who had one when that was last asked.
     pub(super) told: u64,
     pub(super) slots: RefCell<Option<Slots>>,
+    /// Most shares that are kept.
+    pub(super) room: usize,
 }
 
 impl Known {
@@ -75,13 +78,27 @@ impl Known {
             releases: HashMap::new(),
             told: 0,
             slots: RefCell::new(None),
+            room: MAX_SHARES,
         }
+    }
+
+    /// Keeps so many shares instead of [`MAX_SHARES`], to see how a decision grows beyond what a
+    /// device takes.
+    #[must_use]
+    pub fn with_room_for(mut self, shares: usize) -> Self {
+        self.room = shares;
+        self
     }
 
     /// The device's id.
     #[must_use]
     pub fn device(&self) -> &Id {
         &self.device
+    }
+
+    /// Whether `audience` is this very device.
+    pub(super) fn is_device(&self, audience: &Audience) -> bool {
+        matches!(audience, Audience::Device(id) if *id == self.device)
     }
 
     /// The keys that are trusted now.

@@ -8,8 +8,8 @@ use super::memory::{Charge, MAX_RATES};
 use super::slots::has_slot;
 use super::{Code, Known, Memory, Now};
 use crate::wire::{
-    Approval, Audience, Bytes, Class, Envelope, HOLDERS_OWN, Id, KeyBytes, Limits, Operation,
-    Registration, Share, Way, is_owner_only,
+    Approval, Bytes, Class, Envelope, HOLDERS_OWN, Id, KeyBytes, Limits, Operation, Registration,
+    Share, Way, is_owner_only,
 };
 
 /// What allowed a command.
@@ -278,7 +278,7 @@ fn approvers(case: &Case<'_>, caller: &Caller) -> Vec<KeyBytes> {
 
 fn consent(case: &Case<'_>, caller: &Caller, envelope: &Envelope<'_>) -> Option<Id> {
     let approval: Approval = envelope.claims().ok()?;
-    let meant = approval.aud == Audience::Device(case.known.device().clone())
+    let meant = case.known.is_device(&approval.aud)
         && approval.body.command == caller.command
         && approval.exp > case.now();
     let key = case.known.authority(&envelope.signer).filter(|_| meant)?;

@@ -2,6 +2,7 @@
 //! (RFC 8392 section 6), explicit type (RFC 9596) and the signer's whole key as `kid`.
 
 use minicbor::data::Tag;
+use minicbor::encode::write::Cursor;
 use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
 use super::cbor::{decode_exact, item_length, to_bytes};
@@ -210,7 +211,15 @@ impl<'a> Envelope<'a> {
         if key.bytes() != self.signer {
             return Err(WireError::BadSignature);
         }
-        key.verify(&to_be_signed(self.protected, self.payload), &self.signature)
+        let mut short = [0; SHORT];
+        match write_to_be_signed(Cursor::new(&mut short[..]), self.protected, self.payload) {
+            Ok(written) => {
+                let length = written.position();
+                let message = written.get_ref().get(..length);
+                key.verify(message.unwrap_or_default(), &self.signature)
+            }
+            Err(_) => key.verify(&to_be_signed(self.protected, self.payload), &self.signature),
+        }
     }
 
     /// SHA-256 of the whole envelope: the name of a command in receipts and in the log.
@@ -255,17 +264,27 @@ pub fn sign<T: Object>(claims: &T, key: &SecretKey) -> Vec<u8> {
 #[must_use]
 pub fn to_be_signed(protected: &[u8], payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(protected.len() + payload.len() + 24);
-    let mut e = Encoder::new(&mut out);
     // Writing to a Vec cannot fail.
-    let written = e
-        .array(4)
-        .and_then(|e| e.str("Signature1"))
-        .and_then(|e| e.bytes(protected))
-        .and_then(|e| e.bytes(&[]))
-        .and_then(|e| e.bytes(payload))
-        .map(|_| ());
+    let written = write_to_be_signed(&mut out, protected, payload);
     debug_assert!(written.is_ok());
     out
+}
+
+/// A message of this size is put together without asking for memory; commands are shorter.
+const SHORT: usize = 1024;
+
+fn write_to_be_signed<W: encode::Write>(
+    to: W,
+    protected: &[u8],
+    payload: &[u8],
+) -> Result<W, encode::Error<W::Error>> {
+    let mut e = Encoder::new(to);
+    e.array(4)?
+        .str("Signature1")?
+        .bytes(protected)?
+        .bytes(&[])?
+        .bytes(payload)?;
+    Ok(e.into_writer())
 }
 
 /// The protected header: these three parameters, no more and no fewer.

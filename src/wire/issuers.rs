@@ -183,7 +183,7 @@ impl Issuers {
         for key in keys {
             let signs = |e: &&Envelope<'_>| e.signer == *key && e.payload() == first.payload();
             if let Some(envelope) = envelopes.iter().find(signs) {
-                envelope.verify(&PublicKey::new(key)?)?;
+                envelope.verify(&PublicKey::checked_before(key)?)?;
                 signed.push(*envelope);
             }
         }

@@ -1,5 +1,6 @@
 //! Names and times as they travel, each refused while it is decoded if it breaks its rule.
 
+use arrayvec::ArrayString;
 use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
 /// 9999-12-30T22:00:00Z, the last time whose year has four digits in every time zone. Later
@@ -55,12 +56,19 @@ impl<'b, C> Decode<'b, C> for Timestamp {
     }
 }
 
+/// Longest name, in bytes.
+const MAX_NAME: usize = 64;
+
+/// A name is held where it is used, so that a command is read and decided without asking for
+/// memory.
+type Name = ArrayString<MAX_NAME>;
+
 /// Declares a text type that can only hold what its rule allows.
 macro_rules! text_type {
-    ($(#[$doc:meta])* $name:ident, $rule:expr, $message:literal) => {
+    ($(#[$doc:meta])* $name:ident, $held:ty, $rule:expr, $message:literal) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub struct $name(Box<str>);
+        pub struct $name($held);
 
         impl $name {
             /// Takes text that keeps the rule of this type.
@@ -69,7 +77,10 @@ macro_rules! text_type {
             /// A sentence that says the rule.
             pub fn new(text: &str) -> Result<Self, &'static str> {
                 let rule: fn(&str) -> bool = $rule;
-                if rule(text) { Ok(Self(text.into())) } else { Err($message) }
+                if !rule(text) {
+                    return Err($message);
+                }
+                text.try_into().map(Self).map_err(|_| $message)
             }
 
             /// The text.
@@ -94,7 +105,7 @@ macro_rules! text_type {
 
         impl PartialEq<str> for $name {
             fn eq(&self, other: &str) -> bool {
-                &*self.0 == other
+                self.as_str() == other
             }
         }
 
@@ -117,7 +128,7 @@ macro_rules! text_type {
 }
 
 fn is_id(text: &str) -> bool {
-    (1..=64).contains(&text.len())
+    (1..=MAX_NAME).contains(&text.len())
         && text
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"._:@-".contains(&b))
@@ -126,6 +137,7 @@ fn is_id(text: &str) -> bool {
 text_type!(
     /// A device, site, account, issuer or group: `[A-Za-z0-9._:@-]{1,64}`, compared byte by byte.
     Id,
+    Name,
     is_id,
     "an id is 1 to 64 of A-Z a-z 0-9 . _ : @ -"
 );
@@ -134,7 +146,8 @@ text_type!(
     /// The name of an operation, which is also the name of its permission, like `device.reboot`
     /// or `power.outlet.cycle:2`.
     Operation,
-    |text| (1..=64).contains(&text.len())
+    Name,
+    |text| (1..=MAX_NAME).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._:-".contains(&b)),
     "an operation is 1 to 64 of a-z 0-9 . _ : -"
 );
@@ -142,6 +155,7 @@ text_type!(
 text_type!(
     /// Free text for people, at most 200 bytes and without control characters. Never trusted.
     Text,
+    Box<str>,
     |text| text.len() <= 200 && !text.chars().any(char::is_control),
     "free text is at most 200 bytes, without control characters"
 );
@@ -182,9 +196,17 @@ impl<C> Encode<C> for Audience {
     fn encode<W: encode::Write>(
         &self,
         e: &mut Encoder<W>,
-        _: &mut C,
+        ctx: &mut C,
     ) -> Result<(), encode::Error<W::Error>> {
-        e.str(&self.to_string())?.ok()
+        match self {
+            Self::Device(id) => id.encode(e, ctx),
+            Self::Site(id) => {
+                let mut text = ArrayString::<{ SITE.len() + MAX_NAME }>::new();
+                text.push_str(SITE);
+                text.push_str(id.as_str());
+                e.str(&text)?.ok()
+            }
+        }
     }
 }
 

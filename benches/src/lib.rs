@@ -1,0 +1,7 @@
+//! What the programs beside this share: a device with shares, and how to time things.
+#![allow(clippy::unwrap_used, missing_docs, reason = "these are benches")]
+
+#[cfg(feature = "peers")]
+pub mod peers;
+pub mod timing;
+pub mod world;

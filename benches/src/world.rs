@@ -1,0 +1,307 @@
+//! A registered device with many shares and a full list of cancelled ones, all of it in memory, with
+//! keys from fixed seeds (TEST KEYS) and a fixed clock.
+
+use doorward::agent::{Action, Core, Delivery, Ended, Found, Input, LinkId, Settings};
+use doorward::gate::{
+    Arrival, Decision, Known, Memory, Now, Offer, Offers, Origin, Reading, RebootLimit, Situation,
+    Timekeeper, decide,
+};
+use doorward::store::Identity;
+use doorward::wire::*;
+
+const NOON: u64 = 1_795_348_800;
+/// More shares than any world here has.
+const ROOM: usize = 200_000;
+/// Shares that were cancelled.
+pub const CANCELLED: u64 = 1024;
+
+/// The key of somebody by name.
+pub fn key(name: &str) -> SecretKey {
+    SecretKey::from_seed(&hash(name.as_bytes()).0)
+}
+
+fn id(text: &str) -> Id {
+    Id::new(text).unwrap()
+}
+
+fn device() -> Audience {
+    Audience::Device(id("ups-7"))
+}
+
+/// What every share allows.
+pub fn operation() -> Operation {
+    Operation::new("device.reboot").unwrap()
+}
+
+fn issuers() -> Issuers {
+    let roles = Role::ALL.map(|role| {
+        let keys = vec![key(role.name()).public()];
+        (role, RoleKeys { threshold: 1, keys })
+    });
+    Issuers::new(id("acme"), Timestamp(NOON - 100), 1, Map::new(roles))
+}
+
+fn registration() -> Registration {
+    Registration {
+        iss: id("acme"),
+        sub: id("ole"),
+        aud: device(),
+        iat: Timestamp(NOON - 100),
+        cnf: Confirmation(key("ole").public()),
+        body: RegistrationBody {
+            format: 1,
+            seq: 1,
+            device: key("device").public(),
+            region: id("eu"),
+            model: Text::new("Smart-UPS 1500").unwrap(),
+            site: None,
+            plan: Plan {
+                name: id("advanced"),
+                end: None,
+            },
+            table: table(),
+            demo: false,
+            slots: ROOM as u32,
+            leases: Map::new([
+                (Class::Read, 30 * 86400),
+                (Class::Change, 7 * 86400),
+                (Class::Interrupt, 7 * 86400),
+                (Class::Danger, 86400),
+            ]),
+            since: Timestamp(0),
+            ages: None,
+        },
+    }
+}
+
+fn table() -> PlanTable {
+    PlanTable {
+        version: 1,
+        plans: vec![id("basic"), id("standard"), id("advanced")],
+        minimum: Map::new([(Text::new("*").unwrap(), 2)]),
+    }
+}
+
+/// The share of one of the people.
+pub fn share(at: usize) -> Share {
+    let name = format!("person-{at}");
+    Share {
+        iss: id("acme"),
+        sub: id(&name),
+        aud: device(),
+        exp: Timestamp(NOON + 86400),
+        nbf: Timestamp(NOON - 100),
+        iat: Timestamp(NOON - 100),
+        cti: Bytes(hash(name.as_bytes()).0[..16].try_into().unwrap()),
+        cnf: Confirmation(key(&name).public()),
+        body: ShareBody {
+            format: 1,
+            version: 1,
+            permissions: Map::new([(operation(), Permission { args: None })]),
+            by: id("ole"),
+            description: None,
+            lease: None,
+            region: id("eu"),
+            group: None,
+            limits: None,
+        },
+    }
+}
+
+/// What a person asks for.
+pub fn command(counter: u64, person: &str) -> Vec<u8> {
+    let command = Command {
+        aud: device(),
+        exp: Timestamp(NOON + 60),
+        iat: Timestamp(NOON),
+        cti: Bytes([1; 16]),
+        body: CommandBody {
+            format: 1,
+            counter,
+            instance: Bytes([1; 4]),
+            epoch: EPOCH,
+            operation: operation(),
+            args: Map::default(),
+            until: None,
+            dry: None,
+        },
+    };
+    sign(&command, &key(person))
+}
+
+fn list() -> Revocations {
+    let day = Timestamp(NOON + 86400);
+    Revocations {
+        iss: id("acme"),
+        aud: device(),
+        iat: Timestamp(NOON - 50),
+        body: RevocationsBody {
+            format: 1,
+            seq: 1,
+            next: day,
+            shares: Map::new((0..CANCELLED).map(|at| {
+                let name = hash(&at.to_be_bytes()).0;
+                (Bytes(std::array::from_fn(|byte| name[byte])), day)
+            })),
+            holders: Map::default(),
+            subjects: Map::default(),
+            before: Timestamp(0),
+        },
+    }
+}
+
+/// The clocks of the device.
+pub fn reading() -> Reading {
+    Reading {
+        system: Timestamp(NOON),
+        uptime: 1000,
+        boot: Bytes([0xb0; 16]),
+    }
+}
+
+const EPOCH: Bytes<16> = Bytes([0xe0; 16]);
+
+/// What the gate looks at.
+pub struct World {
+    known: Known,
+    memory: Memory,
+    offers: Offers,
+    now: Now,
+}
+
+impl World {
+    /// A device that so many people share.
+    pub fn new(shares: usize) -> Self {
+        let known = Known::new(id("ups-7"), key("device").public(), issuers());
+        let mut world = Self {
+            known: known.with_room_for(ROOM),
+            memory: Memory::new(EPOCH),
+            offers: [(operation(), Offer::plain(Class::Read))].into(),
+            now: Timekeeper::new(Timestamp(NOON - 50), Timestamp(0), &reading()).now(&reading()),
+        };
+        world.install(&sign(&registration(), &key(Role::Registry.name())));
+        for at in 0..shares {
+            world.install(&sign(&share(at), &key(Role::Shares.name())));
+        }
+        world.install(&sign(&list(), &key(Role::Revocations.name())));
+        world
+    }
+
+    /// A statement arrives that was not known yet.
+    pub fn install(&mut self, bytes: &[u8]) {
+        let envelope = Envelope::parse(bytes).unwrap();
+        let now = self.now.estimate;
+        let installed = self.known.install(&[envelope], &self.memory, now).unwrap();
+        assert!(installed.is_some());
+    }
+
+    /// A command as it arrives, from its bytes: whether it is allowed.
+    pub fn decide(&self, bytes: &[u8], retained: bool) -> Result<(), String> {
+        let named = |error: WireError| format!("{error:?}");
+        let bundle = Bundle::parse(bytes).map_err(named)?;
+        let envelope = bundle.command.ok_or_else(String::new)?;
+        let situation = Situation {
+            now: self.now,
+            offers: &self.offers,
+            interlocks: &Default::default(),
+            firmware: 1,
+            interrupting: false,
+            pending: 0,
+            log_used: 0,
+            store_works: true,
+        };
+        let arrival = Arrival {
+            envelope: &envelope,
+            approvals: &bundle.approvals,
+            origin: Origin::Cloud,
+            retained,
+        };
+        match decide(&self.known, &self.memory, &situation, &arrival) {
+            Decision::Allowed(_) => Ok(()),
+            Decision::Denied(reason) => Err(reason.code.name().to_owned()),
+            Decision::Rehearsed(_) => Err(String::new()),
+        }
+    }
+}
+
+/// A whole agent without its links and its disk.
+pub struct Agent {
+    core: Core,
+    number: u64,
+}
+
+impl Agent {
+    /// One that so many people share.
+    pub fn new(shares: usize) -> Self {
+        let mut statements = vec![sign(&list(), &key(Role::Revocations.name()))];
+        statements.extend((0..shares).map(|at| sign(&share(at), &key(Role::Shares.name()))));
+        let found = Found {
+            identity: Identity {
+                device: id("ups-7"),
+                key: key("device"),
+                issuers: issuers(),
+                registration: Some(sign(&registration(), &key(Role::Registry.name()))),
+            },
+            records: Vec::new(),
+            statements,
+            damage: None,
+            salvaged: Vec::new(),
+        };
+        let settings = Settings {
+            offers: [(operation(), Offer::plain(Class::Read))].into(),
+            reboots: Vec::new(),
+            resumes: Vec::new(),
+            running: Default::default(),
+            reboot_limit: RebootLimit {
+                most: 4,
+                seconds: 60,
+            },
+            built: Timestamp(0),
+            log_limit: 1 << 40,
+            segment: 1 << 20,
+            firmware: 1,
+            clients: LinkId(2),
+        };
+        let (core, _) = Core::start(found, settings, EPOCH, &reading());
+        let mut agent = Self { core, number: 0 };
+        agent.durable();
+        agent
+    }
+
+    fn durable(&mut self) -> Vec<Action> {
+        let size = self.core.log_size();
+        self.core.handle(Input::Durable(size), &reading()).actions
+    }
+
+    /// A message arrives, and what was written of it is durable at once. Returns whether an
+    /// operation was started, which ends at once.
+    pub fn step(&mut self, payload: &[u8]) -> bool {
+        self.step_on(0, payload)
+    }
+
+    /// The same over another link.
+    pub fn step_on(&mut self, link: usize, payload: &[u8]) -> bool {
+        self.number += 1;
+        let input = Input::Arrived {
+            origin: Origin::Cloud,
+            retained: false,
+            delivery: Delivery {
+                link: LinkId(link),
+                number: self.number,
+            },
+            payload: payload.to_vec(),
+        };
+        let mut actions = self.core.handle(input, &reading()).actions;
+        actions.extend(self.durable());
+        let mut started = false;
+        for action in actions {
+            if let Action::Run(permit) = action {
+                started = true;
+                let ended = Input::Finished(permit.caller().command, Ended::done(Map::default()));
+                self.core.handle(ended, &reading());
+                self.durable();
+            }
+        }
+        started
+    }
+}
