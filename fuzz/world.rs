@@ -54,6 +54,7 @@ fn device() -> (Core, Reading) {
         offers: [(operation(), Offer::plain(Class::Read))].into(),
         reboots: Vec::new(),
         resumes: Vec::new(),
+        at_once: Vec::new(),
         running: Default::default(),
         reboot_limit: RebootLimit {
             most: 1000,

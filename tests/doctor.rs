@@ -69,6 +69,8 @@ fn on_a_sound_device_nothing_is_broken_and_what_others_could_read_is_named() {
         says(&found, what, "ok", "");
     }
     says(&found, "link cloud", "look", "config/mosquitto.acl");
+    let late = |(_, text): &(String, String)| text.contains("set_tcp_nodelay");
+    assert!(!about(&found, "link cloud").iter().any(late), "{found}");
     // In words, for people.
     let out = site.run(DOORWARD, &["doctor", "--config", "doorward.toml"]);
     let text = String::from_utf8(out.stdout).unwrap();
@@ -128,6 +130,18 @@ fn what_is_broken_is_named_with_its_remedy_and_its_exit_status() {
     let (found, status) = doctor(&site);
     assert_eq!(status, 1);
     says(&found, "configuration", "broken", "line 1");
+}
+
+#[test]
+fn a_broker_that_holds_answers_back_is_named() {
+    let mut site = Site::new(COUNT);
+    site.ready();
+    site.cloud.stop();
+    // As it is by default.
+    site.cloud.more = "set_tcp_nodelay false\n".to_owned();
+    site.cloud.again();
+    let (found, _) = doctor(&site);
+    says(&found, "link cloud", "look", "set_tcp_nodelay true");
 }
 
 #[test]

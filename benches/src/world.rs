@@ -20,7 +20,8 @@ pub fn key(name: &str) -> SecretKey {
     SecretKey::from_seed(&hash(name.as_bytes()).0)
 }
 
-fn id(text: &str) -> Id {
+/// A name.
+pub fn id(text: &str) -> Id {
     Id::new(text).unwrap()
 }
 
@@ -34,11 +35,16 @@ pub fn operation() -> Operation {
 }
 
 fn issuers() -> Issuers {
+    issuers_at(Timestamp(NOON - 100))
+}
+
+/// An issuer with one key for each role.
+pub fn issuers_at(time: Timestamp) -> Issuers {
     let roles = Role::ALL.map(|role| {
         let keys = vec![key(role.name()).public()];
         (role, RoleKeys { threshold: 1, keys })
     });
-    Issuers::new(id("acme"), Timestamp(NOON - 100), 1, Map::new(roles))
+    Issuers::new(id("acme"), time, 1, Map::new(roles))
 }
 
 fn registration() -> Registration {
@@ -59,7 +65,7 @@ fn registration() -> Registration {
                 name: id("advanced"),
                 end: None,
             },
-            table: table(),
+            table: plans(),
             demo: false,
             slots: ROOM as u32,
             leases: Map::new([
@@ -74,7 +80,8 @@ fn registration() -> Registration {
     }
 }
 
-fn table() -> PlanTable {
+/// Everything is on every plan from the highest on.
+pub fn plans() -> PlanTable {
     PlanTable {
         version: 1,
         plans: vec![id("basic"), id("standard"), id("advanced")],
@@ -251,6 +258,7 @@ impl Agent {
             offers: [(operation(), Offer::plain(Class::Read))].into(),
             reboots: Vec::new(),
             resumes: Vec::new(),
+            at_once: vec![operation()],
             running: Default::default(),
             reboot_limit: RebootLimit {
                 most: 4,

@@ -75,6 +75,7 @@ pub(super) fn begin(
             seconds: config.reboots.within_s,
         },
         resumes: table.resumes(),
+        at_once: table.at_once(),
         running: running.clone(),
         built: built(),
         log_limit: config.log.limit_mib << 20,

@@ -11,11 +11,13 @@ use super::local;
 use super::start::Settings;
 use super::step::{Action, Effects, Input};
 use crate::gate::{
-    Arrival, Code, Decision, Installed, Known, Now, Offers, Origin, Permit, REBOOTS, Reading,
-    Reason, RebootLimit, Situation, Timekeeper, decide,
+    Arrival, Charge, Code, Decision, Installed, Known, Now, Offers, Origin, Permit, REBOOTS,
+    Reading, Reason, RebootLimit, Situation, Timekeeper, decide,
 };
 use crate::store::record::Event;
-use crate::wire::{Bundle, Class, Envelope, Hash, Id, Kind, Map, SecretKey, Text, Value};
+use crate::wire::{
+    Bundle, Class, Envelope, Hash, Id, Kind, Map, Operation, SecretKey, Text, Value,
+};
 
 /// What waits for the log.
 pub(super) enum Waiting {
@@ -33,6 +35,7 @@ pub struct Core {
     interlocks: BTreeSet<Id>,
     reboots: RebootLimit,
     firmware: u32,
+    at_once: Vec<Operation>,
     pub(super) permits: BTreeMap<Hash, Box<Permit>>,
     /// What the operations that are under way last said of how far they have come.
     pub(super) progress: BTreeMap<Hash, Map<Text, Value>>,
@@ -59,6 +62,7 @@ impl Core {
         Self {
             interlocks: BTreeSet::new(),
             firmware: settings.firmware,
+            at_once: settings.at_once.clone(),
             durable: journal.head().size,
             key,
             known,
@@ -255,8 +259,16 @@ impl Core {
             Decision::Allowed(permit) => {
                 let event = Event::Intent(intent(&permit));
                 self.journal.append(event, now, &mut out.batch);
+                // A look at what is in memory does no harm if the device forgets that it began,
+                // unless that would give a use back. It is answered when all is written down.
+                let at_once = permit.class() == Class::Read
+                    && permit.charged() == Charge::No
+                    && self.at_once.contains(&permit.caller().operation);
                 self.permits.insert(hash, Box::new(permit));
-                self.after_log(Waiting::Begin(hash), out);
+                match at_once {
+                    true => self.begin(hash, now, out),
+                    false => self.after_log(Waiting::Begin(hash), out),
+                }
             }
             Decision::Rehearsed(rehearsal) => self.rehearse(&rehearsal, now, out),
             Decision::Denied(Reason { code, caller }) => {

@@ -6,6 +6,7 @@
 mod answer;
 mod background;
 mod begin;
+mod carry_out;
 mod chores;
 mod core;
 mod course;

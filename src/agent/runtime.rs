@@ -1,4 +1,4 @@
-//! Carries out what the core decides: commits batches, starts operations, moves messages.
+//! The loop of the daemon: whatever happens goes into the core, and what it decides is carried out.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,7 +15,6 @@ use super::links::Links;
 use super::socket::StatusSocket;
 use super::step::{Action, Delivery, Effects, Ended, Input, LinkId, Topic};
 use super::supervisor::Supervisor;
-use super::underway::Underway;
 use super::upload::Upload;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -50,15 +49,15 @@ pub(super) struct Running {
     pub(super) core: Core,
     pub(super) clock: Clock,
     config: Config,
-    table: Table,
-    device: Id,
+    pub(super) table: Table,
+    pub(super) device: Id,
     pub(super) links: Links,
     inbox: Inbox,
-    import: Import,
-    upload: Option<Upload>,
-    store: Option<Queue>,
+    pub(super) import: Import,
+    pub(super) upload: Option<Upload>,
+    pub(super) store: Option<Queue>,
     events: mpsc::Receiver<Event>,
-    sender: mpsc::Sender<Event>,
+    pub(super) sender: mpsc::Sender<Event>,
     /// What people should know of how it began.
     pub(super) notes: Vec<String>,
     /// Why the store does not work, if it does not.
@@ -70,9 +69,9 @@ pub(super) struct Running {
     /// For the links, which judge certificates by it.
     time: TrustedTime,
     /// Who looks out for news; it ends with this.
-    watching: JoinSet<()>,
+    pub(super) watching: JoinSet<()>,
     /// Commands whose operations run in this process.
-    running: BTreeSet<Hash>,
+    pub(super) running: BTreeSet<Hash>,
 }
 
 /// Opens the store, starts the links and serves until `stop` is ready.
@@ -249,7 +248,7 @@ impl Running {
         }
     }
 
-    fn step(&mut self, event: Event) -> Effects {
+    pub(super) fn step(&mut self, event: Event) -> Effects {
         let input = match event {
             Event::Link(link, LinkEvent::Up) => {
                 tracing::info!(link = self.links.name(link), "connected");
@@ -328,65 +327,5 @@ impl Running {
         });
         self.import.refused(imported, refused);
         effects
-    }
-
-    fn carry_out(&mut self, effects: Effects) {
-        if !effects.batch.is_empty() {
-            // If the thread is gone, nothing becomes durable and so nothing is acted upon.
-            if let Some(store) = &self.store {
-                let _ = store.send((effects.batch, self.core.log_size()));
-            }
-        }
-        for action in effects.actions {
-            match action {
-                Action::Ack(delivery) if delivery.link == self.import.link => {
-                    self.import.acknowledge(delivery.number);
-                }
-                Action::Ack(delivery) => self.links.acknowledge(delivery),
-                Action::Refuse(delivery) => self.links.refuse(delivery),
-                Action::Publish(topic, payload) => {
-                    self.links.publish(&self.device, &topic, &payload);
-                }
-                Action::Site(site) => self.links.set_site(site.as_ref()),
-                Action::Upload(from, again) => {
-                    if let Some(upload) = &self.upload {
-                        upload.from(from, again);
-                    }
-                }
-                Action::Watch(false) => self.watching = JoinSet::new(),
-                // One that looks out already has seen how it was before.
-                Action::Watch(true) => {
-                    if self.watching.is_empty() {
-                        let (table, sender) = (self.table.clone(), self.sender.clone());
-                        self.watching.spawn(async move {
-                            table.watch(|news| sender.send(Event::News(news))).await;
-                        });
-                    }
-                }
-                Action::Forget => self.table.forget(),
-                Action::Refresh => self.links.refresh(),
-                Action::Resume(intent, booted) => {
-                    self.running.insert(intent.asked.command);
-                    let (table, sender) = (self.table.clone(), self.sender.clone());
-                    tokio::spawn(async move {
-                        let ended = table.resume(&intent, booted).await;
-                        let command = intent.asked.command;
-                        let _ = sender.send(Event::Finished(command, ended)).await;
-                    });
-                }
-                Action::Run(permit) => {
-                    self.running.insert(permit.caller().command);
-                    let table = self.table.clone();
-                    let facts = self.core.facts(&self.clock.read());
-                    let sender = self.sender.clone();
-                    tokio::spawn(async move {
-                        let command = permit.caller().command;
-                        let underway = Underway::new(*permit.clone(), sender.clone());
-                        let ended = table.carry_out(*permit, facts, &underway).await;
-                        let _ = sender.send(Event::Finished(command, ended)).await;
-                    });
-                }
-            }
-        }
     }
 }

@@ -38,6 +38,9 @@ pub struct Settings {
     pub reboots: Vec<crate::wire::Operation>,
     /// Operations that are brought to their end after a stop.
     pub resumes: Vec<crate::wire::Operation>,
+    /// Operations that only look at what is in memory, so that they may begin before that is
+    /// written down.
+    pub at_once: Vec<crate::wire::Operation>,
     /// Commands whose operations are still being carried out, after a failed write; they tell
     /// their ends themselves.
     pub running: BTreeSet<Hash>,

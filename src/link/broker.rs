@@ -103,7 +103,9 @@ impl Broker {
             .set_keep_alive(self.keep_alive)
             .set_receive_maximum(Some(32))
             .set_max_packet_size(Some(MAX_BUNDLE as u32 + 1024))
-            .set_outgoing_inflight_upper_limit(16);
+            .set_outgoing_inflight_upper_limit(16)
+            // What waits goes out in one packet of the network's.
+            .set_max_request_batch(16);
         if self.url.tls {
             let (name, tls, time) = (self.url.host.clone(), self.tls.clone(), time.clone());
             options.set_socket_connector(move |address, network| {

@@ -10,6 +10,8 @@ mod device;
 pub mod listener;
 #[cfg(feature = "device")]
 mod listener_config;
+#[cfg(feature = "device")]
+mod nagle;
 mod reason;
 #[cfg(feature = "device")]
 mod session;
@@ -23,6 +25,8 @@ pub use caller::{CallError, Caller};
 pub use device::{Link, LinkConfig, LinkEvent, Publisher, connect};
 #[cfg(feature = "device")]
 pub use listener_config::ListenerConfig;
+#[cfg(feature = "device")]
+pub use nagle::held_back;
 #[cfg(feature = "device")]
 pub(crate) use tls::Connector;
 pub use tls::TrustedTime;

@@ -145,6 +145,17 @@ impl Table {
         resumes.map(|(name, _)| name.clone()).collect()
     }
 
+    /// Those that only look at what is in memory.
+    #[must_use]
+    pub fn at_once(&self) -> Vec<Operation> {
+        let looks = self.operations().filter(|(name, definition)| {
+            definition.handler == Handler::Builtin
+                && definition.interlocks.is_empty()
+                && Builtin::of(name) == Some(Builtin::Status)
+        });
+        looks.map(|(name, _)| name.clone()).collect()
+    }
+
     /// The number of the firmware that runs; 0 if that is not known.
     #[must_use]
     pub fn firmware(&self) -> u32 {

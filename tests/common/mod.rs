@@ -307,6 +307,7 @@ pub fn settings() -> Settings {
         offers: offers(),
         reboots: vec![operation("device.reboot")],
         resumes: Vec::new(),
+        at_once: vec![operation("status.read")],
         running: Default::default(),
         reboot_limit: RebootLimit {
             most: 1000,

@@ -73,6 +73,34 @@ fn nothing_runs_and_nothing_is_acknowledged_before_its_record_is_durable() {
 }
 
 #[test]
+fn a_look_at_memory_begins_at_once_and_is_answered_when_its_record_is_durable() {
+    let mut bench = Bench::with(&[share("anna", &ALL)]);
+    let command = sign(&bench.command("status.read"), &key("anna"));
+    let effects = bench.handle(Bench::arrived(&command, Origin::Cloud, false));
+    assert!(!effects.batch.is_empty());
+    let [Action::Run(permit)] = &effects.actions[..] else {
+        panic!("{:?}", effects.actions);
+    };
+    // It ends before anything is durable.
+    let end = Input::Finished(permit.caller().command, Ended::done(Map::default()));
+    let end = bench.handle(end);
+    assert!(end.actions.is_empty());
+    let size = bench.core.log_size();
+    let said = bench.handle(Input::Durable(size));
+    let [Action::Ack(_), Action::Publish(Topic::Receipts(..), _)] = said.actions[..] else {
+        panic!("{:?}", said.actions);
+    };
+    // Power is cut before: it comes again, begins again, and is answered once.
+    let command = sign(&bench.command("status.read"), &key("anna"));
+    let lost = bench.handle(Bench::arrived(&command, Origin::Cloud, false));
+    assert!(matches!(lost.actions[..], [Action::Run(_)]));
+    bench.restart();
+    bench.published.clear();
+    assert_eq!(bench.send_bytes(&command), "done");
+    assert_eq!(outcomes(&bench).len(), 1);
+}
+
+#[test]
 fn a_power_cut_at_any_step_runs_nothing_twice_and_leaves_one_outcome() {
     // Steps: 0 nothing durable, 1 the intent, 2 that it has begun.
     for (steps, expected) in [
@@ -356,7 +384,12 @@ fn a_break_in_the_log_is_a_new_epoch_and_revives_nothing_that_can_still_be_read(
 
 #[test]
 fn a_command_whose_share_is_cancelled_before_it_starts_is_not_begun() {
-    let anna = share("anna", &ALL);
+    // What counts its uses is written down first, also if it only looks at memory.
+    let mut anna = share("anna", &ALL);
+    anna.body.limits = Some(Limits {
+        uses: Some(9),
+        ..Limits::default()
+    });
     // The list comes while the intent is on its way to the disk, or while the beginning is.
     for (wanted, rounds) in [
         ("status.read", 0),

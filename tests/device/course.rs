@@ -264,6 +264,7 @@ fn reboots_are_remembered_where_the_log_begins_anew() {
 fn what_has_to_be_brought_to_its_end_stays_open_until_it_is() {
     let settings = || Settings {
         resumes: vec![operation(INSTALL)],
+        at_once: Vec::new(),
         ..settings()
     };
     let mut bench = Bench::with(&[share("anna", &[INSTALL])]);

@@ -237,7 +237,7 @@ impl World {
                 self.counts.add("run");
                 self.oracle.runs(&permit);
                 let caller = permit.caller();
-                self.disk.assert_begun(caller.command, permit.class());
+                self.disk.assert_begun(&permit);
                 if caller.operation.as_str() == REBOOT {
                     self.reboots.push(caller.command);
                 }

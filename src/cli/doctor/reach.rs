@@ -8,12 +8,15 @@ use tokio::time::timeout;
 use super::files;
 use crate::clock;
 use crate::config::LinkSection;
-use crate::link::{Caller, certificate, topics};
+use crate::link::{Caller, certificate, held_back, topics};
 use crate::operation::probe::{Finding, Level};
 use crate::wire::{Audience, Id};
 
 /// How long a name or an address may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A broker without Nagle's algorithm sends two answers right after each other.
+const HELD_BACK: Duration = Duration::from_millis(20);
 
 /// The way to a broker, step by step: the name, the address, TLS and log-in, and what it lets the
 /// device hear.
@@ -73,6 +76,19 @@ pub(super) async fn reach(what: &str, link: &LinkSection, device: Option<&Id>) -
             "the broker's certificate",
             end,
             clock::system(),
+        ));
+    }
+    if let Ok(held_back) = held_back(&link.broker()).await
+        && held_back >= HELD_BACK
+    {
+        found.push(Finding::new(
+            what,
+            Level::Doubtful,
+            format!(
+                "the broker holds every second answer back for {} ms (Nagle's algorithm)",
+                held_back.as_millis()
+            ),
+            "mosquitto: set_tcp_nodelay true. Others call it nodelay or TCP_NODELAY.",
         ));
     }
     if let Some(device) = device {
