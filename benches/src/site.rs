@@ -3,7 +3,7 @@
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{self, Stdio};
 use std::time::{Duration, Instant};
 
 use doorward::clock;
@@ -15,16 +15,25 @@ use crate::world::{id, issuers_at, key, plans};
 const DAY: u64 = 86400;
 
 /// A process that does not outlive this one.
-pub struct Process(pub std::process::Child);
+pub struct Process(pub process::Child);
 
 impl Process {
-    pub fn start(command: &mut Command) -> Self {
+    pub fn start(command: &mut process::Command) -> Self {
         Self(command.spawn().unwrap())
     }
 
     /// The memory that it holds, in bytes.
     pub fn memory(&self) -> u64 {
         memory_of(&self.0.id().to_string())
+    }
+
+    /// How long it has kept a processor busy, in seconds, to a hundredth.
+    pub fn worked(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap();
+        // The fields after the name, of which user and system time are the 12th and 13th.
+        let rest = stat.rsplit(") ").next().unwrap();
+        let fields = rest.split(' ').skip(11).take(2);
+        fields.map(|ticks| ticks.parse::<f64>().unwrap()).sum::<f64>() / 100.0
     }
 }
 
@@ -85,7 +94,7 @@ impl Mosquitto {
     pub fn again(&mut self) {
         let found = Path::new("/usr/sbin/mosquitto");
         let program = if found.exists() { found } else { Path::new("mosquitto") };
-        let mut command = Command::new(program);
+        let mut command = process::Command::new(program);
         command.arg("-c").arg(&self.config);
         command.stdout(Stdio::null()).stderr(Stdio::null());
         self.process = Some(Process::start(&mut command));

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use rumqttc::{
     AckMode, AsyncClient, Event, EventLoop, LastWill, ManualAck, Packet, PublishOptions, QoS,
     RetainForwardRule, SubscribeFilterInput, SubscribeReasonCode,
@@ -315,11 +317,26 @@ async fn poll(
     }
 }
 
-/// Sends one message at a time: the next goes when the broker has this one.
+/// Sends messages, several at once. One that the broker retains waits for all before it, and all
+/// after it wait for it, so that what is retained is the last word also if a session is lost.
 async fn send(publisher: Publisher, mut queue: mpsc::Receiver<(String, Vec<u8>, bool)>) {
-    while let Some((topic, payload, retain)) = queue.recv().await {
-        publisher.publish(&topic, payload, retain).await;
+    let mut underway = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            Some(()) = underway.next(), if !underway.is_empty() => {}
+            message = queue.recv(), if underway.len() < usize::from(INFLIGHT) => {
+                let Some((topic, payload, retain)) = message else { break };
+                if retain {
+                    while underway.next().await.is_some() {}
+                    publisher.publish(&topic, payload, retain).await;
+                } else {
+                    let publisher = publisher.clone();
+                    underway.push(async move { publisher.publish(&topic, payload, retain).await });
+                }
+            }
+        }
     }
+    while underway.next().await.is_some() {}
 }
 
 /// A way to publish that waits for the broker, over all losses of the connection.

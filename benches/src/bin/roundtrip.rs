@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{self, Stdio};
 use std::time::Instant;
 
 use doorward::link::topics;
@@ -49,7 +49,7 @@ impl Answering {
         device: &'static str,
         how: &str,
     ) -> Self {
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        let mut command = process::Command::new(std::env::current_exe().unwrap());
         command.args(["answer", &port.to_string(), device, how]);
         command.current_dir(disk);
         Self::begin(command, name, device)
@@ -67,12 +67,12 @@ impl Answering {
         });
         std::fs::write(&file, words.to_string()).unwrap();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("agent.py");
-        let mut command = Command::new(python);
+        let mut command = process::Command::new(python);
         command.arg(script).args([&port.to_string(), device]).arg(file);
         Self::begin(command, "an agent in Python", device)
     }
 
-    fn begin(mut command: Command, name: &'static str, device: &'static str) -> Self {
+    fn begin(mut command: process::Command, name: &'static str, device: &'static str) -> Self {
         let mut process = Process::start(command.stdout(Stdio::piped()));
         let mut line = String::new();
         let mut out = BufReader::new(process.0.stdout.take().unwrap());
@@ -109,7 +109,7 @@ impl Answering {
         let mut client = Client::connect(*port, "issuer", &[topics::state(&id(device))]).await;
         let topic = topics::statement(&own, Kind::Registration, None);
         client.publish(&topic, site::registration(device, None), true);
-        let mut command = Command::new(program);
+        let mut command = process::Command::new(program);
         command.arg("run").arg("--config").arg(config);
         let process = Process::start(command.stderr(Stdio::null()));
         // It says that it has its registration.
@@ -257,17 +257,20 @@ async fn latencies(asking: &mut Asking, all: &mut [Answering], disk: &Path, much
 
 /// Many commands in flight, everybody in turn.
 async fn sustained(asking: &mut Asking, all: &mut [Answering], much: &Extent) -> Json {
-    let mut rates = vec![Vec::new(); all.len()];
+    let mut found = vec![(Vec::new(), Vec::new()); all.len()];
     for _ in 0..much.rounds {
-        for (whom, rates) in all.iter_mut().zip(&mut rates) {
+        for (whom, (rates, worked)) in all.iter_mut().zip(&mut found) {
             let commands = asking.signed(whom, much.sustained);
+            let before = whom.process.worked();
             let (_, seconds, _) = asking.run(whom.device, commands, IN_FLIGHT).await;
             rates.push(much.sustained as f64 / seconds);
+            worked.push((whom.process.worked() - before) / much.sustained as f64);
         }
     }
-    let rows = all.iter().zip(rates);
-    rows.map(|(whom, rates)| {
-        json!({"name": whom.name, "per_second": middle(rates), "memory": whom.process.memory()})
+    let rows = all.iter().zip(found);
+    rows.map(|(whom, (rates, worked))| {
+        json!({"name": whom.name, "per_second": middle(rates), "cpu_us": middle(worked) * 1e6,
+               "memory": whom.process.memory()})
     })
     .collect()
 }
@@ -285,7 +288,7 @@ async fn flood(place: &Place<'_>, directory: &Path, much: &Extent) -> Json {
     for _ in 0..much.rounds {
         let commands = asking.signed(&mut daemon, much.one_at_a_time);
         let quiet = asking.run(daemon.device, commands, 1).await.0;
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        let mut command = process::Command::new(std::env::current_exe().unwrap());
         command.args(["flood", &local.port.to_string(), daemon.device]);
         let mut flooding = Process::start(command.stdin(Stdio::piped()));
         let mut input = flooding.0.stdin.take().unwrap();
@@ -366,7 +369,7 @@ async fn answer(port: u16, device: &str, how: &str) {
         }
         let envelope = Envelope::parse(&payload).unwrap();
         envelope.verify(&owner).unwrap();
-        let command: doorward::wire::Command = envelope.claims().unwrap();
+        let command: Command = envelope.claims().unwrap();
         if how == "durable" {
             syncs(&file, 1, &mut at);
         }
@@ -374,7 +377,7 @@ async fn answer(port: u16, device: &str, how: &str) {
     }
 }
 
-fn receipt(device: &str, command: &doorward::wire::Command, name: Hash) -> Receipt {
+fn receipt(device: &str, command: &Command, name: Hash) -> Receipt {
     Receipt {
         iss: id(device),
         iat: command.iat,

@@ -1,0 +1,358 @@
+//! Many devices in one process against one mosquitto: the real agent, link and store, each with a
+//! state directory of its own. How long a revocation takes until the last device's signed word on
+//! it was verified, beside bare MQTT clients that only answer; whether any device allows anything
+//! after that; and how a fleet comes back after the broker was away. Prints JSON.
+//!
+//! fleet DEVICES [--rounds N] [--away SECONDS] [--in DIRECTORY]
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use doorward::config::Config;
+use doorward::link::topics;
+use doorward::wire::*;
+use doorward_benches::client::Client;
+use doorward_benches::site::{self, Mosquitto, ask, memory_of};
+use doorward_benches::timing::middle;
+use doorward_benches::world::{id, key};
+use serde_json::{Value as Json, json};
+use tokio::sync::watch;
+
+/// Threads that the devices share.
+const THREADS: usize = 2;
+const SITE: &str = "north";
+/// Whose share is cancelled.
+const GUEST: &str = "anna";
+/// How long the slowest device may take for anything.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn name(at: usize) -> String {
+    format!("ups-{at}")
+}
+
+fn note(words: &str) {
+    eprintln!("fleet: {words}");
+}
+
+/// A device's state directory and its configuration.
+fn prepare(directory: &Path, at: usize, port: u16) -> Config {
+    let state = directory.join(name(at));
+    site::provision(&state, &name(at));
+    let file = state.join("doorward.toml");
+    let words = format!(
+        "state = \"{}\"\n[links.cloud]\nurl = \"mqtt://127.0.0.1:{port}\"\n\
+         keep_alive_s = 600\n[operations.\"status.read\"]\nclass = \"read\"\nhandler = \"builtin\"\n",
+        state.display()
+    );
+    std::fs::write(&file, words).unwrap();
+    Config::load(&file).unwrap()
+}
+
+/// Runs devices until it is told to stop.
+fn run(configs: Vec<Config>, stop: watch::Receiver<bool>) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let local = tokio::task::LocalSet::new();
+        for config in configs {
+            let mut stop = stop.clone();
+            local.spawn_local(async move {
+                let stopped = async move {
+                    let _ = stop.wait_for(|stop| *stop).await;
+                };
+                doorward::agent::run(&config, stopped).await.unwrap();
+            });
+        }
+        runtime.block_on(local);
+    })
+}
+
+/// Whoever looks at the whole fleet.
+struct Fleet {
+    observer: Client,
+    keys: HashMap<Id, PublicKey>,
+    epochs: HashMap<Id, Bytes<16>>,
+    /// What GUEST has asked last of each device, and been told on it.
+    asked: HashMap<Hash, Id>,
+    answers: HashMap<Id, (Outcome, Option<Id>)>,
+    counter: u64,
+}
+
+impl Fleet {
+    async fn new(devices: usize, port: u16) -> Self {
+        let receipts = format!("doorward/v1/+/receipts/{}", key(GUEST).public());
+        let [states, confirmations] = topics::words_of_devices();
+        let keys = (0..devices).map(|at| {
+            let name = name(at);
+            (id(&name), PublicKey::new(&key(&name).public()).unwrap())
+        });
+        Self {
+            observer: Client::connect(port, "observer", &[states, confirmations, receipts]).await,
+            keys: keys.collect(),
+            epochs: HashMap::new(),
+            asked: HashMap::new(),
+            answers: HashMap::new(),
+            counter: 0,
+        }
+    }
+
+    /// The next `state` of a device, if that is what comes next; answers to GUEST are kept.
+    async fn heard(&mut self) -> Option<State> {
+        let (_, payload) = self.observer.next().await;
+        let envelope = Envelope::parse(&payload).unwrap();
+        let verified = |device: &Id| envelope.verify(&self.keys[device]).unwrap();
+        match envelope.kind {
+            Kind::State => {
+                let state: State = envelope.claims().unwrap();
+                verified(&state.iss);
+                let standing = &state.body.standing;
+                self.epochs.insert(state.iss.clone(), standing.epoch);
+                Some(state)
+            }
+            _ => {
+                let receipt: Receipt = envelope.claims().unwrap();
+                verified(&receipt.iss);
+                if let Some(device) = self.asked.remove(&receipt.body.command) {
+                    assert_eq!(device, receipt.iss);
+                    let said = (receipt.body.outcome, receipt.body.code);
+                    self.answers.insert(device, said);
+                }
+                None
+            }
+        }
+    }
+
+    /// Seconds until every device has said that something holds; each is told to `then` once.
+    async fn all(
+        &mut self,
+        since: Instant,
+        holds: impl Fn(&State) -> bool,
+        mut then: impl FnMut(&mut Self, &Id),
+    ) -> Vec<f64> {
+        let mut waiting: HashSet<Id> = self.keys.keys().cloned().collect();
+        let mut took = Vec::new();
+        while !waiting.is_empty() {
+            let heard = tokio::time::timeout(PATIENCE, self.heard()).await;
+            let Some(state) = heard.expect("a device is silent") else { continue };
+            if holds(&state) && waiting.remove(&state.iss) {
+                took.push(since.elapsed().as_secs_f64());
+                then(self, &state.iss);
+            }
+        }
+        took
+    }
+
+    /// GUEST asks a device, and does not wait.
+    fn ask(&mut self, device: &Id) {
+        self.counter += 1;
+        let command = ask(device.as_str(), self.epochs[device], &key(GUEST), self.counter);
+        self.asked.insert(hash(&command), device.clone());
+        self.observer.publish(&topics::command(device), command, false);
+    }
+
+    /// What every device has answered what GUEST asked last.
+    async fn answers(&mut self) -> HashMap<String, usize> {
+        while !self.asked.is_empty() {
+            let heard = tokio::time::timeout(PATIENCE, self.heard()).await;
+            heard.expect("a device does not answer");
+        }
+        let mut counts = HashMap::new();
+        for (outcome, code) in std::mem::take(&mut self.answers).into_values() {
+            let code = code.map_or_else(String::new, |code| format!(" {code}"));
+            *counts.entry(format!("{}{code}", outcome.name())).or_insert(0) += 1;
+        }
+        counts
+    }
+}
+
+/// Milliseconds: the first, the middle and the last of a fleet.
+fn spread(took: &[f64]) -> Json {
+    let at = |part: usize| took[(took.len() - 1) * part / 2] * 1e3;
+    json!([at(0), at(1), at(2)])
+}
+
+async fn devices(count: usize, rounds: u64, away: u64, place: &Path) -> Json {
+    let directory = tempfile::tempdir_in(place).unwrap();
+    let mut broker = Mosquitto::start(directory.path());
+    let port = broker.port;
+    let of_site = Audience::Site(id(SITE));
+    let statements = Client::connect(port, "issuer", &[]).await;
+    let topic = topics::statement(&of_site, Kind::Share, Some("anna"));
+    statements.publish(&topic, site::share(&of_site, GUEST), true);
+    let mut statements = statements;
+    statements.taken(1).await;
+    let mut parts: Vec<Vec<Config>> = vec![Vec::new(); THREADS];
+    for at in 0..count {
+        parts[at % THREADS].push(prepare(directory.path(), at, port));
+        let own = Audience::Device(id(&name(at)));
+        let topic = topics::statement(&own, Kind::Registration, None);
+        statements.publish(&topic, site::registration(&name(at), Some(SITE)), true);
+        statements.taken(1).await;
+    }
+    note(&format!("{count} devices are provisioned"));
+    let mut fleet = Fleet::new(count, port).await;
+    let (stop, stopped) = watch::channel(false);
+    let start = Instant::now();
+    let running: Vec<_> = parts
+        .into_iter()
+        .map(|part| run(part, stopped.clone()))
+        .collect();
+    // After its registration a device hears its site's statements, and says what it has.
+    fleet.all(start, |state| state.body.standing.registration > 0, |_, _| {}).await;
+    let up = start.elapsed().as_secs_f64();
+    note(&format!("they are up after {up:.1} s"));
+    // Until the share has come to everybody, GUEST is refused.
+    let devices: Vec<Id> = fleet.keys.keys().cloned().collect();
+    let before = loop {
+        devices.iter().for_each(|device| fleet.ask(device));
+        let answers = fleet.answers().await;
+        if answers.get("done") == Some(&count) {
+            break answers;
+        }
+        assert!(start.elapsed() < PATIENCE * 2, "{answers:?}");
+    };
+    let memory = memory_of("self");
+    let mut times = Vec::new();
+    let mut after = HashMap::new();
+    for seq in 1..=rounds {
+        let list = site::cancelled(&of_site, seq, GUEST);
+        let topic = topics::statement(&of_site, Kind::Revocations, None);
+        let since = Instant::now();
+        fleet.observer.publish(&topic, list, true);
+        let holds = |state: &State| {
+            let lists = &state.body.standing.revocations;
+            lists.get(&of_site).is_some_and(|known| *known >= seq)
+        };
+        // In one round each is asked right after its word: nobody may be let in any more.
+        let took = match seq == rounds {
+            true => fleet.all(since, holds, |fleet, device| fleet.ask(device)).await,
+            false => fleet.all(since, holds, |_, _| {}).await,
+        };
+        times.push(took);
+    }
+    // A share that is gone is no grant any more.
+    for (said, count) in fleet.answers().await {
+        *after.entry(said).or_insert(0) += count;
+    }
+    assert!(!after.contains_key("done"), "{after:?}");
+    note("every device has said that the share is cancelled");
+    let lasts: Vec<f64> = times.iter().map(|took| took[took.len() - 1]).collect();
+    let typical = times.iter().find(|took| took[took.len() - 1] == middle(lasts.clone()));
+    let storm = storm(&mut broker, count, away).await;
+    let mosquitto = broker.memory();
+    stop.send(true).unwrap();
+    for thread in running {
+        thread.join().unwrap();
+    }
+    json!({
+        "devices": count, "up_s": up, "before": before, "after": after,
+        "memory": memory, "mosquitto": mosquitto,
+        "ms": spread(typical.unwrap()), "lasts_ms": lasts.iter().map(|it| it * 1e3).collect::<Vec<_>>(),
+        "storm": storm,
+    })
+}
+
+/// When the links are up again after the broker was away: how many in each quarter of a second.
+async fn storm(broker: &mut Mosquitto, count: usize, away: u64) -> Json {
+    broker.stop();
+    tokio::time::sleep(Duration::from_secs(away)).await;
+    broker.again();
+    let since = Instant::now();
+    let mut observer = Client::connect(broker.port, "storm", &["doorward/v1/+/link/+".into()]).await;
+    let (mut up, mut bins) = (HashSet::new(), Vec::new());
+    while up.len() < count {
+        let heard = tokio::time::timeout(PATIENCE, observer.next()).await;
+        let (topic, payload) = heard.expect("a device does not come back");
+        if payload == b"up" && up.insert(topic) {
+            let bin = since.elapsed().as_millis() as usize / 250;
+            bins.resize(bins.len().max(bin + 1), 0);
+            bins[bin] += 1;
+        }
+    }
+    json!({"away_s": away, "last_s": since.elapsed().as_secs_f64(), "quarter_seconds": bins})
+}
+
+/// Clients that only answer, with as many bytes as a device's `state` has.
+async fn bare(count: usize, rounds: u64) -> Json {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = Mosquitto::start(directory.path());
+    let port = broker.port;
+    let mut threads = Vec::new();
+    let (stop, stopped) = watch::channel(false);
+    let (ready, mut connected) = tokio::sync::mpsc::channel(count);
+    for part in 0..THREADS {
+        let (stopped, ready) = (stopped.clone(), ready.clone());
+        threads.push(std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            let local = tokio::task::LocalSet::new();
+            for at in (part..count).step_by(THREADS) {
+                let (mut stopped, ready) = (stopped.clone(), ready.clone());
+                local.spawn_local(async move {
+                    let topic = "asks".to_owned();
+                    let mut client = Client::connect(port, &name(at), &[topic]).await;
+                    ready.send(()).await.unwrap();
+                    let answer = vec![7; 600];
+                    loop {
+                        tokio::select! {
+                            _ = client.next() => {
+                                client.publish(&format!("answers/{at}"), answer.clone(), true);
+                            }
+                            _ = stopped.wait_for(|stop| *stop) => return,
+                        }
+                    }
+                });
+            }
+            runtime.block_on(local);
+        }));
+    }
+    for _ in 0..count {
+        connected.recv().await.unwrap();
+    }
+    let mut observer = Client::connect(port, "observer", &["answers/+".into()]).await;
+    let mut lasts = Vec::new();
+    for _ in 0..rounds {
+        let since = Instant::now();
+        observer.publish("asks", vec![7; 300], true);
+        for _ in 0..count {
+            observer.next().await;
+        }
+        lasts.push(since.elapsed().as_secs_f64() * 1e3);
+    }
+    stop.send(true).unwrap();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    json!({"lasts_ms": lasts})
+}
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let option = |name: &str, default| {
+        let at = words.iter().position(|word| word == name);
+        at.map_or(default, |at| words[at + 1].parse().unwrap())
+    };
+    let Some(count) = words.first().and_then(|count| count.parse().ok()) else {
+        eprintln!("usage: fleet DEVICES [--rounds N] [--away SECONDS] [--in DIRECTORY]");
+        return;
+    };
+    let rounds = option("--rounds", 9);
+    let place = words.iter().position(|word| word == "--in");
+    // A disk that is one, beside what was built.
+    let built = concat!(env!("CARGO_MANIFEST_DIR"), "/target");
+    let place = place.map_or(built, |at| &words[at + 1]);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let report = runtime.block_on(async {
+        let bare = bare(count, rounds).await;
+        json!({"bare": bare, "fleet": devices(count, rounds, option("--away", 10), Path::new(place)).await})
+    });
+    println!("{report:#}");
+}

@@ -1,0 +1,40 @@
+//! A decision, or a whole step of the agent, a fixed number of times: for a profiler that counts
+//! instructions, which is told to count in `measured_decision` and `measured_step` only.
+//! `benches/instructions` runs it.
+
+use std::hint::black_box;
+
+use doorward_benches::world::{Agent, World, command};
+
+/// How often. The first ones pay for what is found out once.
+const TIMES: u64 = 20;
+const SHARES: usize = 100;
+const PERSON: &str = "person-50";
+
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "Rust" fn measured_decision(world: &World, bytes: &[u8]) -> bool {
+    world.decide(black_box(bytes), false).is_ok()
+}
+
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "Rust" fn measured_step(agent: &mut Agent, bytes: &[u8]) -> bool {
+    agent.step(black_box(bytes))
+}
+
+fn main() {
+    let commands: Vec<_> = (1..=TIMES).map(|counter| command(counter, PERSON)).collect();
+    match std::env::args().nth(1).as_deref() {
+        Some("decision") => {
+            let world = World::new(SHARES);
+            let allowed = commands.iter().all(|bytes| measured_decision(&world, bytes));
+            assert!(allowed);
+        }
+        Some("step") => {
+            let mut agent = Agent::new(SHARES);
+            assert!(commands.iter().all(|bytes| measured_step(&mut agent, bytes)));
+        }
+        _ => eprintln!("usage: steps decision|step"),
+    }
+}
