@@ -6,6 +6,9 @@ use rumqttc::{
     SubscribeFilterInput,
 };
 
+/// Messages that may wait to be sent.
+const WAITING: usize = 1 << 15;
+
 /// A connection whose events are taken where they are needed.
 pub struct Client {
     pub client: AsyncClient,
@@ -25,7 +28,7 @@ impl Client {
             .set_receive_maximum(Some(1000))
             .set_max_packet_size(Some(MAX_BUNDLE as u32 + 1024))
             .set_outgoing_inflight_upper_limit(1000);
-        let (client, eventloop) = AsyncClient::builder(options).capacity(4096).build();
+        let (client, eventloop) = AsyncClient::builder(options).capacity(WAITING).build();
         let mut connected = Self { client, eventloop };
         loop {
             match connected.eventloop.poll().await.unwrap() {

@@ -4,6 +4,7 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{self, Stdio};
+use std::sync::{Mutex, Once};
 use std::time::{Duration, Instant};
 
 use doorward::clock;
@@ -17,14 +18,39 @@ const DAY: u64 = 86400;
 /// A process that does not outlive this one.
 pub struct Process(pub process::Child);
 
+static STARTED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+static HOOK: Once = Once::new();
+
+/// A panic ends this process at once, and nothing is dropped.
+fn end_all() {
+    let started = STARTED.lock().map(|started| started.clone());
+    let _ = process::Command::new("kill").args(started.unwrap_or_default()).status();
+}
+
 impl Process {
     pub fn start(command: &mut process::Command) -> Self {
-        Self(command.spawn().unwrap())
+        let child = command.spawn().unwrap();
+        HOOK.call_once(|| {
+            let before = std::panic::take_hook();
+            std::panic::set_hook(Box::new(move |panic| {
+                before(panic);
+                end_all();
+            }));
+        });
+        STARTED.lock().unwrap().push(child.id().to_string());
+        Self(child)
     }
 
     /// The memory that it holds, in bytes.
     pub fn memory(&self) -> u64 {
         memory_of(&self.0.id().to_string())
+    }
+
+    /// Bytes that it has had written to a disk.
+    pub fn written(&self) -> u64 {
+        let io = std::fs::read_to_string(format!("/proc/{}/io", self.0.id())).unwrap();
+        let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+        line.unwrap().parse().unwrap()
     }
 
     /// How long it has kept a processor busy, in seconds, to a hundredth.
@@ -49,6 +75,9 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+        if let Ok(mut started) = STARTED.lock() {
+            started.retain(|pid| *pid != self.0.id().to_string());
+        }
     }
 }
 

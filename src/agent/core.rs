@@ -62,7 +62,12 @@ impl Core {
         Self {
             interlocks: BTreeSet::new(),
             firmware: settings.firmware,
-            at_once: settings.at_once.clone(),
+            at_once: settings
+                .at_once
+                .iter()
+                .cloned()
+                .chain(local::looks())
+                .collect(),
             durable: journal.head().size,
             key,
             known,

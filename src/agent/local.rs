@@ -47,6 +47,13 @@ pub(super) fn offers() -> Offers {
     .collect()
 }
 
+/// Those that only look.
+pub(super) fn looks() -> impl Iterator<Item = Operation> {
+    ["share.mine", "share.list"]
+        .into_iter()
+        .filter_map(|name| Operation::new(name).ok())
+}
+
 /// Carries a permit out, if it is for one of these operations: how it ended, and what has
 /// changed.
 pub(super) fn carry_out(

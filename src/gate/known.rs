@@ -179,7 +179,7 @@ impl Known {
         let key = *key;
         let by_group = groups.flat_map(move |group| {
             let roster = self.rosters.get(group);
-            let listed = roster.and_then(|roster| Some((roster, roster.body.members.get(&key)?)));
+            let listed = roster.and_then(|roster| Some((roster, roster.body.members.find(&key)?)));
             listed.into_iter().flat_map(move |(roster, person)| {
                 let shares = self.shares_naming(group);
                 let of_group =
@@ -250,7 +250,7 @@ impl Known {
         let lists = self.revocations.iter();
         let mut mine = lists.filter(|(audience, _)| self.is_mine(audience));
         mine.any(|(_, list)| {
-            let times = [list.body.holders.get(key), list.body.subjects.get(person)];
+            let times = [list.body.holders.find(key), list.body.subjects.get(person)];
             times.into_iter().flatten().any(|time| roster.iat < *time)
         })
     }

@@ -215,6 +215,15 @@ impl<K: PartialEq, V> Map<K, V> {
     }
 }
 
+impl<const N: usize, V> Map<Bytes<N>, V> {
+    /// Looks a key up among very many. Byte strings of one length are in the order of their
+    /// bytes; names are not, the shorter ones come first.
+    pub fn find(&self, key: &Bytes<N>) -> Option<&V> {
+        let at = self.0.binary_search_by(|(known, _)| known.cmp(key)).ok()?;
+        self.0.get(at).map(|(_, v)| v)
+    }
+}
+
 impl<K: Encode<()> + Encode<C>, V: Encode<C>, C> Encode<C> for Map<K, V> {
     fn encode<W: encode::Write>(
         &self,
@@ -262,6 +271,21 @@ mod tests {
         let map = Map::new([(300_u64, 1_u8), (2, 2), (24, 3)]);
         assert_eq!(to_bytes(&map), [0xa3, 2, 2, 0x18, 24, 3, 0x19, 1, 44, 1]);
         assert_eq!(decode_exact::<Map<u64, u8>>(&to_bytes(&map)), Ok(map));
+    }
+
+    #[test]
+    fn among_byte_strings_every_key_is_found_and_no_other() {
+        let keys = |step: usize| {
+            (0..300_usize)
+                .step_by(step)
+                .map(|n| Bytes([(n >> 8) as u8, n as u8]))
+        };
+        let map = Map::new(keys(3).map(|key| (key, key)));
+        for key in keys(1) {
+            assert_eq!(map.find(&key), map.get(&key), "{key}");
+        }
+        assert_eq!(map.find(&Bytes([255, 255])), None);
+        assert_eq!(Map::<Bytes<2>, u8>::default().find(&Bytes([0, 0])), None);
     }
 
     #[test]

@@ -76,8 +76,8 @@ impl Revocations {
     #[must_use]
     pub fn ends(&self, share: &Share) -> bool {
         let made_before = |time: Option<&Timestamp>| time.is_some_and(|t| share.iat < *t);
-        self.body.shares.get(&share.cti).is_some()
-            || made_before(self.body.holders.get(&share.cnf.0))
+        self.body.shares.find(&share.cti).is_some()
+            || made_before(self.body.holders.find(&share.cnf.0))
             || made_before(self.body.subjects.get(&share.sub))
             || made_before(
                 share

@@ -1,5 +1,7 @@
 //! What a decision costs, as a ratio to its floor: one strict Ed25519 verification of the same
 //! message by the same function. Prints JSON; `benches/run` makes a table of many launches.
+//!
+//! decide [SHARES [only]]
 
 use std::hint::black_box;
 
@@ -221,8 +223,14 @@ fn peers() -> Value {
 
 fn main() {
     let most = std::env::args().nth(1).map_or(10_000, |most| most.parse().unwrap());
+    let growth = growth(most);
+    // Another build, of which only the decision is of interest.
+    if std::env::args().nth(2).as_deref() == Some("only") {
+        println!("{:#}", json!({"growth": growth}));
+        return;
+    }
     let report = json!({
-        "growth": growth(most),
+        "growth": growth,
         "refusals": refusals(),
         "first_sight": first_sight(),
         "throughput": throughput(),

@@ -1,4 +1,4 @@
-//! Many devices in one process against one mosquitto: the real agent, link and store, each with a
+//! Many devices in two processes against one mosquitto: the real agent, link and store, each with a
 //! state directory of its own. How long a revocation takes until the last device's signed word on
 //! it was verified, beside bare MQTT clients that only answer; whether any device allows anything
 //! after that; and how a fleet comes back after the broker was away. Prints JSON.
@@ -7,20 +7,22 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
+use std::process;
 use std::time::{Duration, Instant};
 
 use doorward::config::Config;
 use doorward::link::topics;
 use doorward::wire::*;
 use doorward_benches::client::Client;
-use doorward_benches::site::{self, Mosquitto, ask, memory_of};
+use doorward_benches::site::{self, Mosquitto, Process, ask};
 use doorward_benches::timing::middle;
 use doorward_benches::world::{id, key};
 use serde_json::{Value as Json, json};
 use tokio::sync::watch;
 
-/// Threads that the devices share.
-const THREADS: usize = 2;
+/// Processes that the devices share: as many as processors, and 5,000 devices have more files open
+/// than one may have.
+const PROCESSES: usize = 2;
 const SITE: &str = "north";
 /// Whose share is cancelled.
 const GUEST: &str = "anna";
@@ -35,39 +37,32 @@ fn note(words: &str) {
     eprintln!("fleet: {words}");
 }
 
-/// A device's state directory and its configuration.
-fn prepare(directory: &Path, at: usize, port: u16) -> Config {
+/// Makes a device's state directory and its configuration.
+fn prepare(directory: &Path, at: usize, port: u16) {
     let state = directory.join(name(at));
     site::provision(&state, &name(at));
-    let file = state.join("doorward.toml");
     let words = format!(
         "state = \"{}\"\n[links.cloud]\nurl = \"mqtt://127.0.0.1:{port}\"\n\
          keep_alive_s = 600\n[operations.\"status.read\"]\nclass = \"read\"\nhandler = \"builtin\"\n",
         state.display()
     );
-    std::fs::write(&file, words).unwrap();
-    Config::load(&file).unwrap()
+    std::fs::write(state.join("doorward.toml"), words).unwrap();
 }
 
-/// Runs devices until it is told to stop.
-fn run(configs: Vec<Config>, stop: watch::Receiver<bool>) -> std::thread::JoinHandle<()> {
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        let local = tokio::task::LocalSet::new();
-        for config in configs {
-            let mut stop = stop.clone();
-            local.spawn_local(async move {
-                let stopped = async move {
-                    let _ = stop.wait_for(|stop| *stop).await;
-                };
-                doorward::agent::run(&config, stopped).await.unwrap();
-            });
-        }
-        runtime.block_on(local);
-    })
+/// Runs every other device, or every third, until the process is ended.
+fn run(directory: &Path, first: usize, count: usize) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let local = tokio::task::LocalSet::new();
+    for at in (first..count).step_by(PROCESSES) {
+        let config = Config::load(&directory.join(name(at)).join("doorward.toml")).unwrap();
+        local.spawn_local(async move {
+            doorward::agent::run(&config, std::future::pending()).await.unwrap();
+        });
+    }
+    runtime.block_on(local);
 }
 
 /// Whoever looks at the whole fleet.
@@ -184,9 +179,8 @@ async fn devices(count: usize, rounds: u64, away: u64, place: &Path) -> Json {
     statements.publish(&topic, site::share(&of_site, GUEST), true);
     let mut statements = statements;
     statements.taken(1).await;
-    let mut parts: Vec<Vec<Config>> = vec![Vec::new(); THREADS];
     for at in 0..count {
-        parts[at % THREADS].push(prepare(directory.path(), at, port));
+        prepare(directory.path(), at, port);
         let own = Audience::Device(id(&name(at)));
         let topic = topics::statement(&own, Kind::Registration, None);
         statements.publish(&topic, site::registration(&name(at), Some(SITE)), true);
@@ -194,11 +188,13 @@ async fn devices(count: usize, rounds: u64, away: u64, place: &Path) -> Json {
     }
     note(&format!("{count} devices are provisioned"));
     let mut fleet = Fleet::new(count, port).await;
-    let (stop, stopped) = watch::channel(false);
     let start = Instant::now();
-    let running: Vec<_> = parts
-        .into_iter()
-        .map(|part| run(part, stopped.clone()))
+    let running: Vec<_> = (0..PROCESSES)
+        .map(|first| {
+            let mut command = process::Command::new(std::env::current_exe().unwrap());
+            command.arg("run").arg(directory.path());
+            Process::start(command.args([first.to_string(), count.to_string()]))
+        })
         .collect();
     // After its registration a device hears its site's statements, and says what it has.
     fleet.all(start, |state| state.body.standing.registration > 0, |_, _| {}).await;
@@ -214,7 +210,7 @@ async fn devices(count: usize, rounds: u64, away: u64, place: &Path) -> Json {
         }
         assert!(start.elapsed() < PATIENCE * 2, "{answers:?}");
     };
-    let memory = memory_of("self");
+    let memory: u64 = running.iter().map(Process::memory).sum();
     let mut times = Vec::new();
     let mut after = HashMap::new();
     for seq in 1..=rounds {
@@ -243,10 +239,7 @@ async fn devices(count: usize, rounds: u64, away: u64, place: &Path) -> Json {
     let typical = times.iter().find(|took| took[took.len() - 1] == middle(lasts.clone()));
     let storm = storm(&mut broker, count, away).await;
     let mosquitto = broker.memory();
-    stop.send(true).unwrap();
-    for thread in running {
-        thread.join().unwrap();
-    }
+    drop(running);
     json!({
         "devices": count, "up_s": up, "before": before, "after": after,
         "memory": memory, "mosquitto": mosquitto,
@@ -283,7 +276,7 @@ async fn bare(count: usize, rounds: u64) -> Json {
     let mut threads = Vec::new();
     let (stop, stopped) = watch::channel(false);
     let (ready, mut connected) = tokio::sync::mpsc::channel(count);
-    for part in 0..THREADS {
+    for part in 0..PROCESSES {
         let (stopped, ready) = (stopped.clone(), ready.clone());
         threads.push(std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -291,7 +284,7 @@ async fn bare(count: usize, rounds: u64) -> Json {
                 .build()
                 .unwrap();
             let local = tokio::task::LocalSet::new();
-            for at in (part..count).step_by(THREADS) {
+            for at in (part..count).step_by(PROCESSES) {
                 let (mut stopped, ready) = (stopped.clone(), ready.clone());
                 local.spawn_local(async move {
                     let topic = "asks".to_owned();
@@ -337,6 +330,9 @@ fn main() {
         let at = words.iter().position(|word| word == name);
         at.map_or(default, |at| words[at + 1].parse().unwrap())
     };
+    if words.first().is_some_and(|word| word == "run") {
+        return run(Path::new(&words[1]), words[2].parse().unwrap(), words[3].parse().unwrap());
+    }
     let Some(count) = words.first().and_then(|count| count.parse().ok()) else {
         eprintln!("usage: fleet DEVICES [--rounds N] [--away SECONDS] [--in DIRECTORY]");
         return;

@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use doorward::link::topics;
 use doorward::wire::*;
@@ -255,6 +255,18 @@ async fn latencies(asking: &mut Asking, all: &mut [Answering], disk: &Path, much
     rows.collect()
 }
 
+/// What a command, and ten seconds without one, write to the disk.
+async fn flash(asking: &mut Asking, daemon: &mut Answering, much: &Extent) -> Json {
+    let count = much.one_at_a_time;
+    let commands = asking.signed(daemon, count);
+    let before = daemon.process.written();
+    asking.run(daemon.device, commands, 1).await;
+    let busy = (daemon.process.written() - before) as f64 / count as f64;
+    let before = daemon.process.written();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    json!({"command": busy, "idle": daemon.process.written() - before})
+}
+
 /// Many commands in flight, everybody in turn.
 async fn sustained(asking: &mut Asking, all: &mut [Answering], much: &Extent) -> Json {
     let mut found = vec![(Vec::new(), Vec::new()); all.len()];
@@ -294,7 +306,7 @@ async fn flood(place: &Place<'_>, directory: &Path, much: &Extent) -> Json {
         let mut input = flooding.0.stdin.take().unwrap();
         input.write_all(&forged).unwrap();
         drop(input);
-        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
         let commands = asking.signed(&mut daemon, much.one_at_a_time);
         let flooded = asking.run(daemon.device, commands, 1).await.0;
         rounds.push((quiet, flooded));
@@ -318,7 +330,7 @@ fn flooding(port: u16, device: &str) {
     packet.extend((topic.len() as u16).to_be_bytes());
     packet.extend(topic.as_bytes());
     packet.extend(&payload);
-    let many = packet.repeat(FLOOD as usize / 100);
+    let many = packet.repeat(FLOOD as usize / 1000);
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.write_all(b"\x10\x0d\x00\x04MQTT\x05\x02\x00\x00\x00\x00\x00").unwrap();
     let start = Instant::now();
@@ -326,7 +338,7 @@ fn flooding(port: u16, device: &str) {
         if stream.write_all(&many).is_err() {
             return;
         }
-        let due = std::time::Duration::from_millis(10) * sent;
+        let due = Duration::from_millis(1) * sent;
         std::thread::sleep(due.saturating_sub(start.elapsed()));
     }
 }
@@ -437,6 +449,7 @@ async fn measure(words: &[String]) -> Json {
     let mut report = json!({
         "latencies": latencies(&mut asking, &mut all, disk.path(), &much).await,
         "sustained": sustained(&mut asking, &mut all, &much).await,
+        "flash": flash(&mut asking, &mut all[4], &much).await,
         "flood": flood(&place(disk.path()), disk.path(), &much).await,
         "mosquitto": broker.memory(),
         "client": memory_of("self"),
