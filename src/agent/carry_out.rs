@@ -9,10 +9,11 @@ use super::runtime::{Event, Running};
 use super::step::{Action, Effects, Ended};
 use super::underway::Underway;
 use crate::gate::Permit;
+use crate::wire::Hash;
 
 impl Running {
     pub(super) fn carry_out(&mut self, effects: Effects) {
-        let effects = self.start(effects);
+        let effects = self.look(effects);
         if !effects.batch.is_empty() {
             // If the thread is gone, nothing becomes durable and so nothing is acted upon.
             if let Some(store) = &self.store {
@@ -56,24 +57,42 @@ impl Running {
                         let _ = sender.send(Event::Finished(command, ended)).await;
                     });
                 }
-                // Started above.
-                Action::Run(_) => {}
+                Action::Run(permit) => {
+                    let command = permit.caller().command;
+                    self.running.insert(command);
+                    let work = self.work(*permit);
+                    self.finish(command, work);
+                }
             }
         }
     }
 
-    /// Begins what may begin. What ends at once, such as a look at what is in memory, is written
-    /// down together with its beginning, by one `fdatasync`.
-    fn start(&mut self, mut effects: Effects) -> Effects {
+    /// Looks at what is in memory, for those who may still do so: beginning and end are written down
+    /// together, by one `fdatasync`.
+    fn look(&mut self, mut effects: Effects) -> Effects {
         let mut waiting = VecDeque::from(std::mem::take(&mut effects.actions));
         while let Some(action) = waiting.pop_front() {
-            let Action::Run(permit) = action else {
-                effects.actions.push(action);
-                continue;
+            let permit = match action {
+                Action::Run(permit) if self.looks.contains(&permit.caller().operation) => permit,
+                other => {
+                    effects.actions.push(other);
+                    continue;
+                }
             };
             let command = permit.caller().command;
             self.running.insert(command);
-            if let Some(ended) = self.run(*permit) {
+            let ended = match self.core.still_allowed(&permit, &self.clock.read()) {
+                Err(code) => Some(Ended::denied(code, "the permission ended before it began")),
+                Ok(()) => {
+                    let mut work = Box::pin(self.work(*permit));
+                    let ended = work.as_mut().now_or_never();
+                    if ended.is_none() {
+                        self.finish(command, work);
+                    }
+                    ended
+                }
+            };
+            if let Some(ended) = ended {
                 let more = self.step(Event::Finished(command, ended));
                 effects.batch.extend(more.batch);
                 waiting.extend(more.actions);
@@ -82,21 +101,20 @@ impl Running {
         effects
     }
 
-    /// Begins an operation. Returns how it ended if it has ended at once; otherwise that comes
-    /// as an event.
-    fn run(&mut self, permit: Permit) -> Option<Ended> {
-        let (command, table) = (permit.caller().command, self.table.clone());
+    /// What a permit is for, to be done.
+    fn work(&mut self, permit: Permit) -> impl Future<Output = Ended> + Send + use<> {
+        let table = self.table.clone();
         let facts = self.core.facts(&self.clock.read());
         let underway = Underway::new(permit.clone(), self.sender.clone());
-        let mut work = Box::pin(async move { table.carry_out(permit, facts, &underway).await });
-        let ended = (&mut work).now_or_never();
-        if ended.is_none() {
-            let sender = self.sender.clone();
-            tokio::spawn(async move {
-                let ended = work.await;
-                let _ = sender.send(Event::Finished(command, ended)).await;
-            });
-        }
-        ended
+        async move { table.carry_out(permit, facts, &underway).await }
+    }
+
+    /// Does it beside the loop; its end comes as an event.
+    fn finish(&self, command: Hash, work: impl Future<Output = Ended> + Send + 'static) {
+        let sender = self.sender.clone();
+        tokio::spawn(async move {
+            let ended = work.await;
+            let _ = sender.send(Event::Finished(command, ended)).await;
+        });
     }
 }

@@ -22,7 +22,7 @@ use crate::files::FileError;
 use crate::gate::{Code, Permit};
 use crate::link::{LinkEvent, TrustedTime};
 use crate::operation::Table;
-use crate::wire::{Hash, Id, Map, Text, Value};
+use crate::wire::{Hash, Id, Map, Operation, Text, Value};
 
 /// Ends of operations and of writes that wait for the core.
 const EVENTS: usize = 64;
@@ -70,6 +70,8 @@ pub(super) struct Running {
     time: TrustedTime,
     /// Who looks out for news; it ends with this.
     pub(super) watching: JoinSet<()>,
+    /// Operations that only look at what is in memory.
+    pub(super) looks: Vec<Operation>,
     /// Commands whose operations run in this process.
     pub(super) running: BTreeSet<Hash>,
 }
@@ -121,6 +123,7 @@ fn open(config: &Config) -> Result<Running, StartError> {
         upload,
         store: Some(committer(store, sender.clone())),
         config: config.clone(),
+        looks: table.at_once(),
         clock,
         table,
         device,

@@ -83,7 +83,8 @@ impl Known {
     }
 
     /// Keeps so many shares instead of [`MAX_SHARES`], to see how a decision grows beyond what a
-    /// device takes.
+    /// device takes; uses are counted for no more than before.
+    #[doc(hidden)]
     #[must_use]
     pub fn with_room_for(mut self, shares: usize) -> Self {
         self.room = shares;

@@ -1,6 +1,8 @@
 //! A link of the device: one broker, a persistent session, acknowledgement by hand.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +22,10 @@ use crate::wire::{Audience, Id};
 
 /// How long the broker keeps what we have not acknowledged: a week, in seconds.
 const SESSION_EXPIRY: u32 = 7 * 86400;
-const INFLIGHT: u16 = 16;
+pub(super) const INFLIGHT: u16 = 16;
+/// Messages of the agent's that are underway at once. The rest of the window is for the link's own
+/// words, the last of which must not be held up when the daemon stops, and for the records.
+const AT_ONCE: usize = 12;
 /// Messages of ours that wait for the broker.
 const OUTBOX: usize = 1024;
 /// Shortest and longest pause between two attempts to connect.
@@ -74,6 +79,8 @@ struct Shared {
     site: Mutex<Option<Id>>,
     acks: Mutex<HashMap<u64, ManualAck>>,
     renew: Notify,
+    /// Messages that have left the outbox, and that the broker does not have yet.
+    underway: AtomicUsize,
 }
 
 /// A running link.
@@ -112,11 +119,12 @@ pub fn connect(config: LinkConfig, events: mpsc::Sender<LinkEvent>) -> Link {
         config,
         acks: Mutex::new(HashMap::new()),
         renew: Notify::new(),
+        underway: AtomicUsize::new(0),
     });
     let (outbox, queue) = mpsc::channel(OUTBOX);
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(poll(eventloop, client.clone(), Arc::clone(&shared), events));
-    tasks.spawn(send(Publisher(client.clone()), queue));
+    tasks.spawn(send(Publisher(client.clone()), queue, Arc::clone(&shared)));
     Link {
         client,
         shared,
@@ -146,7 +154,7 @@ impl Link {
     /// Messages that wait for the broker.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        OUTBOX - self.outbox.capacity()
+        OUTBOX - self.outbox.capacity() + self.shared.underway.load(Relaxed)
     }
 
     /// Acknowledges a message. One that belongs to an earlier connection comes again.
@@ -319,19 +327,28 @@ async fn poll(
 
 /// Sends messages, several at once. One that the broker retains waits for all before it, and all
 /// after it wait for it, so that what is retained is the last word also if a session is lost.
-async fn send(publisher: Publisher, mut queue: mpsc::Receiver<(String, Vec<u8>, bool)>) {
+async fn send(
+    publisher: Publisher,
+    mut queue: mpsc::Receiver<(String, Vec<u8>, bool)>,
+    shared: Arc<Shared>,
+) {
     let mut underway = FuturesUnordered::new();
     loop {
         tokio::select! {
             Some(()) = underway.next(), if !underway.is_empty() => {}
-            message = queue.recv(), if underway.len() < usize::from(INFLIGHT) => {
+            message = queue.recv(), if underway.len() < AT_ONCE => {
                 let Some((topic, payload, retain)) = message else { break };
+                shared.underway.fetch_add(1, Relaxed);
+                let (publisher, shared) = (&publisher, &shared);
+                let message = async move {
+                    publisher.publish(&topic, payload, retain).await;
+                    shared.underway.fetch_sub(1, Relaxed);
+                };
                 if retain {
                     while underway.next().await.is_some() {}
-                    publisher.publish(&topic, payload, retain).await;
+                    message.await;
                 } else {
-                    let publisher = publisher.clone();
-                    underway.push(async move { publisher.publish(&topic, payload, retain).await });
+                    underway.push(message);
                 }
             }
         }

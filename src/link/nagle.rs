@@ -5,7 +5,9 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
-use rumqttc::mqttbytes::v5::{Connect, Packet};
+use rumqttc::mqttbytes::v5::{
+    Connect, ConnectReturnCode, Disconnect, DisconnectReasonCode, Packet,
+};
 use rumqttc::{MqttOptions, NetworkOptions};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
@@ -15,7 +17,7 @@ use super::tls::{self, TrustedTime};
 use crate::clock::Stopwatch;
 use crate::files::invalid;
 
-/// How long the broker may take for any answer.
+/// How long all of it may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Answers that are looked at, two at a time.
 const ATTEMPTS: usize = 3;
@@ -25,6 +27,10 @@ const ATTEMPTS: usize = 3;
 /// # Errors
 /// If the broker cannot be reached, or does not let us in.
 pub async fn held_back(broker: &Broker) -> std::io::Result<Duration> {
+    timeout(PATIENCE, connect_and_measure(broker)).await?
+}
+
+async fn connect_and_measure(broker: &Broker) -> std::io::Result<Duration> {
     let mut network = NetworkOptions::new();
     network.set_tcp_nodelay(true);
     let address = format!("{}:{}", broker.url.host, broker.url.port);
@@ -58,9 +64,10 @@ where
         &[Packet::Connect(connect, None, options.auth().clone())],
     )
     .await?;
-    let Packet::ConnAck(_) = hear(&mut stream, &mut received).await? else {
-        return Err(invalid("the broker does not answer CONNECT"));
-    };
+    match hear(&mut stream, &mut received).await? {
+        Packet::ConnAck(answer) if answer.code == ConnectReturnCode::Success => {}
+        _ => return Err(invalid("the broker does not let us in")),
+    }
     let mut least = Duration::MAX;
     for _ in 0..ATTEMPTS {
         // It answers each of both by itself (MQTT 5 section 3.12.4).
@@ -70,6 +77,8 @@ where
         hear(&mut stream, &mut received).await?;
         least = least.min(watch.elapsed());
     }
+    let goodbye = Disconnect::new(DisconnectReasonCode::NormalDisconnection);
+    say(&mut stream, &[Packet::Disconnect(goodbye)]).await?;
     Ok(least)
 }
 
@@ -95,9 +104,8 @@ where
             Err(rumqttc::mqttbytes::Error::InsufficientBytes(_)) => {}
             Err(error) => return Err(std::io::Error::other(error)),
         }
-        match timeout(PATIENCE, stream.read_buf(received)).await?? {
-            0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
-            _ => continue,
+        if stream.read_buf(received).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
     }
 }

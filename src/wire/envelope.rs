@@ -270,7 +270,7 @@ pub fn to_be_signed(protected: &[u8], payload: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A message of this size is put together without asking for memory; commands are shorter.
+/// A message of this size is put together without asking for memory; most commands are shorter.
 const SHORT: usize = 1024;
 
 fn write_to_be_signed<W: encode::Write>(

@@ -163,7 +163,7 @@ impl Issuers {
         self.body.roles.get(&role)
     }
 
-    /// Those of `envelopes` that bear a good signature of a key of `role`, one for each key, if
+    /// Of a list that was read or checked ([`Object::check`]): those of `envelopes` that bear a good signature of a key of `role`, one for each key, if
     /// they are enough. The payloads must be the same bytes.
     ///
     /// # Errors

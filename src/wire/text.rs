@@ -59,8 +59,8 @@ impl<'b, C> Decode<'b, C> for Timestamp {
 /// Longest name, in bytes.
 const MAX_NAME: usize = 64;
 
-/// A name is held where it is used, so that a command is read and decided without asking for
-/// memory.
+/// A name is held where it is used, so that a command without arguments is read and decided without
+/// asking for memory.
 type Name = ArrayString<MAX_NAME>;
 
 /// Declares a text type that can only hold what its rule allows.

@@ -86,8 +86,13 @@ fn a_look_at_memory_begins_at_once_and_is_answered_when_its_record_is_durable() 
     let end = bench.handle(end);
     assert!(end.actions.is_empty());
     let size = bench.core.log_size();
+    let said = bench.handle(Input::Durable(size - 1));
+    assert!(
+        matches!(said.actions[..], [Action::Ack(_)]),
+        "its end is not durable"
+    );
     let said = bench.handle(Input::Durable(size));
-    let [Action::Ack(_), Action::Publish(Topic::Receipts(..), _)] = said.actions[..] else {
+    let [Action::Publish(Topic::Receipts(..), _)] = said.actions[..] else {
         panic!("{:?}", said.actions);
     };
     // Power is cut before: it comes again, begins again, and is answered once.
@@ -98,6 +103,35 @@ fn a_look_at_memory_begins_at_once_and_is_answered_when_its_record_is_durable() 
     bench.published.clear();
     assert_eq!(bench.send_bytes(&command), "done");
     assert_eq!(outcomes(&bench).len(), 1);
+    // The disk fails in between: nothing is said of it.
+    let command = sign(&bench.command("status.read"), &key("anna"));
+    let begun = bench.handle(Bench::arrived(&command, Origin::Cloud, false));
+    let [Action::Run(permit)] = &begun.actions[..] else {
+        panic!("{:?}", begun.actions);
+    };
+    bench.handle(Input::StoreFailed);
+    let end = Input::Finished(permit.caller().command, Ended::done(Map::default()));
+    let end = bench.handle(end);
+    assert!(end.actions.is_empty() && end.batch.is_empty());
+}
+
+#[test]
+fn a_look_is_not_begun_when_the_share_has_ended_meanwhile() {
+    let anna = share("anna", &ALL);
+    let mut bench = Bench::with(std::slice::from_ref(&anna));
+    let command = sign(&bench.command("status.read"), &key("anna"));
+    let begun = bench.handle(Bench::arrived(&command, Origin::Cloud, false));
+    let [Action::Run(permit)] = &begun.actions[..] else {
+        panic!("{:?}", begun.actions);
+    };
+    let list = signed(&revocations(1, &[&anna]));
+    bench.handle(Bench::arrived(&list, Origin::Cloud, false));
+    // What carries it out asks right before.
+    let reading = bench.reading;
+    assert_eq!(
+        bench.core.still_allowed(permit, &reading),
+        Err(Code::Revoked)
+    );
 }
 
 #[test]

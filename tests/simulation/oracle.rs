@@ -19,8 +19,9 @@ struct Truth {
 pub(crate) struct Oracle {
     shares: BTreeMap<Bytes<16>, Truth>,
     ran: BTreeMap<Hash, Class>,
-    /// Those that were only looks at memory.
+    /// Those that were only looks at memory, and of them those from before a crash.
     looked: BTreeSet<Hash>,
+    may_again: BTreeSet<Hash>,
     /// How operations really ended, as far as they did. One that failed to reboot has still
     /// rebooted if the power went.
     came_to: BTreeMap<Hash, Vec<Outcome>>,
@@ -72,13 +73,18 @@ impl Oracle {
         self.floor
     }
 
+    /// The device has stopped, or begun anew after a failed write.
+    pub(crate) fn begins_anew(&mut self) {
+        self.may_again.append(&mut self.looked);
+    }
+
     /// An operation starts.
     pub(crate) fn runs(&mut self, permit: &Permit) {
         let caller = permit.caller();
         let before = self.ran.insert(caller.command, permit.class());
         // A look at memory may begin before that is written down, and again after a crash.
-        let looked = self.looked.contains(&caller.command);
-        assert!(before.is_none() || looked, "it ran twice: {permit:?}");
+        let again = self.may_again.remove(&caller.command);
+        assert!(before.is_none() || again, "it ran twice: {permit:?}");
         if is_look(permit) {
             self.looked.insert(caller.command);
         }

@@ -188,6 +188,7 @@ impl World {
     }
 
     fn start(&mut self) {
+        self.oracle.begins_anew();
         loop {
             let (found, torn) = self.disk.open();
             if torn {
