@@ -8,6 +8,7 @@ import matplotlib
 
 matplotlib.use("svg")
 import matplotlib.pyplot as plt  # noqa: E402 (the backend first)
+from matplotlib import ticker  # noqa: E402
 
 # The same figures give the same file.
 matplotlib.rcParams["svg.hashsalt"] = "doorward"
@@ -52,7 +53,11 @@ def latencies(rows, path):
         percents, times = zip(*row["curve"])
         axes.plot(percents, times, style, marker=".", label=row["name"])
     axes.set_yscale("log")
-    axes.legend(fontsize=7)
+    axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_minor_formatter(ticker.NullFormatter())
+    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.set_ylim(50, 2000)
+    axes.legend(fontsize=7, ncol=2, loc="upper left")
     save(made, path)
 
 
