@@ -8,8 +8,9 @@ use crate::store::record::{Change, Event, Verdict};
 use crate::wire::{Class, Hash, Id, Map, Outcome, Text, Value};
 
 impl Core {
-    /// The intent is durable, or it is a look at what is in memory. What changes something is also marked as begun, durably, so
-    /// that after a crash nobody has to guess whether it may have taken effect.
+    /// The intent is durable, or it is a look at what is in memory. What changes something is also
+    /// marked as begun, durably, so that after a crash nobody has to guess whether it may have
+    /// taken effect.
     pub(super) fn begin(&mut self, command: Hash, now: &Now, out: &mut Effects) {
         let Some(permit) = self.permits.remove(&command) else {
             return;
