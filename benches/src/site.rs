@@ -24,7 +24,9 @@ static HOOK: Once = Once::new();
 /// A panic ends this process at once, and nothing is dropped.
 fn end_all() {
     let started = STARTED.lock().map(|started| started.clone());
-    let _ = process::Command::new("kill").args(started.unwrap_or_default()).status();
+    let _ = process::Command::new("kill")
+        .args(started.unwrap_or_default())
+        .status();
 }
 
 impl Process {
@@ -49,7 +51,9 @@ impl Process {
     /// Bytes that it has had written to a disk.
     pub fn written(&self) -> u64 {
         let io = std::fs::read_to_string(format!("/proc/{}/io", self.0.id())).unwrap();
-        let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+        let line = io
+            .lines()
+            .find_map(|line| line.strip_prefix("write_bytes: "));
         line.unwrap().parse().unwrap()
     }
 
@@ -59,7 +63,10 @@ impl Process {
         // The fields after the name, of which user and system time are the 12th and 13th.
         let rest = stat.rsplit(") ").next().unwrap();
         let fields = rest.split(' ').skip(11).take(2);
-        fields.map(|ticks| ticks.parse::<f64>().unwrap()).sum::<f64>() / 100.0
+        fields
+            .map(|ticks| ticks.parse::<f64>().unwrap())
+            .sum::<f64>()
+            / 100.0
     }
 }
 
@@ -89,7 +96,10 @@ pub fn free_port() -> u16 {
 pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
-        assert!(start.elapsed() < Duration::from_secs(60), "not so in 60 s: {what}");
+        assert!(
+            start.elapsed() < Duration::from_secs(60),
+            "not so in 60 s: {what}"
+        );
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -122,7 +132,11 @@ impl Mosquitto {
     /// Starts it, at first or after it was stopped; it has forgotten everything.
     pub fn again(&mut self) {
         let found = Path::new("/usr/sbin/mosquitto");
-        let program = if found.exists() { found } else { Path::new("mosquitto") };
+        let program = if found.exists() {
+            found
+        } else {
+            Path::new("mosquitto")
+        };
         let mut command = process::Command::new(program);
         command.arg("-c").arg(&self.config);
         command.stdout(Stdio::null()).stderr(Stdio::null());

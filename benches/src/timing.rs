@@ -84,7 +84,13 @@ pub fn compare(rounds: usize, mut subjects: Vec<Subject<'_>>) -> Vec<Timed> {
     rows.map(|(subject, taken)| Timed {
         name: subject.name.clone(),
         seconds: middle(taken.clone()),
-        ratio: middle(taken.iter().zip(&floor).map(|(one, floor)| one / floor).collect()),
+        ratio: middle(
+            taken
+                .iter()
+                .zip(&floor)
+                .map(|(one, floor)| one / floor)
+                .collect(),
+        ),
     })
     .collect()
 }

@@ -66,24 +66,27 @@ impl Sent {
 /// A decision with more and more shares in memory.
 fn growth(most: usize) -> Value {
     let sizes = [10, 100, 1_000, 10_000, 100_000];
-    let rows = sizes.into_iter().filter(|size| *size <= most).map(|shares| {
-        let world = World::new(shares);
-        let sent = Sent::by(&format!("person-{}", shares / 2));
-        for bytes in &sent.commands {
-            world.decide(bytes, false).unwrap();
-        }
-        let decision = Subject::new("decision", COMMANDS, |at| {
-            world.decide(black_box(&sent.commands[at]), false).unwrap();
+    let rows = sizes
+        .into_iter()
+        .filter(|size| *size <= most)
+        .map(|shares| {
+            let world = World::new(shares);
+            let sent = Sent::by(&format!("person-{}", shares / 2));
+            for bytes in &sent.commands {
+                world.decide(bytes, false).unwrap();
+            }
+            let decision = Subject::new("decision", COMMANDS, |at| {
+                world.decide(black_box(&sent.commands[at]), false).unwrap();
+            });
+            let timed = compare(ROUNDS, vec![sent.floor(), decision]);
+            json!({
+                "shares": shares,
+                "floor_us": timed[0].seconds * 1e6,
+                "us": timed[1].seconds * 1e6,
+                "ratio": timed[1].ratio,
+                "allocations": allocations(|| world.decide(&sent.commands[0], false)),
+            })
         });
-        let timed = compare(ROUNDS, vec![sent.floor(), decision]);
-        json!({
-            "shares": shares,
-            "floor_us": timed[0].seconds * 1e6,
-            "us": timed[1].seconds * 1e6,
-            "ratio": timed[1].ratio,
-            "allocations": allocations(|| world.decide(&sent.commands[0], false)),
-        })
-    });
     rows.collect()
 }
 
@@ -110,9 +113,19 @@ fn refusals() -> Value {
     };
     let subjects = vec![
         sent.floor(),
-        refused("retained", &|at| sent.commands[at].clone(), true, "retained"),
+        refused(
+            "retained",
+            &|at| sent.commands[at].clone(),
+            true,
+            "retained",
+        ),
         refused("too large", &|_| huge.clone(), false, "TooLarge"),
-        refused("unknown key", &|at| strangers[at].clone(), false, "no_grant"),
+        refused(
+            "unknown key",
+            &|at| strangers[at].clone(),
+            false,
+            "no_grant",
+        ),
         refused("forged", &|at| forged[at].clone(), false, "bad_signature"),
     ];
     rows(compare(ROUNDS, subjects)).into()
@@ -222,7 +235,9 @@ fn peers() -> Value {
 }
 
 fn main() {
-    let most = std::env::args().nth(1).map_or(10_000, |most| most.parse().unwrap());
+    let most = std::env::args()
+        .nth(1)
+        .map_or(10_000, |most| most.parse().unwrap());
     let growth = growth(most);
     // Another build, of which only the decision is of interest.
     if std::env::args().nth(2).as_deref() == Some("only") {

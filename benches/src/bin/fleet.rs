@@ -59,7 +59,9 @@ fn run(directory: &Path, first: usize, count: usize) {
     for at in (first..count).step_by(PROCESSES) {
         let config = Config::load(&directory.join(name(at)).join("doorward.toml")).unwrap();
         local.spawn_local(async move {
-            doorward::agent::run(&config, std::future::pending()).await.unwrap();
+            doorward::agent::run(&config, std::future::pending())
+                .await
+                .unwrap();
         });
     }
     runtime.block_on(local);
@@ -131,7 +133,9 @@ impl Fleet {
         let mut took = Vec::new();
         while !waiting.is_empty() {
             let heard = tokio::time::timeout(PATIENCE, self.heard()).await;
-            let Some(state) = heard.expect("a device is silent") else { continue };
+            let Some(state) = heard.expect("a device is silent") else {
+                continue;
+            };
             if holds(&state) && waiting.remove(&state.iss) {
                 took.push(since.elapsed().as_secs_f64());
                 then(self, &state.iss);
@@ -143,9 +147,15 @@ impl Fleet {
     /// GUEST asks a device, and does not wait.
     fn ask(&mut self, device: &Id) {
         self.counter += 1;
-        let command = ask(device.as_str(), self.epochs[device], &key(GUEST), self.counter);
+        let command = ask(
+            device.as_str(),
+            self.epochs[device],
+            &key(GUEST),
+            self.counter,
+        );
         self.asked.insert(hash(&command), device.clone());
-        self.observer.publish(&topics::command(device), command, false);
+        self.observer
+            .publish(&topics::command(device), command, false);
     }
 
     /// What every device has answered what GUEST asked last.
@@ -157,7 +167,9 @@ impl Fleet {
         let mut counts = HashMap::new();
         for (outcome, code) in std::mem::take(&mut self.answers).into_values() {
             let code = code.map_or_else(String::new, |code| format!(" {code}"));
-            *counts.entry(format!("{}{code}", outcome.name())).or_insert(0) += 1;
+            *counts
+                .entry(format!("{}{code}", outcome.name()))
+                .or_insert(0) += 1;
         }
         counts
     }
@@ -197,7 +209,13 @@ async fn devices(count: usize, rounds: u64, away: u64, place: &Path) -> Json {
         })
         .collect();
     // After its registration a device hears its site's statements, and says what it has.
-    fleet.all(start, |state| state.body.standing.registration > 0, |_, _| {}).await;
+    fleet
+        .all(
+            start,
+            |state| state.body.standing.registration > 0,
+            |_, _| {},
+        )
+        .await;
     let up = start.elapsed().as_secs_f64();
     note(&format!("they are up after {up:.1} s"));
     // Until the share has come to everybody, GUEST is refused.
@@ -224,7 +242,11 @@ async fn devices(count: usize, rounds: u64, away: u64, place: &Path) -> Json {
         };
         // In one round each is asked right after its word: nobody may be let in any more.
         let took = match seq == rounds {
-            true => fleet.all(since, holds, |fleet, device| fleet.ask(device)).await,
+            true => {
+                fleet
+                    .all(since, holds, |fleet, device| fleet.ask(device))
+                    .await
+            }
             false => fleet.all(since, holds, |_, _| {}).await,
         };
         times.push(took);
@@ -236,7 +258,9 @@ async fn devices(count: usize, rounds: u64, away: u64, place: &Path) -> Json {
     assert!(!after.contains_key("done"), "{after:?}");
     note("every device has said that the share is cancelled");
     let lasts: Vec<f64> = times.iter().map(|took| took[took.len() - 1]).collect();
-    let typical = times.iter().find(|took| took[took.len() - 1] == middle(lasts.clone()));
+    let typical = times
+        .iter()
+        .find(|took| took[took.len() - 1] == middle(lasts.clone()));
     let storm = storm(&mut broker, count, away).await;
     let mosquitto = broker.memory();
     drop(running);
@@ -254,7 +278,8 @@ async fn storm(broker: &mut Mosquitto, count: usize, away: u64) -> Json {
     tokio::time::sleep(Duration::from_secs(away)).await;
     broker.again();
     let since = Instant::now();
-    let mut observer = Client::connect(broker.port, "storm", &["doorward/v1/+/link/+".into()]).await;
+    let mut observer =
+        Client::connect(broker.port, "storm", &["doorward/v1/+/link/+".into()]).await;
     let (mut up, mut bins) = (HashSet::new(), Vec::new());
     while up.len() < count {
         let heard = tokio::time::timeout(PATIENCE, observer.next()).await;
@@ -331,7 +356,11 @@ fn main() {
         at.map_or(default, |at| words[at + 1].parse().unwrap())
     };
     if words.first().is_some_and(|word| word == "run") {
-        return run(Path::new(&words[1]), words[2].parse().unwrap(), words[3].parse().unwrap());
+        return run(
+            Path::new(&words[1]),
+            words[2].parse().unwrap(),
+            words[3].parse().unwrap(),
+        );
     }
     let Some(count) = words.first().and_then(|count| count.parse().ok()) else {
         eprintln!("usage: fleet DEVICES [--rounds N] [--away SECONDS] [--in DIRECTORY]");

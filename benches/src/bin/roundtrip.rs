@@ -68,7 +68,10 @@ impl Answering {
         std::fs::write(&file, words.to_string()).unwrap();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("agent.py");
         let mut command = process::Command::new(python);
-        command.arg(script).args([&port.to_string(), device]).arg(file);
+        command
+            .arg(script)
+            .args([&port.to_string(), device])
+            .arg(file);
         Self::begin(command, "an agent in Python", device)
     }
 
@@ -240,14 +243,20 @@ async fn latencies(asking: &mut Asking, all: &mut [Answering], disk: &Path, much
         taken.push(syncs(&file, much.one_at_a_time, &mut at));
         // The first round is for warming up.
         if round > 0 {
-            found.iter_mut().zip(taken).for_each(|(all, one)| all.push(one));
+            found
+                .iter_mut()
+                .zip(taken)
+                .for_each(|(all, one)| all.push(one));
         }
     }
     let names = all.iter().map(|it| it.name).chain(["one durable write"]);
     let rows = names.zip(&found).map(|(name, rounds)| {
         let at = |percent| middle(rounds.iter().map(|it| percentile(it, percent)).collect()) * 1e6;
         let curve = [1.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5];
-        let curve: Vec<_> = curve.iter().map(|percent| (percent, at(*percent))).collect();
+        let curve: Vec<_> = curve
+            .iter()
+            .map(|percent| (percent, at(*percent)))
+            .collect();
         let slowest = rounds.iter().flatten().copied().fold(0.0, f64::max);
         json!({"name": name, "p50_us": at(50.0), "p99_us": at(99.0), "max_us": slowest * 1e6,
                "curve": curve})
@@ -311,13 +320,12 @@ async fn flood(place: &Place<'_>, directory: &Path, much: &Extent) -> Json {
         let flooded = asking.run(daemon.device, commands, 1).await.0;
         rounds.push((quiet, flooded));
     }
-    let at = |percent, pick: fn(&(Vec<f64>, Vec<f64>)) -> &Vec<f64>| {
-        middle(rounds.iter().map(|it| percentile(pick(it), percent)).collect()) * 1e6
+    let (quiet, flooded): (Vec<_>, Vec<_>) = rounds.into_iter().unzip();
+    let row = |rounds: &[Vec<f64>]| {
+        let at = |percent| middle(rounds.iter().map(|it| percentile(it, percent)).collect()) * 1e6;
+        json!({"p50_us": at(50.0), "p99_us": at(99.0)})
     };
-    json!({
-        "quiet": {"p50_us": at(50.0, |it| &it.0), "p99_us": at(99.0, |it| &it.0)},
-        "flooded": {"p50_us": at(50.0, |it| &it.1), "p99_us": at(99.0, |it| &it.1)},
-    })
+    json!({"quiet": row(&quiet), "flooded": row(&flooded)})
 }
 
 /// Forged commands, many a second, as raw packets (MQTT 5 section 3.3) without QoS.
@@ -332,7 +340,9 @@ fn flooding(port: u16, device: &str) {
     packet.extend(&payload);
     let many = packet.repeat(FLOOD as usize / 1000);
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.write_all(b"\x10\x0d\x00\x04MQTT\x05\x02\x00\x00\x00\x00\x00").unwrap();
+    stream
+        .write_all(b"\x10\x0d\x00\x04MQTT\x05\x02\x00\x00\x00\x00\x00")
+        .unwrap();
     let start = Instant::now();
     for sent in 1_u32.. {
         if stream.write_all(&many).is_err() {
@@ -385,7 +395,11 @@ async fn answer(port: u16, device: &str, how: &str) {
         if how == "durable" {
             syncs(&file, 1, &mut at);
         }
-        client.publish(&topic, sign(&receipt(device, &command, envelope.hash()), &own), false);
+        client.publish(
+            &topic,
+            sign(&receipt(device, &command, envelope.hash()), &own),
+            false,
+        );
     }
 }
 
@@ -422,8 +436,16 @@ async fn measure(words: &[String]) -> Json {
         at.and_then(|at| words.get(at + 1))
     };
     let much = match words.iter().any(|word| word == "--quick") {
-        true => Extent { rounds: 2, one_at_a_time: 100, sustained: 1_000 },
-        false => Extent { rounds: 9, one_at_a_time: 500, sustained: 10_000 },
+        true => Extent {
+            rounds: 2,
+            one_at_a_time: 100,
+            sustained: 1_000,
+        },
+        false => Extent {
+            rounds: 9,
+            one_at_a_time: 500,
+            sustained: 10_000,
+        },
     };
     let program = PathBuf::from(&words[0]);
     // A disk that is one, beside what was built; and memory.
@@ -432,13 +454,28 @@ async fn measure(words: &[String]) -> Json {
     let memory = tempfile::tempdir_in("/dev/shm").unwrap();
     let broker = Mosquitto::start(disk.path());
     let port = broker.port;
-    let place = |directory| Place { program: &program, port, directory, more: String::new() };
+    let place = |directory| Place {
+        program: &program,
+        port,
+        directory,
+        more: String::new(),
+    };
     let here = (port, disk.path());
     let mut all = vec![
         Answering::peer(here, "bare echo", "ups-echo", "echo"),
         Answering::peer(here, "verified, receipt signed", "ups-verify", "verify"),
-        Answering::peer(here, "the same with one durable write", "ups-durable", "durable"),
-        Answering::daemon(&place(memory.path()), "doorward, state in memory", "ups-memory").await,
+        Answering::peer(
+            here,
+            "the same with one durable write",
+            "ups-durable",
+            "durable",
+        ),
+        Answering::daemon(
+            &place(memory.path()),
+            "doorward, state in memory",
+            "ups-memory",
+        )
+        .await,
         Answering::daemon(&place(disk.path()), "doorward", "ups-disk").await,
     ];
     if let Some(python) = option("--agent") {

@@ -25,18 +25,26 @@ extern "Rust" fn measured_step(agent: &mut Agent, bytes: &[u8]) -> bool {
 
 fn main() {
     let first = command(1, PERSON);
-    let commands: Vec<_> = (2..TIMES + 2).map(|counter| command(counter, PERSON)).collect();
+    let commands: Vec<_> = (2..TIMES + 2)
+        .map(|counter| command(counter, PERSON))
+        .collect();
     match std::env::args().nth(1).as_deref() {
         Some("decision") => {
             let world = World::new(SHARES);
             world.decide(&first, false).unwrap();
-            let allowed = commands.iter().all(|bytes| measured_decision(&world, bytes));
+            let allowed = commands
+                .iter()
+                .all(|bytes| measured_decision(&world, bytes));
             assert!(allowed);
         }
         Some("step") => {
             let mut agent = Agent::new(SHARES);
             assert!(agent.step(&first));
-            assert!(commands.iter().all(|bytes| measured_step(&mut agent, bytes)));
+            assert!(
+                commands
+                    .iter()
+                    .all(|bytes| measured_step(&mut agent, bytes))
+            );
         }
         _ => eprintln!("usage: steps decision|step"),
     }
