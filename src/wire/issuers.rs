@@ -163,8 +163,9 @@ impl Issuers {
         self.body.roles.get(&role)
     }
 
-    /// Of a list that was read or checked ([`Object::check`]): those of `envelopes` that bear a good signature of a key of `role`, one for each key, if
-    /// they are enough. The payloads must be the same bytes.
+    /// Those of `envelopes` that bear a good signature of a key of `role`, one for each key, if
+    /// they are enough. The payloads must be the same bytes, and this list must have been read
+    /// from claims or checked ([`Object::check`]), since its keys are not checked again.
     ///
     /// # Errors
     /// [`WireError::BadSignature`].

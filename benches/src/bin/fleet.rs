@@ -49,7 +49,7 @@ fn prepare(directory: &Path, at: usize, port: u16) {
     std::fs::write(state.join("doorward.toml"), words).unwrap();
 }
 
-/// Runs every other device, or every third, until the process is ended.
+/// Runs this process's part of the devices until it is ended.
 fn run(directory: &Path, first: usize, count: usize) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
