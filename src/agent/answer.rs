@@ -6,8 +6,8 @@ use super::step::{Action, Effects, Topic, short};
 use crate::gate::{Caller, Code, Now, Rehearsal, Retry};
 use crate::store::record::{Event, Verdict};
 use crate::wire::{
-    Bytes, Checkpoint, CheckpointBody, Envelope, Hash, Id, Kind, LogHead, Map, Outcome, Share,
-    Standing, State, StateBody, Value, sign,
+    Bytes, Checkpoint, CheckpointBody, Envelope, Hash, Id, KeyBytes, Kind, LogHead, Map, Outcome,
+    Receipt, SecretKey, Share, Standing, State, StateBody, Value, sign,
 };
 
 /// Denials are no longer written down when the log is this full, in percent, so that they
@@ -26,6 +26,12 @@ const NO_HEAD: LogHead = LogHead {
 /// none of it tells what a person wanted. What only lacks consent comes again with it.
 fn is_recorded(code: Code) -> bool {
     code.retry() != Retry::Anew && !matches!(code, Code::ReplayFull | Code::NeedsApproval)
+}
+
+/// A receipt on its way.
+pub(super) fn signed(holder: KeyBytes, receipt: &Receipt, key: &SecretKey) -> Action {
+    let topic = Topic::Receipts(holder, receipt.body.command);
+    Action::Publish(topic, sign(receipt, key))
 }
 
 impl Core {
@@ -187,9 +193,8 @@ impl Core {
     /// The receipt of a command that has ended, always the same.
     pub(super) fn publish_receipt(&mut self, command: Hash, out: &mut Effects) {
         if let Some((holder, receipt)) = self.journal.receipt(&command) {
-            let bytes = sign(receipt, &self.key);
-            let publish = Action::Publish(Topic::Receipts(*holder, command), bytes);
-            self.after_log(Waiting::Act(publish), out);
+            let answer = Waiting::Answer(*holder, Box::new(receipt.clone()));
+            self.after_log(answer, out);
         }
     }
 

@@ -65,6 +65,8 @@ impl Running {
                 }
             }
         }
+        // While the batch is written.
+        self.core.sign_ahead();
     }
 
     /// Looks at what is in memory, for those who may still do so: beginning and end are written down

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::answer::signed;
 use super::chores::Chores;
 use super::denials::Denials;
 use super::flood::Floods;
@@ -16,13 +17,16 @@ use crate::gate::{
 };
 use crate::store::record::Event;
 use crate::wire::{
-    Bundle, Class, Envelope, Hash, Id, Kind, Map, Operation, SecretKey, Text, Value,
+    Bundle, Class, Envelope, Hash, Id, KeyBytes, Kind, Map, Operation, Receipt, SecretKey, Text,
+    Value,
 };
 
 /// What waits for the log.
 pub(super) enum Waiting {
     Act(Action),
     Begin(Hash),
+    /// A receipt, to be signed and published.
+    Answer(KeyBytes, Box<Receipt>),
 }
 
 /// The agent's state, all of it in memory; the log and the cache can bring it back.
@@ -322,6 +326,9 @@ impl Core {
                 Waiting::Act(Action::Run(permit)) => self.run(permit, now, out),
                 Waiting::Act(action) => out.actions.push(action),
                 Waiting::Begin(command) => self.begin(command, now, out),
+                Waiting::Answer(holder, receipt) => {
+                    out.actions.push(signed(holder, &receipt, &self.key));
+                }
             }
         }
     }
@@ -333,7 +340,20 @@ impl Core {
         let nothing_new = written && out.batch.is_empty() && self.waiting.is_empty();
         match waiting {
             Waiting::Act(action) if nothing_new => out.actions.push(action),
+            Waiting::Answer(holder, receipt) if nothing_new => {
+                out.actions.push(signed(holder, &receipt, &self.key));
+            }
             waiting => self.waiting.push_back((self.journal.head().size, waiting)),
+        }
+    }
+
+    /// Signs the receipts that wait for the log. Whoever has handed over the batch can do this
+    /// meanwhile; they are signed at the latest when the log is durable.
+    pub fn sign_ahead(&mut self) {
+        for (_, waiting) in &mut self.waiting {
+            if let Waiting::Answer(holder, receipt) = waiting {
+                *waiting = Waiting::Act(signed(*holder, receipt, &self.key));
+            }
         }
     }
 

@@ -8,7 +8,9 @@ use super::start::Settings;
 use crate::gate::{Caller, Installed, Mark, Memory, Now, Origin};
 use crate::store::record::{Applied, Asked, Change, Event, Intent, Open, Record};
 use crate::store::{Batch, LogWrite};
-use crate::wire::{Bytes, Hash, Id, KeyBytes, Kind, LogHead, Operation, Receipt, Role, Timestamp};
+use crate::wire::{
+    Bytes, Hash, Id, KeyBytes, Kind, LogHead, Operation, Receipt, Role, Timestamp, hash,
+};
 
 /// How far the device may have counted before that is written down with the next record, in
 /// seconds.
@@ -63,14 +65,15 @@ impl Journal {
         }
     }
 
-    /// Takes a record that was found in the log.
-    pub(super) fn replay(&mut self, record: &Record) {
+    /// Takes a record that was found in the log, and the one that follows it, which names its hash.
+    pub(super) fn replay(&mut self, record: &Record, next: Option<&Record>) {
         let bytes = record.encode();
+        let hash = next.map_or_else(|| hash(&bytes), |next| next.previous);
         if self.segments.is_empty() || matches!(record.event, Event::Snapshot(_)) {
             self.segments.push_back((record.seq, 0));
             self.segment_bytes = 0;
         }
-        self.take(record, &bytes);
+        self.take(record, bytes.len() as u64, hash);
     }
 
     /// After a break: what is still to be read beyond it ends, freezes and uses up as before,
@@ -170,19 +173,19 @@ impl Journal {
             event,
         };
         let bytes = record.encode();
-        self.take(&record, &bytes);
+        self.take(&record, bytes.len() as u64, hash(&bytes));
         batch.log.push(LogWrite::Append(bytes));
     }
 
-    fn take(&mut self, record: &Record, bytes: &[u8]) {
-        self.head = record.head(bytes);
-        self.segment_bytes += bytes.len() as u64;
-        self.total_bytes += bytes.len() as u64;
+    fn take(&mut self, record: &Record, length: u64, hash: Hash) {
+        self.head = record.head(hash);
+        self.segment_bytes += length;
+        self.total_bytes += length;
         if let Some((_, size)) = self.segments.back_mut() {
-            *size += bytes.len() as u64;
+            *size += length;
         }
         if matches!(record.event, Event::Snapshot(_)) {
-            self.snapshot_bytes = bytes.len() as u64;
+            self.snapshot_bytes = length;
         }
         self.fold(&record.event, record.at);
         if let Some((holder, receipt)) = record.receipt(&self.device, self.head) {

@@ -74,8 +74,8 @@ impl Core {
             registration,
         } = found.identity;
         let mut journal = Journal::new(device.clone(), epoch, &settings);
-        for record in &found.records {
-            journal.replay(record);
+        for (record, after) in found.records.iter().zip(1..) {
+            journal.replay(record, found.records.get(after));
         }
         let proven = &mut journal.memory.proven;
         proven.entry(Role::Root).or_insert(Proven {

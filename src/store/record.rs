@@ -5,7 +5,7 @@ use minicbor::{Decode, Encode};
 use crate::gate::{Charge, Mark, Proven, Window};
 use crate::wire::{
     Audience, Bytes, Class, Hash, Id, KeyBytes, LogHead, Map, Operation, Outcome, Receipt,
-    ReceiptBody, Role, Standing, Text, Timestamp, Value, WireError, decode_exact, hash, to_bytes,
+    ReceiptBody, Role, Standing, Text, Timestamp, Value, WireError, decode_exact, to_bytes,
 };
 
 /// Largest record that is read. A snapshot of full tables is the largest there is.
@@ -318,12 +318,12 @@ impl Record {
         decode_exact(bytes)
     }
 
-    /// The log up to and including this record, of which `bytes` are the encoding.
+    /// The log up to and including this record, whose encoding has this hash.
     #[must_use]
-    pub fn head(&self, bytes: &[u8]) -> LogHead {
+    pub fn head(&self, hash: Hash) -> LogHead {
         LogHead {
             size: self.seq + 1,
-            hash: hash(bytes),
+            hash,
         }
     }
 

@@ -168,7 +168,7 @@ fn next_record<'a>(
     before: Option<&Record>,
     previous: Option<Hash>,
 ) -> Result<(Record, Hash, &'a [u8]), &'static str> {
-    let (payload, after) = split_frame(bytes).ok_or("its length or check does not fit")?;
+    let (payload, this, after) = split_frame(bytes).ok_or("its length or check does not fit")?;
     let record = Record::decode(payload).map_err(|_| "it is not a record")?;
     let follows = match (before, previous) {
         (Some(before), Some(previous)) => {
@@ -180,10 +180,11 @@ fn next_record<'a>(
     if !follows || (record.seq == 0 && record.previous != Bytes([0; 32])) {
         return Err("it does not follow the record before it");
     }
-    Ok((record, hash(payload), after))
+    Ok((record, this, after))
 }
 
-pub(super) fn split_frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+/// The record that bytes begin with, its hash, and what comes after.
+pub(super) fn split_frame(bytes: &[u8]) -> Option<(&[u8], Hash, &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<LENGTH>()?;
     let length = u32::from_be_bytes(*length) as usize;
     if !(MIN_RECORD..=MAX_RECORD).contains(&length) || rest.len() < length + CHECK {
@@ -191,7 +192,8 @@ pub(super) fn split_frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     }
     let (payload, rest) = rest.split_at(length);
     let (check, after) = rest.split_at(CHECK);
-    (hash(payload).0[..CHECK] == *check).then_some((payload, after))
+    let hash = hash(payload);
+    (hash.0[..CHECK] == *check).then_some((payload, hash, after))
 }
 
 /// Whether a last write that never became durable explains these bytes: a frame that ends
@@ -239,7 +241,7 @@ pub(super) fn salvage(directory: &Path, last: Option<&Record>) -> io::Result<Vec
         let mut rest = bytes.as_slice();
         while !rest.is_empty() {
             rest = match split_frame(rest) {
-                Some((payload, after)) => {
+                Some((payload, _, after)) => {
                     records.extend(Record::decode(payload).ok().filter(|r| r.seq >= next));
                     after
                 }

@@ -125,7 +125,7 @@ fn record_at(place: &Place) -> io::Result<Option<Vec<u8>>> {
     }
     let mut frame = vec![0; LENGTH + size + CHECK];
     file.read_exact_at(&mut frame, place.offset)?;
-    let (payload, _) = split_frame(&frame).ok_or_else(broken)?;
+    let (payload, ..) = split_frame(&frame).ok_or_else(broken)?;
     let record = Record::decode(payload).map_err(|_| broken())?;
     match record.seq == place.seq {
         true => Ok(Some(payload.to_vec())),

@@ -116,6 +116,44 @@ fn a_look_at_memory_begins_at_once_and_is_answered_when_its_record_is_durable() 
 }
 
 #[test]
+fn a_receipt_that_is_signed_while_the_log_is_written_goes_out_no_earlier_and_is_the_same() {
+    let mut bench = Bench::with(&[share("anna", &ALL)]);
+    let command = sign(&bench.command("status.read"), &key("anna"));
+    let begun = bench.handle(Bench::arrived(&command, Origin::Cloud, false));
+    let [Action::Run(permit)] = &begun.actions[..] else {
+        panic!("{:?}", begun.actions);
+    };
+    let end = Input::Finished(permit.caller().command, Ended::done(Map::default()));
+    let end = bench.handle(end);
+    bench.core.sign_ahead();
+    let size = bench.core.log_size();
+    let said = bench.handle(Input::Durable(size - 1));
+    assert!(matches!(said.actions[..], [Action::Ack(_)]), "{said:?}");
+    let said = bench.handle(Input::Durable(size));
+    let [Action::Publish(topic, ahead)] = &said.actions[..] else {
+        panic!("{:?}", said.actions);
+    };
+    // It is durable by now, so the same receipt is signed when it is asked for.
+    assert!(!end.batch.is_empty());
+    let again = bench.handle(Bench::arrived(&command, Origin::Cloud, false));
+    assert!(
+        matches!(&again.actions[0], Action::Publish(to, bytes) if to == topic && bytes == ahead)
+    );
+    // The disk fails meanwhile: nobody hears of it.
+    let command = sign(&bench.command("status.read"), &key("anna"));
+    let begun = bench.handle(Bench::arrived(&command, Origin::Cloud, false));
+    let [Action::Run(permit)] = &begun.actions[..] else {
+        panic!("{:?}", begun.actions);
+    };
+    let end = Input::Finished(permit.caller().command, Ended::done(Map::default()));
+    bench.handle(end);
+    bench.core.sign_ahead();
+    bench.handle(Input::StoreFailed);
+    let late = bench.handle(Input::Durable(bench.core.log_size()));
+    assert!(late.actions.is_empty(), "{late:?}");
+}
+
+#[test]
 fn a_look_is_not_begun_when_the_share_has_ended_meanwhile() {
     let anna = share("anna", &ALL);
     let mut bench = Bench::with(std::slice::from_ref(&anna));

@@ -101,7 +101,7 @@ fn a_checkpoint_goes_out_after_64_records_or_ten_minutes_and_none_when_nothing_c
     let last = bench.checkpoints.last().unwrap();
     let checkpoint: Checkpoint = Envelope::parse(last).unwrap().claims().unwrap();
     let record = bench.disk.log.last().unwrap();
-    assert_eq!(checkpoint.body.log, record.head(&record.encode()));
+    assert_eq!(checkpoint.body.log, record.head(hash(&record.encode())));
     let now = now(&mut bench);
     let due = bench.core.due(&now);
     assert!(

@@ -227,6 +227,9 @@ impl World {
         if !batch.is_empty() {
             self.writing.push_back((batch, core.log_size()));
         }
+        if self.random.percent(50) {
+            core.sign_ahead();
+        }
         for action in actions {
             self.act(action);
         }
