@@ -2,13 +2,13 @@
 
 use std::collections::VecDeque;
 
-use futures_util::FutureExt;
 use tokio::task::JoinSet;
 
 use super::runtime::{Event, Running};
 use super::step::{Action, Effects, Ended};
 use super::underway::Underway;
 use crate::gate::Permit;
+use crate::operation::Table;
 use crate::wire::Hash;
 
 impl Running {
@@ -81,24 +81,15 @@ impl Running {
                     continue;
                 }
             };
-            let command = permit.caller().command;
-            self.running.insert(command);
-            let ended = match self.core.still_allowed(&permit, &self.clock.read()) {
-                Err(code) => Some(Ended::denied(code, "the permission ended before it began")),
-                Ok(()) => {
-                    let mut work = Box::pin(self.work(*permit));
-                    let ended = work.as_mut().now_or_never();
-                    if ended.is_none() {
-                        self.finish(command, work);
-                    }
-                    ended
-                }
+            let caller = permit.caller();
+            let reading = self.clock.read();
+            let ended = match self.core.still_allowed(&permit, &reading) {
+                Err(code) => Ended::denied(code, "the permission ended before it began"),
+                Ok(()) => Table::look(&caller.operation, &self.core.facts(&reading)),
             };
-            if let Some(ended) = ended {
-                let more = self.step(Event::Finished(command, ended));
-                effects.batch.extend(more.batch);
-                waiting.extend(more.actions);
-            }
+            let more = self.step(Event::Finished(caller.command, ended));
+            effects.batch.extend(more.batch);
+            waiting.extend(more.actions);
         }
         effects
     }

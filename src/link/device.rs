@@ -101,10 +101,6 @@ pub fn connect(config: LinkConfig, events: mpsc::Sender<LinkEvent>) -> Link {
     options
         .set_clean_start(false)
         .set_session_expiry_interval(Some(SESSION_EXPIRY))
-        .set_session_store(NothingInFlight {
-            expiry: SESSION_EXPIRY,
-            inflight: INFLIGHT,
-        })
         .set_ack_mode(AckMode::Manual)
         .set_last_will(LastWill::new(
             topics::link(&config.device, config.name),
@@ -247,6 +243,11 @@ async fn poll(
     loop {
         let next = async {
             if !connected {
+                // It is asked for a session when the first connection begins, and no longer.
+                eventloop.options.set_session_store(NothingInFlight {
+                    expiry: SESSION_EXPIRY,
+                    inflight: INFLIGHT,
+                });
                 shared.config.broker.log_in(&mut eventloop.options)?;
                 connected = true;
             }
@@ -263,6 +264,8 @@ async fn poll(
         };
         let event = match polled {
             Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                // With it all messages underway would be copied at each step, to be kept.
+                eventloop.options.clear_session_store();
                 shared.subscribe(&client);
                 continue;
             }

@@ -152,8 +152,17 @@ impl Table {
             definition.handler == Handler::Builtin
                 && definition.interlocks.is_empty()
                 && Builtin::of(name) == Some(Builtin::Status)
+                && !self.broken.contains_key(name)
         });
         looks.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Does one of those.
+    pub fn look(operation: &Operation, facts: &Facts) -> Ended {
+        match Builtin::of(operation) {
+            Some(Builtin::Status) => status::read(facts),
+            _ => Ended::failed(Code::Failed, "it does not only look at what is in memory"),
+        }
     }
 
     /// The number of the firmware that runs; 0 if that is not known.

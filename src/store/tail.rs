@@ -1,8 +1,7 @@
 //! Reading on in a log that is being written: records as they stand there, from any number on.
 
 use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::log::first_of;
@@ -58,12 +57,14 @@ impl Tail {
             },
         };
         let mut piece = Piece::default();
+        let mut segment = Segment::open(&place)?;
         while place.seq < until {
-            let Some(record) = record_at(&place)? else {
-                match self.after(&place)? {
-                    Some(next) => place = next,
-                    None => break,
-                }
+            let Some(record) = segment.next(place.seq)? else {
+                let Some(next) = self.after(&place)? else {
+                    break;
+                };
+                place = next;
+                segment = Segment::open(&place)?;
                 continue;
             };
             if place.seq >= from {
@@ -109,27 +110,46 @@ fn beginning(segment: &Path) -> Option<Place> {
     })
 }
 
-/// The record at a place, or nothing at the end of its segment.
-fn record_at(place: &Place) -> io::Result<Option<Vec<u8>>> {
-    let broken = || io::Error::new(io::ErrorKind::InvalidData, "the log is not whole there");
-    let file = File::open(&place.segment)?;
-    let left = file.metadata()?.len().saturating_sub(place.offset);
-    if left == 0 {
-        return Ok(None);
+/// A segment that is being read. It is opened anew for each piece: what is broken is set aside under
+/// another name, and must not be read on.
+struct Segment {
+    file: BufReader<File>,
+    /// Bytes from here to its end.
+    left: u64,
+}
+
+impl Segment {
+    fn open(place: &Place) -> io::Result<Self> {
+        let mut file = File::open(&place.segment)?;
+        let left = file.metadata()?.len().saturating_sub(place.offset);
+        file.seek(SeekFrom::Start(place.offset))?;
+        let file = BufReader::new(file);
+        Ok(Self { file, left })
     }
-    let mut length = [0; LENGTH];
-    file.read_exact_at(&mut length, place.offset)?;
-    let size = u32::from_be_bytes(length) as usize;
-    if size > MAX_RECORD || (LENGTH + size + CHECK) as u64 > left {
-        return Err(broken());
-    }
-    let mut frame = vec![0; LENGTH + size + CHECK];
-    file.read_exact_at(&mut frame, place.offset)?;
-    let (payload, ..) = split_frame(&frame).ok_or_else(broken)?;
-    let record = Record::decode(payload).map_err(|_| broken())?;
-    match record.seq == place.seq {
-        true => Ok(Some(payload.to_vec())),
-        false => Err(broken()),
+
+    /// The next record, which must be this one, or nothing at the end.
+    fn next(&mut self, seq: u64) -> io::Result<Option<Vec<u8>>> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        let broken = || io::Error::new(io::ErrorKind::InvalidData, "the log is not whole there");
+        let mut length = [0; LENGTH];
+        self.file.read_exact(&mut length)?;
+        let size = u32::from_be_bytes(length) as usize;
+        let whole = (LENGTH + size + CHECK) as u64;
+        if size > MAX_RECORD || whole > self.left {
+            return Err(broken());
+        }
+        let mut frame = vec![0; LENGTH + size + CHECK];
+        frame[..LENGTH].copy_from_slice(&length);
+        self.file.read_exact(&mut frame[LENGTH..])?;
+        self.left -= whole;
+        let (payload, ..) = split_frame(&frame).ok_or_else(broken)?;
+        let record = Record::decode(payload).map_err(|_| broken())?;
+        match record.seq == seq {
+            true => Ok(Some(payload.to_vec())),
+            false => Err(broken()),
+        }
     }
 }
 

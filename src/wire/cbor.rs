@@ -63,10 +63,13 @@ pub(super) fn item_length(bytes: &[u8]) -> Option<usize> {
     Some(bytes.len() - rest.len())
 }
 
+/// Most of what is encoded is no longer than this.
+const MOST: usize = 512;
+
 /// Encodes a value of ours.
 #[must_use]
 pub fn to_bytes<T: Encode<()>>(value: &T) -> Vec<u8> {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(MOST);
     // Writing to a Vec cannot fail, and our Encode implementations only forward to it.
     let written = minicbor::encode(value, &mut out);
     debug_assert!(written.is_ok());
