@@ -81,13 +81,13 @@ impl Running {
                     continue;
                 }
             };
-            let caller = permit.caller();
+            let command = permit.caller().command;
             let reading = self.clock.read();
             let ended = match self.core.still_allowed(&permit, &reading) {
                 Err(code) => Ended::denied(code, "the permission ended before it began"),
-                Ok(()) => Table::look(&caller.operation, &self.core.facts(&reading)),
+                Ok(()) => Table::look(&permit, &self.core.facts(&reading)),
             };
-            let more = self.step(Event::Finished(caller.command, ended));
+            let more = self.step(Event::Finished(command, ended));
             effects.batch.extend(more.batch);
             waiting.extend(more.actions);
         }

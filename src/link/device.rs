@@ -243,7 +243,7 @@ async fn poll(
     loop {
         let next = async {
             if !connected {
-                // It is asked for a session when the first connection begins, and no longer.
+                // It is asked once, when the first connection begins.
                 eventloop.options.set_session_store(NothingInFlight {
                     expiry: SESSION_EXPIRY,
                     inflight: INFLIGHT,
@@ -264,7 +264,7 @@ async fn poll(
         };
         let event = match polled {
             Ok(Event::Incoming(Packet::ConnAck(_))) => {
-                // With it all messages underway would be copied at each step, to be kept.
+                // While there is one, all that is underway is copied for it at each step.
                 eventloop.options.clear_session_store();
                 shared.subscribe(&client);
                 continue;

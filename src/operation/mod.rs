@@ -157,9 +157,10 @@ impl Table {
         looks.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Does one of those.
-    pub fn look(operation: &Operation, facts: &Facts) -> Ended {
-        match Builtin::of(operation) {
+    /// Does one of those that was permitted.
+    #[must_use]
+    pub fn look(permit: &Permit, facts: &Facts) -> Ended {
+        match Builtin::of(&permit.caller().operation) {
             Some(Builtin::Status) => status::read(facts),
             _ => Ended::failed(Code::Failed, "it does not only look at what is in memory"),
         }
