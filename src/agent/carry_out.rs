@@ -7,7 +7,6 @@ use tokio::task::JoinSet;
 use super::runtime::{Event, Running};
 use super::step::{Action, Effects, Ended};
 use super::underway::Underway;
-use crate::gate::Permit;
 use crate::operation::Table;
 use crate::wire::Hash;
 
@@ -49,19 +48,18 @@ impl Running {
                 Action::Forget => self.table.forget(),
                 Action::Refresh => self.links.refresh(),
                 Action::Resume(intent, booted) => {
-                    self.running.insert(intent.asked.command);
-                    let (table, sender) = (self.table.clone(), self.sender.clone());
-                    tokio::spawn(async move {
-                        let ended = table.resume(&intent, booted).await;
-                        let command = intent.asked.command;
-                        let _ = sender.send(Event::Finished(command, ended)).await;
+                    let table = self.table.clone();
+                    self.begin(intent.asked.command, async move {
+                        table.resume(&intent, booted).await
                     });
                 }
                 Action::Run(permit) => {
-                    let command = permit.caller().command;
-                    self.running.insert(command);
-                    let work = self.work(*permit);
-                    self.finish(command, work);
+                    let table = self.table.clone();
+                    let facts = self.core.facts(&self.clock.read());
+                    let underway = Underway::new((*permit).clone(), self.sender.clone());
+                    self.begin(permit.caller().command, async move {
+                        table.carry_out(*permit, facts, &underway).await
+                    });
                 }
             }
         }
@@ -94,16 +92,9 @@ impl Running {
         effects
     }
 
-    /// What a permit is for, to be done.
-    fn work(&mut self, permit: Permit) -> impl Future<Output = Ended> + Send + use<> {
-        let table = self.table.clone();
-        let facts = self.core.facts(&self.clock.read());
-        let underway = Underway::new(permit.clone(), self.sender.clone());
-        async move { table.carry_out(permit, facts, &underway).await }
-    }
-
-    /// Does it beside the loop; its end comes as an event.
-    fn finish(&self, command: Hash, work: impl Future<Output = Ended> + Send + 'static) {
+    /// Has it done beside the loop; its end comes as an event.
+    fn begin(&mut self, command: Hash, work: impl Future<Output = Ended> + Send + 'static) {
+        self.running.insert(command);
         let sender = self.sender.clone();
         tokio::spawn(async move {
             let ended = work.await;
