@@ -1,10 +1,10 @@
-"""Writes what benches/run has measured into docs/performance.md, between its marks."""
+"""Writes the results of benches/run into docs/performance.md, between its markers."""
 import re
 import statistics
 
 
 def middle(launches, *path):
-    """The middle of a figure over all launches, and its spread."""
+    """The median of a figure over all launches, and its spread."""
     values = []
     for launch in launches:
         for step in path:
@@ -42,7 +42,7 @@ def decision(launches):
     last = len(launches[0]["device"]) - 1
     small = middle(launches, "device", last, "ratio")
     text += (
-        "\n\nWith 1,000 shares in the build that is given to people (`opt-level = \"z\"`), of its own floor: "
+        "\n\nWith 1,000 shares in the release build (`opt-level = \"z\"`), of its own floor: "
         f"{spread(small)}."
     )
     if "avx512" in launches[0]:
@@ -52,7 +52,7 @@ def decision(launches):
         wide = (statistics.median(wide), min(wide), max(wide))
         text += (
             " Built for processors with AVX-512 (`-C target-feature=+avx512ifma,+avx512vl`), of the floor of "
-            f"the usual build, measured right before: {spread(wide)}."
+            f"the usual build, measured immediately before: {spread(wide)}."
         )
     return text
 
@@ -66,7 +66,7 @@ def steps(launches):
             ratio = of_name(launches, part, row["name"], "ratio")
             time = of_name(launches, part, row["name"], "us")
             rows.append([row["name"], f"{time[0]:.2f} us", spread(ratio, "{:.4f}")])
-    return table(["what", "time", "of one verification"], rows)
+    return table(["case", "time", "of one verification"], rows)
 
 
 def peers(launches):
@@ -82,7 +82,7 @@ def peers(launches):
                 f"{row['allocations']:,}",
             ]
         )
-    return table(["the same decision by", "time", "of one verification", "of ours", "allocations"], rows)
+    return table(["the same decision with", "time", "of one verification", "of ours", "allocations"], rows)
 
 
 def roundtrip(found):
@@ -95,7 +95,7 @@ def roundtrip(found):
         latency = [f"{row[at]:,.0f} us" for at in ("p50_us", "p99_us", "max_us")]
         rows.append([row["name"], *latency, rate, work, memory])
     text = table(
-        ["who answers", "p50", "p99", "slowest", "commands/s, 256 in flight", "its processor time", "memory"],
+        ["responder", "p50", "p99", "slowest", "commands/s, 256 in flight", "processor time for a command", "memory"],
         rows,
     )
     flood, flash = found["flood"], found["flash"]
@@ -105,12 +105,12 @@ def roundtrip(found):
             [name, *(f"{flood[key][at]:,.0f} us" for at in ("p50_us", "p99_us"))]
             for name, key in (
                 ("quiet", "quiet"),
-                ("20,000 forged commands a second on the other", "flooded"),
+                ("20,000 forged commands a second on the other link", "flooded"),
             )
         ],
     )
     text += (
-        f"\n\nOne `status.read` has {flash['command']:,.0f} bytes written to the disk, ten idle seconds "
+        f"\n\nOne `status.read` writes {flash['command']:,.0f} bytes to the disk, ten idle seconds "
         f"{flash['idle']:,}."
     )
     grown = found["growth"]
@@ -143,11 +143,11 @@ def fleet(found):
     return table(
         [
             "devices",
-            "bare clients, the last",
-            "first, middle, last verified word",
+            "bare clients, last answer",
+            "first, median, last verified confirmation",
             "ratio",
-            "who asks right after",
-            "all back after the broker",
+            "the guest's next command",
+            "all reconnected after a broker restart",
             "memory of each",
         ],
         rows,
@@ -169,7 +169,7 @@ def goals(kept):
     def goal(what, value, limit, form="{:.2f}", least=False):
         kept_it = value >= limit if least else value <= limit
         sign = "&ge;" if least else "&le;"
-        rows.append([what, form.format(value), f"{sign} {limit:g}", "kept" if kept_it else "**missed**"])
+        rows.append([what, form.format(value), f"{sign} {limit:g}", "met" if kept_it else "**missed**"])
 
     sizes = [row["shares"] for row in launches[0]["growth"]]
     ratio = {size: middle(launches, "growth", at, "ratio")[0] for at, size in enumerate(sizes)}
@@ -184,9 +184,9 @@ def goals(kept):
     over = of_name(launches, "throughput", "with ten over their bucket", "us")[0]
     strange = of_name(launches, "throughput", "with ten of unknown keys", "us")[0]
     floor = of_name(launches, "throughput", "one verification", "us")[0]
-    goal("refused: over its bucket, the whole step", max(0, (over - step) / 10 / floor), 0.01, "{:.4f}")
-    goal("throughput beside ten times as many of unknown keys", step / strange, 0.9, least=True)
-    goal("beside ten times as many over their bucket", step / over, 0.9, least=True)
+    goal("refused: over its rate limit, the whole step", max(0, (over - step) / 10 / floor), 0.01, "{:.4f}")
+    goal("throughput with ten times as many messages of unknown keys", step / strange, 0.9, least=True)
+    goal("throughput with ten times as many messages over their rate limit", step / over, 0.9, least=True)
     goal("a share seen for the first time, of one verification", of_name(launches, "first_sight", "a share that is new", "ratio")[0], 1.3)
     for name, limit in (
         ("biscuit, holder-signed", 5),
@@ -195,16 +195,16 @@ def goals(kept):
     ):
         goal(f"{name}, of ours", of_name(launches, "peers", name, "of_ours")[0], limit, least=True)
     python = rate["an agent in Python"]
-    goal("commands/s of the agent in Python, without its having a record", rate[disk]["per_second"] / python["per_second"], 3, least=True)
-    goal("its processor time for a command, of ours", python["cpu_us"] / rate[disk]["cpu_us"], 3, least=True)
+    goal("commands/s, of the agent in Python (which keeps no records)", rate[disk]["per_second"] / python["per_second"], 3, least=True)
+    goal("processor time of the agent in Python for a command, of ours", python["cpu_us"] / rate[disk]["cpu_us"], 3, least=True)
     signed = latency["verified, receipt signed"]
-    goal("p50 without the disk, of one that verifies and signs", latency[memory]["p50_us"] / signed["p50_us"], 1.1)
+    goal("p50 without the disk, of a responder that verifies and signs", latency[memory]["p50_us"] / signed["p50_us"], 1.1)
     goal("p99 without the disk, of the echo's", latency[memory]["p99_us"] / latency["bare echo"]["p99_us"], 2)
     sync = latency["one durable write"]["p50_us"]
     goal("the disk's share of p50, in durable writes", (latency[disk]["p50_us"] - latency[memory]["p50_us"]) / sync, 1.3)
-    goal("the slowest command, in ms: the step of 40 ms never", latency[disk]["max_us"] / 1000, 40, "{:.1f}")
+    goal("the slowest command, in ms: no 40 ms delay", latency[disk]["max_us"] / 1000, 40, "{:.1f}")
     goal("commands/s with the disk, of those without", rate[disk]["per_second"] / rate[memory]["per_second"], 0.75, least=True)
-    goal("p99 in a flood on the other link, of the quiet", trip["flood"]["flooded"]["p99_us"] / trip["flood"]["quiet"]["p99_us"], 2)
+    goal("p99 during a flood on the other link, of p99 without", trip["flood"]["flooded"]["p99_us"] / trip["flood"]["quiet"]["p99_us"], 2)
     goal("bytes on the disk for one command, in blocks of 4 KiB", trip["flash"]["command"] / 4096, 1.5)
     goal("bytes written in ten idle seconds", trip["flash"]["idle"], 0, "{}")
     grown = trip["growth"]
@@ -215,15 +215,15 @@ def goals(kept):
         goal("built for AVX-512, of the usual floor", statistics.median(wide), 0.75, "{:.3f}")
     for it in kept["fleet"]["found"]:
         last = statistics.median(it["fleet"]["lasts_ms"]) / statistics.median(it["bare"]["lasts_ms"])
-        goal(f"{it['fleet']['devices']:,} devices have verified and kept a list, of bare clients' answers", last, 2.5, "{:.1f}")
+        goal(f"{it['fleet']['devices']:,} devices have verified and stored a list, of bare clients' answers", last, 2.5, "{:.1f}")
     start = next((row for row in kept["footprint"]["found"] if row[0] == "ratio of both"), None)
     if start:
-        goal("a start with 10,000 shares, of one without", float(start[1]), 3, "{:.1f}")
-    return table(["goal", "here", "limit", ""], rows)
+        goal("start time with 10,000 shares, of the start without", float(start[1]), 3, "{:.1f}")
+    return table(["goal", "measured", "limit", ""], rows)
 
 
 def measured(part):
-    quick = ", in a hurry" if part["quick"] else ""
+    quick = ", quick run" if part["quick"] else ""
     return f"\n\nMeasured on {part['when']}, {part['machine']}{quick}."
 
 
@@ -236,7 +236,7 @@ def write(docs, kept):
         "peers": peers(launches),
         "roundtrip": roundtrip(kept["roundtrip"]["found"]) + measured(kept["roundtrip"]),
         "fleet": fleet(kept["fleet"]["found"]) + measured(kept["fleet"]),
-        "footprint": table(["what", "here", "budget"], kept["footprint"]["found"])
+        "footprint": table(["quantity", "measured", "budget"], kept["footprint"]["found"])
         + measured(kept["footprint"]),
         "instructions": counted(kept["instructions"]["found"]) + measured(kept["instructions"]),
     }
@@ -246,6 +246,6 @@ def write(docs, kept):
         begin, end = f"<!-- measured: {name} -->", f"<!-- end: {name} -->"
         pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
         if not pattern.search(document):
-            raise SystemExit(f"benches: docs/performance.md has no place for {name}")
+            raise SystemExit(f"benches: docs/performance.md has no marker for {name}")
         document = pattern.sub(lambda _, t=text: f"{begin}\n\n{t}\n\n{end}", document)
     path.write_text(document)

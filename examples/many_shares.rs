@@ -6,8 +6,8 @@
 use std::error::Error;
 use std::path::Path;
 
-use doorward::issuer::Keys;
-use doorward::wire::{
+use doorkey::keys::Keys;
+use doorward_protocol::wire::{
     Audience, Bytes, Confirmation, Id, Map, Operation, Permission, Revocations, RevocationsBody,
     Role, SecretKey, Share, ShareBody, Timestamp, hash,
 };
@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let keys = Keys::open(Path::new(issuer))?;
     let device = Audience::Device(Id::new(device)?);
-    let now = doorward::clock::system();
+    let now = doorward_transport::clock::system();
     let mut out = Vec::new();
     for at in 0..shares.parse()? {
         out.extend(keys.sign(Role::Shares, &share(&keys, &device, at, now)?)?);

@@ -1,22 +1,12 @@
 //! doorward: access control on the device itself, with the network cable out.
 //!
-//! The map of the house. Arrows run one way: `wire` <- `gate` <- `agent` -> `store`, `link`,
-//! `operation`; `cli` above all.
+//! The daemon, as a library for its program and its tests. `docs/architecture.md` describes the
+//! modules; imports go one way: [`core`] <- [`operation`] <- [`daemon`] <- [`cli`].
 
-#[cfg(feature = "device")]
-pub mod agent;
 pub mod cli;
-pub mod clock;
-#[cfg(feature = "device")]
 pub mod config;
-pub mod files;
-pub mod gate;
-#[cfg(feature = "issuer")]
-pub mod issuer;
+pub mod core;
+pub mod daemon;
 pub mod link;
-#[cfg(feature = "device")]
 pub mod operation;
-#[cfg(feature = "issuer")]
-pub mod service;
 pub mod store;
-pub mod wire;

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use doorward::cli;
+use doorward::cli::{Cli, run};
 
 fn main() -> ExitCode {
-    cli::conclude(cli::doorward::run(cli::doorward::Cli::parse()))
+    doorward_terminal::exit_with(run(Cli::parse()))
 }

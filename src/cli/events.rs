@@ -1,15 +1,18 @@
 //! `doorward events`: the log for people.
 
+use doorward_terminal::outln;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use super::export::{self, Format};
-use super::log_check::{self, Head};
-use super::{Failure, status};
-use crate::files;
-use crate::store::{read_log, trim_log};
+use crate::cli::export;
+use crate::cli::export::Format;
+use crate::store::trim_log;
+use doorward_terminal::log_verify::{self, LogHeadArg};
+use doorward_terminal::{CliError, exit_status};
+use doorward_transport::event_log::read_log;
+use doorward_transport::files;
 
 #[derive(Debug, Args)]
 pub(super) struct Events {
@@ -48,11 +51,11 @@ enum What {
     Verify {
         /// The log must hold what this head covers, as a receipt or checkpoint showed it.
         #[arg(long, value_name = "SIZE:HASH")]
-        head: Option<Head>,
+        head: Option<LogHeadArg>,
     },
 }
 
-pub(super) fn run(events: &Events) -> Result<ExitCode, Failure> {
+pub(super) fn run(events: &Events) -> Result<ExitCode, CliError> {
     match &events.what {
         What::List => list(events)?,
         What::Export { format, from } => print(events, *format, *from)?,
@@ -60,16 +63,16 @@ pub(super) fn run(events: &Events) -> Result<ExitCode, Failure> {
         What::Trim => {
             let gone = trim_log(&events.state)?;
             if events.json {
-                println!("{}", serde_json::json!({ "removed": gone }));
+                outln!("{}", serde_json::json!({ "removed": gone }));
             } else {
-                println!("{gone} records removed");
+                outln!("{gone} records removed");
             }
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn list(events: &Events) -> Result<(), Failure> {
+fn list(events: &Events) -> Result<(), CliError> {
     let format = if events.json {
         Format::Jsonl
     } else {
@@ -78,7 +81,7 @@ fn list(events: &Events) -> Result<(), Failure> {
     print(events, format, 0)
 }
 
-fn print(events: &Events, format: Format, from: u64) -> Result<(), Failure> {
+fn print(events: &Events, format: Format, from: u64) -> Result<(), CliError> {
     let device = files::read(&events.state.join("identity/device.id"), 1024)
         .map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());
     let mut out = std::io::stdout().lock();
@@ -88,12 +91,12 @@ fn print(events: &Events, format: Format, from: u64) -> Result<(), Failure> {
     match written {
         // Whoever reads has read enough.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.map_err(|error| Failure::new(status::IO, error)),
+        written => written.map_err(|error| CliError::new(exit_status::IO, error)),
     }
 }
 
-fn verify(events: &Events, head: Option<&Head>) -> Result<(), Failure> {
-    log_check::check(
+fn verify(events: &Events, head: Option<&LogHeadArg>) -> Result<(), CliError> {
+    log_verify::verify(
         &events.state.join("log"),
         head.map(|head| head.0),
         events.json,

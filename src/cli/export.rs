@@ -4,8 +4,8 @@ use std::io::Write;
 
 use serde_json::{Map, Value};
 
-use crate::store::record::Record;
-use crate::store::words::{Row, row};
+use doorward_protocol::event_log::describe::{Row, row};
+use doorward_protocol::event_log::record::Record;
 
 /// The private enterprise number that RFC 5612 keeps for examples.
 const ENTERPRISE: u32 = 32473;

@@ -1,5 +1,6 @@
 //! `doorward import`: takes statements that somebody has brought.
 
+use doorward_terminal::outln;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -11,11 +12,11 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Failure, status};
-use crate::agent::IMPORT_SOCKET;
-use crate::files;
-use crate::gate::Code;
-use crate::wire::{Envelope, MAX_BUNDLE, MAX_ITEMS, items};
+use crate::daemon::IMPORT_SOCKET;
+use doorward_protocol::gate::Code;
+use doorward_protocol::wire::{Envelope, MAX_BUNDLE, MAX_ITEMS, items};
+use doorward_terminal::{CliError, exit_status};
+use doorward_transport::files;
 
 /// A file is no larger than this, in bytes.
 const MAX_FILE: u64 = 16 << 20;
@@ -33,7 +34,7 @@ pub(super) struct Import {
     json: bool,
 }
 
-pub(super) fn run(args: &Import) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: &Import) -> Result<ExitCode, CliError> {
     let mut count = 0;
     let mut refused = BTreeMap::<String, u64>::new();
     for file in &args.files {
@@ -48,30 +49,30 @@ pub(super) fn run(args: &Import) -> Result<ExitCode, Failure> {
     let exit = if refused.is_empty() {
         0
     } else {
-        status::DENIED
+        exit_status::DENIED
     };
     if args.json {
-        println!("{}", json!({"statements": count, "refused": refused}));
+        outln!("{}", json!({"statements": count, "refused": refused}));
         return Ok(ExitCode::from(exit));
     }
-    println!("{count} statements were taken to the device");
+    outln!("{count} statements were taken to the device");
     for (name, times) in &refused {
-        println!("refused  {times} of them: {name}");
+        outln!("refused  {times} of them: {name}");
         if let Some(code) = Code::from_name(name) {
-            println!("         {}", code.sentence());
-            println!("         {}", code.remedy());
+            outln!("         {}", code.sentence());
+            outln!("         {}", code.remedy());
         }
     }
     if refused.is_empty() {
-        println!("It knows them now; `doorward status` says what it has.");
+        outln!("It knows them now; `doorward status` says what it has.");
     }
     Ok(ExitCode::from(exit))
 }
 
 /// Statements, cut into bundles as large as a device takes them, with the number in each.
-fn bundles(file: &Path, bytes: &[u8]) -> Result<Vec<(Vec<u8>, usize)>, Failure> {
+fn bundles(file: &Path, bytes: &[u8]) -> Result<Vec<(Vec<u8>, usize)>, CliError> {
     let wrong = |why: String| {
-        Failure::new(status::DATA, format!("{}: {why}", file.display())).with_remedy(
+        CliError::new(exit_status::DATA, format!("{}: {why}", file.display())).with_remedy(
             "It should be what `doorkey bundle` or `doorkey cancel --out` has written.",
         )
     };
@@ -105,7 +106,7 @@ fn bundles(file: &Path, bytes: &[u8]) -> Result<Vec<(Vec<u8>, usize)>, Failure> 
 }
 
 /// Gives the daemon a bundle. Returns what of it was refused, by code.
-fn hand_over(state: &Path, bundle: &[u8]) -> Result<BTreeMap<String, u64>, Failure> {
+fn hand_over(state: &Path, bundle: &[u8]) -> Result<BTreeMap<String, u64>, CliError> {
     let path = state.join(IMPORT_SOCKET);
     let talk = || -> std::io::Result<Value> {
         let mut stream = UnixStream::connect(&path)?;
@@ -118,15 +119,16 @@ fn hand_over(state: &Path, bundle: &[u8]) -> Result<BTreeMap<String, u64>, Failu
     };
     let word = talk().map_err(|error| {
         let why = format!("nobody answers on {}: {error}", path.display());
-        Failure::new(status::UNAVAILABLE, why).with_remedy(
+        CliError::new(exit_status::UNAVAILABLE, why).with_remedy(
             "Is the daemon running, and with this state directory? You may need to be root.",
         )
     })?;
     if word["taken"] != true {
-        return Err(
-            Failure::new(status::UNAVAILABLE, "the device could not write it down")
-                .with_remedy("`doorward status` says what is wrong with the store."),
-        );
+        return Err(CliError::new(
+            exit_status::UNAVAILABLE,
+            "the device could not write it down",
+        )
+        .with_remedy("`doorward status` says what is wrong with the store."));
     }
     let refused = word["refused"].as_object().into_iter().flatten();
     Ok(refused

@@ -1,156 +1,133 @@
-//! The commands of the two programs. Only this room prints.
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "this is what people read"
-)]
+//! The device's program.
 
-#[cfg(feature = "demo")]
-mod demo;
-#[cfg(feature = "device")]
-mod device_status;
-#[cfg(feature = "device")]
+#![allow(clippy::print_stderr, reason = "this module prints for people")]
+
 mod doctor;
-#[cfg(feature = "issuer")]
-pub mod doorkey;
-#[cfg(feature = "device")]
-pub mod doorward;
-#[cfg(feature = "device")]
 mod events;
-#[cfg(feature = "device")]
 mod export;
-#[cfg(feature = "issuer")]
-mod hearing;
-#[cfg(feature = "device")]
+mod factory_reset;
 mod import;
-#[cfg(feature = "issuer")]
-mod inspect;
-mod log_check;
-#[cfg(feature = "device")]
 mod openmetrics;
-mod paint;
-#[cfg(feature = "device")]
 mod provision;
-mod qr;
-#[cfg(feature = "device")]
-mod reset;
-#[cfg(feature = "issuer")]
-pub mod send;
-#[cfg(feature = "device")]
+mod status;
 mod validate;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Exit statuses, from sysexits where it has one.
-pub mod status {
-    /// The command line is wrong.
-    pub const USAGE: u8 = 64;
-    /// The data is wrong.
-    pub const DATA: u8 = 65;
-    /// A service is not there, or did not answer.
-    pub const UNAVAILABLE: u8 = 69;
-    /// A file cannot be used.
-    pub const IO: u8 = 74;
-    /// The outcome is not known.
-    pub const UNKNOWN: u8 = 75;
-    /// The device, or a rule, says no.
-    pub const DENIED: u8 = 77;
-    /// The configuration is wrong.
-    pub const CONFIG: u8 = 78;
-    /// The operation ran and failed.
-    pub const FAILED: u8 = 1;
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Config;
+use doorward_terminal::{CliError, block_on, exit_status};
+
+/// Access control on the device itself: signed share tokens decide every MQTT command, with
+/// the network cable out.
+#[derive(Debug, Parser)]
+#[command(name = "doorward", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
 }
 
-/// Why a command could not do its work: what happened, what to do, how to exit.
-#[derive(Debug)]
-pub struct Failure {
-    /// What happened.
-    pub message: String,
-    /// What to do about it, if there is something.
-    pub remedy: Option<String>,
-    /// One of [`status`].
-    pub exit: u8,
+/// Where the configuration is, if nothing else is said.
+pub(super) const USUAL_CONFIG: &str = "/etc/doorward/doorward.toml";
+
+/// The configuration that a command is about.
+#[derive(Debug, Args)]
+pub(super) struct ConfigFile {
+    /// The configuration.
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = USUAL_CONFIG
+    )]
+    pub(super) config: PathBuf,
 }
 
-impl Failure {
-    fn new(exit: u8, message: impl std::fmt::Display) -> Self {
-        Self {
-            message: message.to_string(),
-            remedy: None,
-            exit,
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon.
+    Run(ConfigFile),
+    /// Find out what is wrong with this device, and what to do about it.
+    Doctor(doctor::Doctor),
+    /// Check a configuration before it is used.
+    Validate(validate::Validate),
+    /// Give this device its id, a new key, the issuer that it will trust, and its links. Asks for
+    /// what is missing. What was done once is not done again.
+    Provision(Box<provision::Provision>),
+    /// Make this device new: forget who it is, whose it was, and all that it knew. For whoever
+    /// stands before it.
+    FactoryReset(factory_reset::FactoryReset),
+    /// Say how the running daemon is: links, lists, time, store, log.
+    Status(status::Status),
+    /// Take statements that somebody has brought, such as on a stick.
+    Import(import::Import),
+    /// Read the event log.
+    Events(events::Events),
+    /// Show the whole of it on this machine in half a minute: a broker, a device, shares,
+    /// commands allowed and refused, with and without the cloud.
+    #[cfg(feature = "demo")]
+    Demo(doorward_demo::Demo),
+}
+
+/// Runs the command line.
+///
+/// # Errors
+/// What the command could not do.
+pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
+    match cli.command {
+        Command::Run(file) => serve(&file.config),
+        Command::Provision(args) => provision::run(*args),
+        Command::FactoryReset(args) => factory_reset::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Validate(args) => validate::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Import(args) => import::run(&args),
+        Command::Events(events) => events::run(&events),
+        #[cfg(feature = "demo")]
+        Command::Demo(demo) => doorward_demo::run(&demo),
+    }
+}
+
+fn serve(path: &Path) -> Result<ExitCode, CliError> {
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::INFO)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+    let config = Config::load(path).map_err(|error| {
+        CliError::new(exit_status::CONFIG, error).with_remedy(
+            "`doorward provision` makes one; /etc/doorward/doorward.toml explains itself.",
+        )
+    })?;
+    for (name, why) in config.broken() {
+        tracing::warn!(operation = %name, %why, "an operation cannot work as it is defined");
+    }
+    block_on(async {
+        let stop = stop_signal().map_err(|error| CliError::new(exit_status::IO, error))?;
+        crate::daemon::run(&config, stop).await.map_err(|error| {
+            CliError::new(exit_status::IO, error).with_remedy(start_remedy(&config))
+        })?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn start_remedy(config: &Config) -> String {
+    format!(
+        "If this device is new, give it an identity: doorward provision. Its state directory is {}.",
+        config.state.display()
+    )
+}
+
+/// Ready when the service manager, or a person, asks the daemon to stop.
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
         }
-    }
-
-    fn with_remedy(mut self, remedy: impl Into<String>) -> Self {
-        self.remedy = Some(remedy.into());
-        self
-    }
-}
-
-impl From<crate::files::FileError> for Failure {
-    fn from(error: crate::files::FileError) -> Self {
-        Self::new(status::IO, error)
-    }
-}
-
-#[cfg(feature = "issuer")]
-impl From<crate::link::caller::CallError> for Failure {
-    fn from(error: crate::link::caller::CallError) -> Self {
-        // It says itself what to do.
-        Self::new(status::UNAVAILABLE, error)
-    }
-}
-
-#[cfg(feature = "issuer")]
-impl From<crate::issuer::IssuerError> for Failure {
-    fn from(error: crate::issuer::IssuerError) -> Self {
-        match error {
-            crate::issuer::IssuerError::File(error) => error.into(),
-            crate::issuer::IssuerError::Refused(refusal) => {
-                let why = format!("{} ({})", refusal.why, refusal.rule.name());
-                Self::new(status::DENIED, why).with_remedy(refusal.rule.remedy())
-            }
-            crate::issuer::IssuerError::Ledger(_) => Self::new(status::IO, error),
-            crate::issuer::IssuerError::Rule(_) => Self::new(status::DENIED, error),
-        }
-    }
-}
-
-#[cfg(feature = "issuer")]
-impl From<crate::service::post::PostError> for Failure {
-    fn from(error: crate::service::post::PostError) -> Self {
-        match error {
-            crate::service::post::PostError::Issuer(error) => error.into(),
-            crate::service::post::PostError::Broker(error) => error.into(),
-        }
-    }
-}
-
-/// Ends the program with what a command came to.
-#[must_use]
-pub fn conclude(result: Result<ExitCode, Failure>) -> ExitCode {
-    match result {
-        Ok(code) => code,
-        Err(failure) => {
-            eprintln!("{} {}", paint::bad_on_stderr("error:"), failure.message);
-            if let Some(remedy) = &failure.remedy {
-                eprintln!("       {remedy}");
-            }
-            ExitCode::from(failure.exit)
-        }
-    }
-}
-
-/// Runs the asynchronous part of a command on one thread.
-fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(status::IO, error))?
-        .block_on(work)
-}
-
-#[cfg(feature = "issuer")]
-fn print_json(value: &serde_json::Value) {
-    println!("{value:#}");
+    })
 }

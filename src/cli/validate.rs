@@ -1,13 +1,14 @@
 //! `doorward validate`: whether a configuration can be used, and which operations cannot.
 
+use doorward_terminal::outln;
 use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
 
-use super::doorward::ConfigFile;
-use super::{Failure, status};
+use crate::cli::ConfigFile;
 use crate::config::Config;
+use doorward_terminal::{CliError, exit_status};
 
 #[derive(Debug, Args)]
 pub(super) struct Validate {
@@ -18,9 +19,9 @@ pub(super) struct Validate {
     json: bool,
 }
 
-pub(super) fn run(args: &Validate) -> Result<ExitCode, Failure> {
-    let config =
-        Config::load(&args.file.config).map_err(|error| Failure::new(status::CONFIG, error))?;
+pub(super) fn run(args: &Validate) -> Result<ExitCode, CliError> {
+    let config = Config::load(&args.file.config)
+        .map_err(|error| CliError::new(exit_status::CONFIG, error))?;
     let broken = config.broken();
     let path = args.file.config.display();
     if args.json {
@@ -28,22 +29,22 @@ pub(super) fn run(args: &Validate) -> Result<ExitCode, Failure> {
             .iter()
             .map(|(name, why)| (name.to_string(), json!(why)));
         let rows = serde_json::Map::from_iter(rows);
-        println!(
+        outln!(
             "{}",
             json!({"operations": config.operations.len(), "broken": rows})
         );
     } else {
         for (name, why) in &broken {
-            println!("{path}: [operations.\"{name}\"]: {why}");
+            outln!("{path}: [operations.\"{name}\"]: {why}");
         }
         if broken.is_empty() {
-            println!("{path}: {} operations, all sound", config.operations.len());
+            outln!("{path}: {} operations, all sound", config.operations.len());
         }
     }
     if broken.is_empty() {
         Ok(ExitCode::SUCCESS)
     } else {
         let why = format!("{} of them would only fail", broken.len());
-        Err(Failure::new(status::CONFIG, why))
+        Err(CliError::new(exit_status::CONFIG, why))
     }
 }

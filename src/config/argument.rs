@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::wire::{ArgLimit, Value};
+use doorward_protocol::wire::{ArgLimit, Value};
 
 /// What one argument may be.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

@@ -1,11 +1,11 @@
 //! What makes an operation that cannot work known before anybody asks for it.
 
-use super::nut::is_word;
-use super::{
+use crate::config::nut::is_word;
+use crate::config::{
     ArgKind, Config, Confirm, Definition, Firmware, Handler, PowerAction, UpdaterKind, placeholder,
 };
 use crate::operation::{Builtin, Step};
-use crate::wire::{Class, Operation};
+use doorward_protocol::wire::{Class, Operation};
 
 impl Definition {
     /// Why it cannot work as it is defined, if it cannot.

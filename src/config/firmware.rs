@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::link::Tls;
+use doorward_transport::Tls;
 
 /// The machine's firmware.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

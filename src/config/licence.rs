@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::wire::{Id, KeyBytes, PublicKey};
+use doorward_protocol::wire::{Id, KeyBytes, PublicKey};
 
 /// What `licence.apply` needs to know.
 #[derive(Debug, Clone, Deserialize)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::link::Tls;
+use doorward_transport::Tls;
 
 /// Where upsd is, and who doorward is there.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

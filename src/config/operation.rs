@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::ArgDefinition;
-use crate::wire::Class;
+use crate::config::ArgDefinition;
+use doorward_protocol::wire::Class;
 
 /// An operation as it is configured.
 #[derive(Debug, Clone, Deserialize)]

@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-use super::nut::is_word;
-use super::{ArgDefinition, placeholder};
+use crate::config::nut::is_word;
+use crate::config::{ArgDefinition, placeholder};
 
 /// A setting of the machine, or of what hangs on it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

@@ -7,10 +7,11 @@ use rumqttc::NetworkOptions;
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
-use super::broker::Broker;
-use super::tls::{self, TrustedTime};
-use crate::files::{Doing, FileError, invalid};
-use crate::wire::Timestamp;
+use doorward_protocol::wire::Timestamp;
+use doorward_transport::Broker;
+use doorward_transport::files::{Doing, FileError, invalid};
+use doorward_transport::tls;
+use doorward_transport::tls::TrustedTime;
 
 /// The first end of any certificate in a file.
 ///

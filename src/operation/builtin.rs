@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::config::Config;
-use crate::gate::Argument;
-use crate::wire::{ArgLimit, Operation, Text, Value};
+use doorward_protocol::gate::Argument;
+use doorward_protocol::wire::{ArgLimit, Operation, Text, Value};
 
 /// Which of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +79,7 @@ impl Builtin {
             Self::Licence => args([("licence", true, ArgLimit::default())]),
             Self::Diagnostics => args(on),
             Self::Report => {
-                let kinds = one_of(super::report::KINDS.into_iter());
+                let kinds = one_of(crate::operation::report::KINDS.into_iter());
                 args([("kind", true, kinds)].into_iter().chain(on))
             }
         }

@@ -2,8 +2,8 @@
 
 use zbus::{Connection, DBusError};
 
-use crate::agent::Ended;
-use crate::gate::Code;
+use crate::core::Ended;
+use doorward_protocol::gate::Code;
 
 /// Longest answer of one call.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);

@@ -9,13 +9,13 @@ use rustix::fs::{Mode, OFlags};
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 use tokio::time::timeout;
 
-use super::history::visible;
-use super::{exec, status};
-use crate::agent::Facts;
 use crate::config::Config;
-use crate::gate::Permit;
-use crate::store::words::row;
-use crate::wire::Timestamp;
+use crate::core::Facts;
+use crate::operation::history::visible;
+use crate::operation::{exec, status};
+use doorward_protocol::event_log::describe::row;
+use doorward_protocol::gate::Permit;
+use doorward_protocol::wire::Timestamp;
 
 /// How long one program may take.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -5,10 +5,10 @@ use std::process::Stdio;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 
-use crate::agent::Ended;
 use crate::config::{Confirm, Definition, placeholder};
-use crate::gate::Code;
-use crate::wire::{Map, Text, Value};
+use crate::core::Ended;
+use doorward_protocol::gate::Code;
+use doorward_protocol::wire::{Map, Text, Value};
 
 /// How much of a program's output is kept, in bytes.
 const OUTPUT: u64 = 1024;
@@ -131,7 +131,7 @@ async fn bounded(stream: Option<impl AsyncRead + Unpin>, most: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::Outcome;
+    use doorward_protocol::wire::Outcome;
 
     fn definition(argv: &[&str], confirm: Confirm) -> Definition {
         let argv: Vec<String> = argv.iter().map(|part| format!("{part:?}")).collect();

@@ -3,11 +3,12 @@
 
 use std::path::Path;
 
-use crate::agent::Ended;
-use crate::gate::{Code, Permit};
-use crate::store::words::{holder, row};
-use crate::store::{read_log, record::Record};
-use crate::wire::{Map, Value};
+use crate::core::Ended;
+use doorward_protocol::event_log::describe::{holder, row};
+use doorward_protocol::event_log::record::Record;
+use doorward_protocol::gate::{Code, Permit};
+use doorward_protocol::wire::{Map, Value};
+use doorward_transport::event_log::read_log;
 
 /// Most records of one answer; a receipt is bounded.
 const MOST: usize = 40;

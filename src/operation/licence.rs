@@ -1,11 +1,11 @@
 //! `licence.apply`: a licence of the machine's maker, for this very machine, newer than the one it
 //! has. It is kept where the maker's own programs look for it.
 
-use crate::agent::Ended;
 use crate::config::LicenceConfig;
-use crate::files;
-use crate::gate::{Code, Now};
-use crate::wire::{Envelope, Licence, Map, Text, Value};
+use crate::core::Ended;
+use doorward_protocol::gate::{Code, Now};
+use doorward_protocol::wire::{Envelope, Licence, Map, Text, Value};
+use doorward_transport::files;
 
 /// Takes it, if it is sound.
 pub(super) fn apply(config: &LicenceConfig, args: &Map<Text, Value>, now: &Now) -> Ended {
@@ -55,7 +55,7 @@ fn verified(config: &LicenceConfig, bytes: &[u8]) -> Result<Licence, Code> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{Bytes, Id, LicenceBody, SecretKey, Timestamp, sign};
+    use doorward_protocol::wire::{Bytes, Id, LicenceBody, SecretKey, Timestamp, sign};
 
     fn licence(serial: &str, number: u32, exp: Option<u64>) -> Licence {
         Licence {

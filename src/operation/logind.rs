@@ -6,13 +6,15 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use zbus::proxy;
 
-use super::dbus;
-use super::insist::insist;
-use crate::agent::{Ended, Underway};
-use crate::clock::{self, Stopwatch};
 use crate::config::{Definition, PowerAction};
-use crate::gate::{Code, Permit};
-use crate::wire::{Map, Text, Value};
+use crate::core::Ended;
+use crate::operation::OperationContext;
+use crate::operation::dbus;
+use crate::operation::retry::insist;
+use doorward_protocol::gate::{Code, Permit};
+use doorward_protocol::wire::{Map, Text, Value};
+use doorward_transport::clock;
+use doorward_transport::clock::Stopwatch;
 
 /// How often it is looked whether what was scheduled still is, and still may be.
 const LOOK: Duration = Duration::from_secs(1);
@@ -39,7 +41,11 @@ trait Manager {
 
 /// Carries it out. What boots the machine is over when it has booted, so if that happens nobody
 /// is here any more to see this end.
-pub(super) async fn run(definition: &Definition, permit: &Permit, underway: &Underway) -> Ended {
+pub(super) async fn run(
+    definition: &Definition,
+    permit: &Permit,
+    context: &OperationContext,
+) -> Ended {
     let action = definition.action.unwrap_or(PowerAction::Cancel);
     let delay = match permit.args().get("delay_s") {
         Some(Value::Int(seconds)) => u64::try_from(*seconds).unwrap_or(0),
@@ -47,7 +53,7 @@ pub(super) async fn run(definition: &Definition, permit: &Permit, underway: &Und
     };
     let result = match action {
         PowerAction::Cancel => cancel().await,
-        _ => begin(action, delay, underway).await,
+        _ => begin(action, delay, context).await,
     };
     match result {
         Ok(None) => {
@@ -76,7 +82,7 @@ async fn cancel() -> zbus::Result<Option<Ended>> {
 async fn begin(
     action: PowerAction,
     delay: u64,
-    underway: &Underway,
+    context: &OperationContext,
 ) -> zbus::Result<Option<Ended>> {
     let manager = manager().await?;
     let can = match action {
@@ -90,13 +96,13 @@ async fn begin(
         );
         return Ok(Some(Ended::failed(Code::Failed, &why)));
     }
-    if let Err(ended) = underway.still_allowed().await {
+    if let Err(ended) = context.reauthorize().await {
         return Ok(Some(ended));
     }
     match action {
         PowerAction::Reboot if delay == 0 => manager.reboot(false).await?,
         PowerAction::PowerOff if delay == 0 => manager.power_off(false).await?,
-        _ => return scheduled(&manager, action, delay, underway).await,
+        _ => return scheduled(&manager, action, delay, context).await,
     }
     Ok(None)
 }
@@ -107,7 +113,7 @@ async fn scheduled(
     manager: &ManagerProxy<'_>,
     action: PowerAction,
     delay: u64,
-    underway: &Underway,
+    context: &OperationContext,
 ) -> zbus::Result<Option<Ended>> {
     let kind = match action {
         PowerAction::PowerOff => "poweroff",
@@ -119,7 +125,7 @@ async fn scheduled(
     let micros = at.0.saturating_mul(1_000_000);
     let counted = async {
         manager.schedule_shutdown(kind, micros).await?;
-        count_down(manager, action, (at.to_string(), delay + 1), underway).await
+        count_down(manager, action, (at.to_string(), delay + 1), context).await
     };
     match counted.await {
         Ok(None) => Ok(None),
@@ -139,17 +145,17 @@ async fn count_down(
     manager: &ManagerProxy<'_>,
     action: PowerAction,
     (at, delay): (String, u64),
-    underway: &Underway,
+    context: &OperationContext,
 ) -> zbus::Result<Option<Ended>> {
     let watch = Stopwatch::start();
     let mut looks = 0;
     loop {
         let left = Duration::from_secs(delay).saturating_sub(watch.elapsed());
         if looks % TELL == 0 {
-            underway.says(countdown(at.clone(), left)).await;
+            context.report_progress(countdown(at.clone(), left)).await;
         }
         looks += 1;
-        if let Err(ended) = underway.still_allowed().await {
+        if let Err(ended) = context.reauthorize().await {
             manager.cancel_scheduled_shutdown().await?;
             return Ok(Some(ended));
         }

@@ -1,23 +1,23 @@
 //! What is done. Every operation starts with a [`Permit`], which only the gate can make.
 
 mod builtin;
-mod bus;
+mod context;
 mod dbus;
 mod diagnostics;
 mod exec;
 mod firmware;
 mod history;
-mod insist;
+mod large_results;
 mod licence;
 mod logind;
+mod mqtt;
 mod nut;
-pub mod probe;
 mod report;
-mod results;
+mod retry;
+pub mod self_check;
 mod settings;
 mod status;
-mod unit;
-mod upsd;
+mod systemd_unit;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -27,15 +27,16 @@ use std::sync::atomic::AtomicBool;
 use tokio::sync::{Mutex, Semaphore};
 
 pub use builtin::Builtin;
+pub use context::{OperationContext, OperationEvent};
 pub use firmware::Step;
 
-use crate::agent::{Ended, Facts, Underway};
 use crate::config::{Config, Definition, Handler, OperationName};
-use crate::gate::{Argument, Code, Offer, Offers, Permit, REBOOTS};
-use crate::link::TrustedTime;
-use crate::store::record::Intent;
-use crate::wire::{ArgLimit, Hash, Id, Map, Operation, Text, Value};
+use crate::core::{Ended, Facts};
 use builtin::args;
+use doorward_protocol::event_log::record::Intent;
+use doorward_protocol::gate::{Argument, Code, Offer, Offers, Permit, REBOOTS};
+use doorward_protocol::wire::{ArgLimit, Hash, Id, Map, Operation, Text, Value};
+use doorward_transport::TrustedTime;
 use nut::Ups;
 use settings::{Here, Pending};
 
@@ -173,7 +174,12 @@ impl Table {
     }
 
     /// Carries out what was permitted, and says how it ended.
-    pub async fn carry_out(&self, permit: Permit, facts: Facts, underway: &Underway) -> Ended {
+    pub async fn carry_out(
+        &self,
+        permit: Permit,
+        facts: Facts,
+        context: &OperationContext,
+    ) -> Ended {
         let name = &permit.caller().operation;
         let Some(definition) = self.definition(name) else {
             return Ended::failed(Code::Failed, "the operation is no longer configured");
@@ -196,16 +202,16 @@ impl Table {
         }
         let missing = |what: &str| Ended::failed(Code::Failed, &format!("no {what} is configured"));
         match definition.handler {
-            Handler::Builtin => self.builtin(permit, facts, underway).await,
+            Handler::Builtin => self.builtin(permit, facts, context).await,
             Handler::Exec => exec::run(definition, permit.args()).await,
-            Handler::Logind => logind::run(definition, &permit, underway).await,
-            Handler::Unit => unit::run(definition).await,
+            Handler::Logind => logind::run(definition, &permit, context).await,
+            Handler::Unit => systemd_unit::run(definition).await,
             Handler::Nut => match &self.ups {
                 Some(ups) => nut::run(ups, definition, permit.args()).await,
                 None => missing("UPS"),
             },
             Handler::Mqtt => match &config.bus {
-                Some(bus) => bus::run(bus, definition, &permit, underway).await,
+                Some(bus) => mqtt::run(bus, definition, &permit, context).await,
                 None => missing("bus"),
             },
             Handler::Firmware => match (&config.firmware, Step::of(name)) {
@@ -221,7 +227,7 @@ impl Table {
                         state: &config.state,
                         reserve: config.log.limit_mib << 21,
                         time: &self.time,
-                        underway,
+                        context,
                         armed: AtomicBool::new(false),
                     };
                     work.run(step, &permit).await
@@ -238,7 +244,7 @@ impl Table {
         }
     }
 
-    async fn builtin(&self, permit: Permit, facts: Facts, underway: &Underway) -> Ended {
+    async fn builtin(&self, permit: Permit, facts: Facts, context: &OperationContext) -> Ended {
         let config = &*self.config;
         let state: &Path = &config.state;
         let failed = |why: &str| Ended::failed(Code::Failed, why);
@@ -246,8 +252,8 @@ impl Table {
             return failed("doorward has no built-in operation of this name");
         };
         if matches!(builtin, Builtin::Diagnostics | Builtin::Report) {
-            match results::asked_again(&permit) {
-                Some(Ok(of)) => return results::again(state, &permit, underway, &of).await,
+            match large_results::asked_again(&permit) {
+                Some(Ok(of)) => return large_results::again(state, &permit, context, &of).await,
                 Some(Err(ended)) => return ended,
                 None => {}
             }
@@ -274,10 +280,10 @@ impl Table {
             },
             Builtin::ConfigRead => settings::read(self.here(), permit.args()).await,
             Builtin::ConfigWrite => {
-                settings::write(self.here(), &self.pending, &permit, underway).await
+                settings::write(self.here(), &self.pending, &permit, context).await
             }
             Builtin::Diagnostics => match diagnostics::bundle(config, &permit, &facts).await {
-                Ok(bundle) => results::new(state, &permit, underway, bundle).await,
+                Ok(bundle) => large_results::new(state, &permit, context, bundle).await,
                 Err(why) => failed(&why),
             },
             Builtin::Report => {
@@ -287,7 +293,9 @@ impl Table {
                     _ => Err("kind is the name of a report".to_owned()),
                 });
                 match made.await {
-                    Ok(Ok(csv)) => results::new(state, &permit, underway, csv.into_bytes()).await,
+                    Ok(Ok(csv)) => {
+                        large_results::new(state, &permit, context, csv.into_bytes()).await
+                    }
                     Ok(Err(why)) => failed(&why),
                     Err(error) => failed(&error.to_string()),
                 }
@@ -309,7 +317,7 @@ impl Table {
 
     /// Lets go of what can be had again, where a disk is too full to serve.
     pub fn make_room(&self) {
-        results::clear(&self.config.state);
+        large_results::clear(&self.config.state);
         firmware::drop_parts(&self.config.state);
     }
 
@@ -322,7 +330,7 @@ impl Table {
 
     /// Lets go of what was kept for people: results, and firmware that was staged.
     pub fn forget(&self) {
-        results::clear(&self.config.state);
+        large_results::clear(&self.config.state);
         firmware::clear(&self.config.state);
     }
 
@@ -337,7 +345,7 @@ impl Table {
         };
         match definition.handler {
             Handler::Mqtt => match &config.bus {
-                Some(bus) => bus::resume(bus, definition, &intent.asked.command).await,
+                Some(bus) => mqtt::resume(bus, definition, &intent.asked.command).await,
                 None => stopped(),
             },
             Handler::Firmware => match (&config.firmware, intent.version) {

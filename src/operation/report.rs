@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::history::visible;
-use crate::gate::Permit;
-use crate::store::record::{Event, Record};
-use crate::store::words::row;
-use crate::wire::{Outcome, Timestamp};
+use crate::operation::history::visible;
+use doorward_protocol::event_log::describe::row;
+use doorward_protocol::event_log::record::{Event, Record};
+use doorward_protocol::gate::Permit;
+use doorward_protocol::wire::{Outcome, Timestamp};
 
 /// The tables that there are.
 pub(super) const KINDS: [&str; 2] = ["events", "operations"];

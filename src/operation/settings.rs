@@ -10,14 +10,17 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::exec::{self, filled};
-use super::insist::insist;
-use super::nut::{self, Ups};
-use crate::agent::{Ended, Underway};
 use crate::config::{Config, Setting};
-use crate::files;
-use crate::gate::{Code, Permit};
-use crate::wire::{Bytes, Hash, KeyBytes, Map, Text, Value};
+use crate::core::Ended;
+use crate::operation::OperationContext;
+use crate::operation::exec;
+use crate::operation::exec::filled;
+use crate::operation::nut;
+use crate::operation::nut::Ups;
+use crate::operation::retry::insist;
+use doorward_protocol::gate::{Code, Permit};
+use doorward_protocol::wire::{Bytes, Hash, KeyBytes, Map, Text, Value};
+use doorward_transport::files;
 
 /// How long it may take to read or set one.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -127,7 +130,7 @@ pub(super) async fn write(
     here: Here<'_>,
     pending: &Pending,
     permit: &Permit,
-    underway: &Underway,
+    context: &OperationContext,
 ) -> Ended {
     let (Some(Value::Text(name)), Some(value)) =
         (permit.args().get("key"), permit.args().get("value"))
@@ -153,7 +156,7 @@ pub(super) async fn write(
             return Ended::failed(Code::Busy, why);
         }
     }
-    let ended = change(here, pending, permit, underway, (name, setting, value)).await;
+    let ended = change(here, pending, permit, context, (name, setting, value)).await;
     pending.end();
     ended
 }
@@ -162,7 +165,7 @@ async fn change(
     here: Here<'_>,
     pending: &Pending,
     permit: &Permit,
-    underway: &Underway,
+    context: &OperationContext,
     (name, setting, value): (&str, &Setting, &Value),
 ) -> Ended {
     let failed = |why: &str| Ended::failed(Code::Failed, why);
@@ -174,7 +177,7 @@ async fn change(
         return Ended::failed(Code::NoEffect, &format!("{name} is {old} already"));
     }
     let undo = Undo {
-        command: underway.command().hex(),
+        command: context.command().hex(),
         name: name.to_owned(),
         old: old.clone(),
     };
@@ -201,7 +204,7 @@ async fn change(
         let within = i64::try_from(seconds).unwrap_or(i64::MAX);
         let mut said = rows.clone();
         said.push(("confirm_within_s".to_owned(), Value::Int(within)));
-        underway.says(Map::named(said)).await;
+        context.report_progress(Map::named(said)).await;
         let confirmed = timeout(Duration::from_secs(seconds), confirmed).await;
         if !matches!(confirmed, Ok(Ok(()))) {
             return match take_back_for_certain(here, &undo).await {
@@ -308,7 +311,7 @@ fn keep(file: &Path, undo: &Undo) -> Result<(), files::FileError> {
 }
 
 fn remove(file: &Path) -> Result<(), files::FileError> {
-    use crate::files::Doing;
+    use doorward_transport::files::Doing;
     match std::fs::remove_file(file) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         removed => removed.and_then(|()| files::sync_parent(file)),

@@ -1,14 +1,14 @@
 //! `status.read`: what the device says of itself.
 
-use crate::agent::{Ended, Facts};
-use crate::wire::{Map, Text, Value};
+use crate::core::{Ended, Facts};
+use doorward_protocol::wire::{Map, Text, Value};
 
 /// The status as a flat table.
 pub(super) fn read(facts: &Facts) -> Ended {
     Ended::done(rows(facts))
 }
 
-/// The same as text, a line each.
+/// The same, a line each.
 pub(super) fn text(facts: &Facts) -> String {
     let rows = rows(facts);
     let lines = rows

@@ -10,10 +10,11 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::files::{self, Doing, FileError};
+use doorward_transport::files;
+use doorward_transport::files::{Doing, FileError};
 
 /// Longest statement that is read back.
-const MAX_STATEMENT: usize = crate::wire::MAX_BUNDLE;
+const MAX_STATEMENT: usize = doorward_protocol::wire::MAX_BUNDLE;
 
 /// How late a timer of sled's threads may be.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3600);

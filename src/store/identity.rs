@@ -3,8 +3,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::files::{self, Doing, FileError};
-use crate::wire::{Audience, Envelope, Id, Issuers, KeyBytes, Registration, Role, SecretKey};
+use doorward_protocol::wire::{
+    Audience, Envelope, Id, Issuers, KeyBytes, Registration, Role, SecretKey,
+};
+use doorward_transport::files;
+use doorward_transport::files::{Doing, FileError};
 
 /// Files of the identity directory, and the largest that is read.
 pub(super) const ID: &str = "device.id";
@@ -61,7 +64,10 @@ impl Identity {
         write(KEY, key.to_text().as_bytes())?;
         write(PUBLIC, key.public().hex().as_bytes())?;
         write(ISSUERS, issuers)?;
-        write(PINNED, crate::wire::hash(issuers).hex().as_bytes())?;
+        write(
+            PINNED,
+            doorward_protocol::wire::hash(issuers).hex().as_bytes(),
+        )?;
         write(CLAIM, claim.as_bytes())?;
         // The id comes last: with it the identity is complete.
         write(ID, device.as_str().as_bytes())?;
@@ -116,7 +122,7 @@ impl Identity {
     }
 
     fn registered_as(&self) -> Option<(Audience, KeyBytes)> {
-        let bundle = crate::wire::Bundle::parse(self.registration.as_ref()?).ok()?;
+        let bundle = doorward_protocol::wire::Bundle::parse(self.registration.as_ref()?).ok()?;
         let envelopes: Vec<_> = bundle
             .statements
             .into_iter()
@@ -178,7 +184,7 @@ pub(super) fn read_id(identity: &Path) -> Result<Id, FileError> {
 /// # Errors
 /// With what is wrong with them.
 pub fn issuers_in(bytes: &[u8]) -> io::Result<Issuers> {
-    let bundle = crate::wire::Bundle::parse(bytes).map_err(files::invalid)?;
+    let bundle = doorward_protocol::wire::Bundle::parse(bytes).map_err(files::invalid)?;
     let envelopes: Vec<Envelope<'_>> = bundle
         .statements
         .into_iter()
@@ -186,7 +192,7 @@ pub fn issuers_in(bytes: &[u8]) -> io::Result<Issuers> {
         .map_err(files::invalid)?;
     let first = envelopes
         .first()
-        .ok_or(crate::wire::WireError::WrongType)
+        .ok_or(doorward_protocol::wire::WireError::WrongType)
         .map_err(files::invalid)?;
     let issuers: Issuers = first.claims().map_err(files::invalid)?;
     issuers

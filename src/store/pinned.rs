@@ -4,9 +4,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::identity::{self, CLAIM, ISSUERS, LIMIT, PINNED, PUBLIC, REGISTRATION};
-use crate::files::{self, Doing, FileError};
-use crate::wire::{Bytes, Hash, Id, Issuers, KeyBytes, Registration};
+use crate::store::identity;
+use crate::store::identity::{CLAIM, ISSUERS, LIMIT, PINNED, PUBLIC, REGISTRATION};
+use doorward_protocol::wire::{Bytes, Hash, Id, Issuers, KeyBytes, Registration};
+use doorward_transport::files;
+use doorward_transport::files::{Doing, FileError};
 
 /// A device as it was provisioned.
 #[derive(Debug, Clone)]
@@ -40,12 +42,12 @@ impl Pinned {
         let fingerprint = match read_hex(&identity.join(PINNED))? {
             Some(hash) => hash,
             // Devices that were provisioned by version 0.1 have no such file.
-            None => crate::wire::hash(&issuers),
+            None => doorward_protocol::wire::hash(&issuers),
         };
         let issuers = identity::issuers_in(&issuers).doing("use", &identity.join(ISSUERS))?;
         let key = match read_hex(&identity.join(PUBLIC))? {
             Some(key) => key,
-            None => super::Identity::load(state)?.key.public(),
+            None => crate::store::Identity::load(state)?.key.public(),
         };
         let owner = files::read_if_there(&identity.join(REGISTRATION), LIMIT)?
             .and_then(|bytes| owner_in(&bytes));
@@ -104,7 +106,7 @@ pub(super) fn forget(state: &Path) -> Result<(), FileError> {
 }
 
 fn owner_in(registration: &[u8]) -> Option<Id> {
-    let bundle = crate::wire::Bundle::parse(registration).ok()?;
+    let bundle = doorward_protocol::wire::Bundle::parse(registration).ok()?;
     let first = bundle.statements.into_iter().next()?.ok()?;
     Some(first.claims::<Registration>().ok()?.sub)
 }

@@ -1,7 +1,8 @@
 //! Groups and whole sites.
 
-use doorward::issuer::{AccountRole, Actor, Group, LookupKey, NewGroup, Rule, Status, To};
-use doorward::wire::{Audience, Kind, Map, Roster, RosterBody, sign};
+use doorkey::domain::{AccountRole, Actor, Group, LookupKey, Rule, Status, To};
+use doorkey::service::NewGroup;
+use doorward_protocol::wire::{Audience, Kind, Map, Roster, RosterBody, sign};
 
 use super::world::{DAY, NOW, World, device, id, key, rule};
 
@@ -187,7 +188,7 @@ pub async fn s36_s37_a_share_of_a_site_covers_devices_that_come_later(world: Wor
     let share = made.each.into_iter().next().unwrap().1.unwrap();
     for name in ["ev-1", "ev-2"] {
         world
-            .receives(name, &share, doorward::wire::Outcome::Done)
+            .receives(name, &share, doorward_protocol::wire::Outcome::Done)
             .await;
     }
     assert_eq!(world.status(&share.id).await, Status::OnDevice);
@@ -208,7 +209,7 @@ pub async fn s36_s37_a_share_of_a_site_covers_devices_that_come_later(world: Wor
     assert!(statements.contains(&token.unwrap()));
     // One that comes tomorrow, too: it counts nothing from before its ownership.
     let before = world.token(&share).await.unwrap();
-    let mut tomorrow = super::people::registration("ev-9", "ole");
+    let mut tomorrow = crate::accounts::registration("ev-9", "ole");
     tomorrow.site = Some(id("depot"));
     let tomorrow = world
         .platform

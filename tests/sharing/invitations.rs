@@ -1,10 +1,8 @@
 //! Invitations, guests and sessions.
 
-use doorward::issuer::{
-    AccountRole, Actor, Code, Email, LAPSES_AFTER, Rule, SESSION_LASTS, Status, To, accept_message,
-    sign_in_message,
-};
-use doorward::wire::{Bytes, Text};
+use doorkey::domain::{AccountRole, Actor, Code, Email, LAPSES_AFTER, Rule, Status, To};
+use doorkey::service::{SESSION_LASTS, accept_message, sign_in_message};
+use doorward_protocol::wire::{Bytes, Text};
 
 use super::world::{NOW, World, device, id, key, rule};
 
@@ -16,7 +14,7 @@ pub async fn s15_s16_s17_an_invitation_grants_nothing_until_its_code_is_given(wo
     assert!(
         outgoing
             .iter()
-            .all(|o| o.topic.kind != doorward::wire::Kind::Share)
+            .all(|o| o.topic.kind != doorward_protocol::wire::Kind::Share)
     );
     let (shown, about) = world
         .platform
@@ -54,7 +52,7 @@ pub async fn s15_s16_s17_an_invitation_grants_nothing_until_its_code_is_given(wo
 
 pub async fn s19_what_was_offered_before_the_plan_fell_is_not_accepted_after(world: World) {
     let (invitation, code, shares) = world.invite(&["ups-1"], "anna").await;
-    let plan = |name: &str| doorward::wire::Plan {
+    let plan = |name: &str| doorward_protocol::wire::Plan {
         name: id(name),
         end: None,
     };

@@ -1,7 +1,8 @@
 //! Cancelling, and what devices say of it.
 
-use doorward::issuer::{AccountRole, Actor, FRESH_FOR, Rule, Status};
-use doorward::wire::{Kind, Outcome, Revocations, hash};
+use doorkey::domain::{AccountRole, Actor, Rule, Status};
+use doorkey::service::FRESH_FOR;
+use doorward_protocol::wire::{Kind, Outcome, Revocations, hash};
 
 use super::world::{NOW, World, device, id, receipt, rule, state};
 

@@ -5,17 +5,19 @@
     clippy::unwrap_used,
     clippy::disallowed_methods,
     unreachable_pub,
+    dead_code,
     reason = "this is a test"
 )]
 
+mod accounts;
 mod groups;
 mod invitations;
+mod large_database;
 mod lists;
 mod ownership;
-#[path = "../common/people.rs"]
-#[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
-mod people;
 mod postgres;
+mod postgres_server;
+mod service_kills;
 mod shares;
 mod world;
 

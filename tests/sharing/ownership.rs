@@ -1,7 +1,8 @@
 //! Who owns a device.
 
-use doorward::issuer::{AccountRole, Actor, Claim, Rule, Status};
-use doorward::wire::{Outcome, Plan, Registration, Revocations, Text};
+use doorkey::domain::{AccountRole, Actor, Rule, Status};
+use doorkey::service::Claim;
+use doorward_protocol::wire::{Outcome, Plan, Registration, Revocations, Text};
 
 use super::world::{NOW, World, device, id, key, rule};
 

@@ -1,9 +1,6 @@
 //! Every story once more, on PostgreSQL.
 
-#[path = "../common/postgres.rs"]
-mod server;
-
-use server::Postgres;
+use crate::postgres_server::Postgres;
 
 use super::STORIES;
 use super::world::{World, run};

@@ -1,7 +1,7 @@
 //! Making shares and looking at them.
 
-use doorward::issuer::{AccountRole, Actor, Rule, Status, To};
-use doorward::wire::{Kind, Plan, Registration, Timestamp};
+use doorkey::domain::{AccountRole, Actor, Rule, Status, To};
+use doorward_protocol::wire::{Kind, Plan, Registration, Timestamp};
 
 use super::world::{DAY, NOW, World, device, id, key, rule};
 
@@ -90,7 +90,7 @@ pub async fn s19_s20_without_sharing_in_the_plan_nothing_new_is_shared_and_what_
         .unwrap();
     assert_eq!(rule(world.share("ups-1", "ben").await), Rule::Plan);
     world
-        .receives("ups-1", &share, doorward::wire::Outcome::Done)
+        .receives("ups-1", &share, doorward_protocol::wire::Outcome::Done)
         .await;
     assert_eq!(world.status(&share.id).await, Status::Suspended);
     // Made in the same second, and yet before: a device must not take it for a new one.
@@ -289,7 +289,7 @@ pub async fn n22_n28_the_review_says_who_can_do_what_and_what_was_not_used(world
         .hear_use(&id("ups-1"), &share.id, later(10))
         .await
         .unwrap();
-    let unused = |review: &[doorward::issuer::Access]| {
+    let unused = |review: &[doorkey::service::Access]| {
         let unused = review.iter().filter(|access| access.unused);
         unused
             .map(|access| access.listed.share.id)

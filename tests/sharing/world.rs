@@ -2,14 +2,16 @@
 
 use std::pin::Pin;
 
-use super::people;
-pub use super::people::{id, key};
+use super::accounts;
+pub use crate::accounts::{id, key};
 
-use doorward::issuer::{
-    Acceptance, Account, AccountRole, Actor, Code, Device, Email, IssuerError, Made,
-    NewRegistration, NewShare, Platform, Rule, ShareRecord, Status, To, accept_message,
+use doorkey::IssuerError;
+use doorkey::domain::{
+    Account, AccountRole, Actor, Code, Device, Email, NewRegistration, NewShare, Rule, ShareRecord,
+    Status, To,
 };
-use doorward::wire::{
+use doorkey::service::{Acceptance, Made, Platform, accept_message};
+use doorward_protocol::wire::{
     Audience, Bytes, Envelope, Hash, Kind, LogHead, Map, Object, Operation, Outcome, PublicKey,
     Receipt, ReceiptBody, Share, Standing, State, StateBody, Text, Timestamp, Value, hash, sign,
 };
@@ -68,14 +70,14 @@ impl World {
     }
 
     pub async fn register(&self, name: &str, with: impl FnOnce(&mut NewRegistration)) -> Device {
-        let mut new = people::registration(name, "ole");
+        let mut new = accounts::registration(name, "ole");
         with(&mut new);
         self.platform.register(new, NOW).await.unwrap()
     }
 
     /// An account with the address NAME@example.org.
     pub async fn account(&self, name: &str, role: AccountRole) -> Account {
-        let account = people::account(name, role, NOW);
+        let account = accounts::account(name, role, NOW);
         self.platform.add_account(&account).await.unwrap();
         account
     }

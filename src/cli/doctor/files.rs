@@ -5,10 +5,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::config::Config;
-use crate::files;
 use crate::link::certificate;
-use crate::operation::probe::{Finding, Level};
-use crate::wire::Timestamp;
+use crate::operation::self_check::{Finding, Level};
+use doorward_protocol::wire::Timestamp;
+use doorward_transport::files;
 
 /// A certificate that ends within so many seconds should be renewed now.
 const SOON: u64 = 30 * 86400;

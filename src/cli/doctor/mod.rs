@@ -1,7 +1,8 @@
 //! `doorward doctor`: what is wrong with this device, and what to do about it.
 
+use doorward_terminal::outln;
+mod connectivity;
 mod files;
-mod reach;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -10,13 +11,13 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use super::doorward::ConfigFile;
-use super::{Failure, block_on, paint, status};
-use crate::clock;
+use crate::cli::ConfigFile;
 use crate::config::Config;
-use crate::operation::probe::{Finding, Level, probe};
+use crate::operation::self_check::{Finding, Level, probe};
 use crate::store::Pinned;
-use reach::reach;
+use connectivity::reach;
+use doorward_terminal::{CliError, block_on, exit_status, style};
+use doorward_transport::clock;
 
 /// Less room than this for the state directory is too little, in MiB.
 const ROOM: u64 = 64;
@@ -30,12 +31,12 @@ pub(super) struct Doctor {
     json: bool,
 }
 
-pub(super) fn run(args: &Doctor) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: &Doctor) -> Result<ExitCode, CliError> {
     let config = match Config::load(&args.file.config) {
         Ok(config) => config,
         Err(error) => {
             let remedy = "`doorward provision` makes one that works.";
-            return Ok(conclude(
+            return Ok(exit_with(
                 &[Finding::new(
                     "configuration",
                     Level::Broken,
@@ -83,11 +84,11 @@ pub(super) fn run(args: &Doctor) -> Result<ExitCode, Failure> {
         found.extend(probe(&config).await);
         Ok(found)
     })?);
-    Ok(conclude(&found, args.json))
+    Ok(exit_with(&found, args.json))
 }
 
 /// Prints what was found; the exit status says whether anything is broken.
-fn conclude(found: &[Finding], json: bool) -> ExitCode {
+fn exit_with(found: &[Finding], json: bool) -> ExitCode {
     let broken = found.iter().filter(|it| it.level == Level::Broken).count();
     if json {
         let rows: Vec<_> = found
@@ -99,28 +100,28 @@ fn conclude(found: &[Finding], json: bool) -> ExitCode {
                 })
             })
             .collect();
-        println!("{}", json!({"broken": broken, "findings": rows}));
+        outln!("{}", json!({"broken": broken, "findings": rows}));
     } else {
         for it in found {
             let level = format!("{:<6}", word(it.level));
             let level = match it.level {
-                Level::Good => paint::good(&level),
-                Level::Doubtful | Level::Broken => paint::bad(&level),
+                Level::Good => style::green(&level),
+                Level::Doubtful | Level::Broken => style::red(&level),
             };
-            println!("{level} {:<18} {}", it.what, it.text);
+            outln!("{level} {:<18} {}", it.what, it.text);
             if !it.remedy.is_empty() {
-                println!("{:<25} -> {}", "", it.remedy);
+                outln!("{:<25} -> {}", "", it.remedy);
             }
         }
         match broken {
-            0 => println!("\nNothing is broken."),
-            1 => println!("\nOne thing is broken."),
-            _ => println!("\n{broken} things are broken."),
+            0 => outln!("\nNothing is broken."),
+            1 => outln!("\nOne thing is broken."),
+            _ => outln!("\n{broken} things are broken."),
         }
     }
     match broken {
         0 => ExitCode::SUCCESS,
-        _ => ExitCode::from(status::FAILED),
+        _ => ExitCode::from(exit_status::FAILED),
     }
 }
 
@@ -140,7 +141,7 @@ fn configuration(config: &Config, path: &Path) -> Finding {
 /// A clock from before this program was built is wrong.
 fn clock_is(now: u64) -> Finding {
     let built: u64 = env!("DOORWARD_BUILT").parse().unwrap_or(0);
-    let text = crate::wire::Timestamp(now).to_string();
+    let text = doorward_protocol::wire::Timestamp(now).to_string();
     if now < built {
         let remedy = "Set it, or give the machine a source of time. Until then, what interrupts \
                       needs a command with an uptime in it, and weekly windows stay shut.";
@@ -176,7 +177,7 @@ fn state(directory: &Path, unusable: Option<&String>) -> Vec<Finding> {
         }
     }
     let probe = directory.join("doctor.new");
-    let written = crate::files::replace(&directory.join("doctor"), b"", 0o600);
+    let written = doorward_transport::files::replace(&directory.join("doctor"), b"", 0o600);
     let _ = std::fs::remove_file(directory.join("doctor"));
     let _ = std::fs::remove_file(probe);
     match written {
@@ -226,7 +227,7 @@ fn ownership(pinned: &Pinned) -> Finding {
 /// Whether it runs is no fault of the machine.
 fn daemon(state: &Path) -> Finding {
     use std::os::unix::net::UnixStream;
-    match UnixStream::connect(state.join(crate::agent::STATUS_SOCKET)) {
+    match UnixStream::connect(state.join(crate::daemon::STATUS_SOCKET)) {
         Ok(_) => Finding::good("daemon", "it runs; `doorward status` says how it is"),
         Err(_) => Finding::new(
             "daemon",

@@ -1,25 +1,26 @@
 //! `doorward provision`: gives a device its id, its key, the issuer that it will trust, and the way
 //! to its brokers. What was done once is not done again.
 
-mod answers;
-mod ask;
-mod configure;
+use doorward_terminal::outln;
+mod issuer_trust;
+mod links;
+mod options;
+mod prompt;
 mod seal;
-mod trust;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::{Failure, qr, status};
-use crate::files;
 use crate::store::{Identity, Pinned};
-use crate::wire::{Claim, Hash, Id, SecretKey, grouped};
-use answers::Answers;
-pub(super) use answers::Provision;
-use configure::Change;
-use trust::Trusted;
+use doorward_protocol::wire::{Claim, Hash, Id, SecretKey, grouped};
+use doorward_terminal::{CliError, exit_status, qr};
+use doorward_transport::files;
+use issuer_trust::Trusted;
+use links::Change;
+use options::Answers;
+pub(super) use options::Provision;
 
 /// What is to be done, before any of it is.
 struct Plan {
@@ -35,7 +36,7 @@ struct Plan {
     seal: Option<PathBuf>,
 }
 
-pub(super) fn run(args: Provision) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: Provision) -> Result<ExitCode, CliError> {
     let (json, dry_run) = (args.json, args.dry_run);
     let plan = plan(args)?;
     if dry_run {
@@ -43,32 +44,36 @@ pub(super) fn run(args: Provision) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     let claim = carry_out(&plan)?;
-    let now = Pinned::read(&plan.state)?
-        .ok_or_else(|| Failure::new(status::IO, "what was just written is not there any more"))?;
+    let now = Pinned::read(&plan.state)?.ok_or_else(|| {
+        CliError::new(
+            exit_status::IO,
+            "what was just written is not there any more",
+        )
+    })?;
     print(&plan, &now, claim.as_ref(), json);
     Ok(ExitCode::SUCCESS)
 }
 
 /// Finds out what has to be done, asking for what is missing if somebody is there. Nothing is
 /// written yet.
-fn plan(args: Provision) -> Result<Plan, Failure> {
-    let mut ask = ask::Ask::new(args.json);
-    let place = configure::Place::of(&args)?;
+fn plan(args: Provision) -> Result<Plan, CliError> {
+    let mut ask = prompt::Ask::new(args.json);
+    let place = links::Place::of(&args)?;
     let before = Pinned::read(&place.state)?;
     let mut answers = Answers::merged(args.answers, args.answers_file.as_deref())?;
     answers.check()?;
     answers.complete(&mut ask, before.as_ref(), place.lacks_a_link())?;
-    let device = answers.device.clone().ok_or_else(answers::missing)?;
+    let device = answers.device.clone().ok_or_else(options::missing)?;
     let issuers = match (&answers.issuers, &before) {
-        (Some(given), _) => trust::read(given)?,
+        (Some(given), _) => issuer_trust::read(given)?,
         (None, Some(before)) => Trusted::pinned(before),
-        (None, None) => return Err(answers::missing()),
+        (None, None) => return Err(options::missing()),
     };
     if let Some(before) = &before {
         agrees(before, &device, &issuers)?;
     }
     if before.is_none() || answers.fingerprint.is_some() {
-        trust::confirm(&issuers, answers.fingerprint.as_deref(), args.yes, &mut ask)?;
+        issuer_trust::confirm(&issuers, answers.fingerprint.as_deref(), args.yes, &mut ask)?;
     }
     let changes = place.changes(&answers)?;
     let seal = answers.seal.then(seal::path).filter(|sealed| {
@@ -89,7 +94,7 @@ fn plan(args: Provision) -> Result<Plan, Failure> {
 }
 
 /// A device has one id, one issuer and one owner, until it is reset.
-fn agrees(before: &Pinned, device: &Id, issuers: &Trusted) -> Result<(), Failure> {
+fn agrees(before: &Pinned, device: &Id, issuers: &Trusted) -> Result<(), CliError> {
     let why = if before.device != *device {
         format!("this device is {} already", before.device)
     } else if before.fingerprint != issuers.fingerprint {
@@ -104,7 +109,7 @@ fn agrees(before: &Pinned, device: &Id, issuers: &Trusted) -> Result<(), Failure
         Some(owner) => format!("{why}, and belongs to {owner}"),
         None => why,
     };
-    Err(Failure::new(status::DENIED, why).with_remedy(
+    Err(CliError::new(exit_status::DENIED, why).with_remedy(
         "A device is provisioned once. Whoever stands before it can make it new: doorward \
          factory-reset",
     ))
@@ -112,7 +117,7 @@ fn agrees(before: &Pinned, device: &Id, issuers: &Trusted) -> Result<(), Failure
 
 /// Does it: the configuration first, then who the device is, its id last of all. Returns the claim,
 /// if the device has no owner.
-fn carry_out(plan: &Plan) -> Result<Option<Claim>, Failure> {
+fn carry_out(plan: &Plan) -> Result<Option<Claim>, CliError> {
     for change in &plan.changes {
         change.write()?;
     }
@@ -155,9 +160,9 @@ fn carry_out(plan: &Plan) -> Result<Option<Claim>, Failure> {
     }))
 }
 
-fn random<const N: usize>() -> Result<[u8; N], Failure> {
+fn random<const N: usize>() -> Result<[u8; N], CliError> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|error| Failure::new(status::IO, error))?;
+    getrandom::fill(&mut bytes).map_err(|error| CliError::new(exit_status::IO, error))?;
     Ok(bytes)
 }
 
@@ -169,23 +174,23 @@ fn show_plan(plan: &Plan, as_json: bool) {
             "issuers": plan.issuers.fingerprint.hex(), "new": plan.before.is_none(),
             "files": files, "sealed": plan.seal,
         });
-        println!("{out}");
+        outln!("{out}");
         return;
     }
-    println!("Nothing was written. This would be done:");
+    outln!("Nothing was written. This would be done:");
     match &plan.before {
-        None => println!("  {}: a new key for {}", plan.state.display(), plan.device),
-        Some(_) => println!("  {}: stays as it is", plan.state.display()),
+        None => outln!("  {}: a new key for {}", plan.state.display(), plan.device),
+        Some(_) => outln!("  {}: stays as it is", plan.state.display()),
     }
     for change in &plan.changes {
-        println!("  {}:", change.path.display());
+        outln!("  {}:", change.path.display());
         match change.shown() {
-            Some(text) => text.lines().for_each(|line| println!("    {line}")),
-            None => println!("    the configuration that doorward is shipped with"),
+            Some(text) => text.lines().for_each(|line| outln!("    {line}")),
+            None => outln!("    the configuration that doorward is shipped with"),
         }
     }
     if let Some(sealed) = &plan.seal {
-        println!("  {}: the key, sealed to this machine", sealed.display());
+        outln!("  {}: the key, sealed to this machine", sealed.display());
     }
 }
 
@@ -198,36 +203,36 @@ fn print(plan: &Plan, now: &Pinned, claim: Option<&Claim>, as_json: bool) {
             "owner": now.owner.as_ref().map(Id::as_str),
             "files": plan.changes.iter().map(|it| &it.path).collect::<Vec<_>>(),
         });
-        println!("{out}");
+        outln!("{out}");
         return;
     }
-    println!("device   {}", now.device);
-    println!("key      {}", now.key);
-    println!(
+    outln!("device   {}", now.device);
+    outln!("key      {}", now.key);
+    outln!(
         "trusts   {}, SHA-256 {}",
         now.issuers.iss,
         shown(now.fingerprint)
     );
     for change in &plan.changes {
-        println!("wrote    {}", change.path.display());
+        outln!("wrote    {}", change.path.display());
     }
     let start = "systemctl enable --now doorward    (without systemd: doorward run)";
     match (&claim, &now.owner) {
         (Some(claim), _) => {
-            println!("claim    {claim}");
+            outln!("claim    {claim}");
             qr::show(claim);
-            println!();
-            println!("Whoever has the claim can become the owner, once. Next:");
-            println!(
+            outln!();
+            outln!("Whoever has the claim can become the owner, once. Next:");
+            outln!(
                 "  where the issuer is:  doorkey register '{claim}' --owner ACCOUNT --owner-key FILE --broker URL"
             );
-            println!("  or, with a platform:  show it to the platform's application");
-            println!("  here:                 {start}");
-            println!("  then, here:           doorward doctor");
+            outln!("  or, with a platform:  show it to the platform's application");
+            outln!("  here:                 {start}");
+            outln!("  then, here:           doorward doctor");
         }
         (None, owner) => {
             let owner = owner.as_ref().map_or("nobody", Id::as_str);
-            println!("owner    {owner}; there is nothing left to claim");
+            outln!("owner    {owner}; there is nothing left to claim");
         }
     }
 }
@@ -237,7 +242,7 @@ fn shown(fingerprint: Hash) -> String {
 }
 
 /// Takes away what provisioning has written beside the state directory.
-pub(super) fn forget(config: &Path) -> Result<(), Failure> {
-    configure::forget(config)?;
+pub(super) fn forget(config: &Path) -> Result<(), CliError> {
+    links::forget(config)?;
     seal::forget(config)
 }

@@ -5,10 +5,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::cli::doorward::USUAL_CONFIG;
-use crate::cli::{Failure, status};
-use crate::files;
+use crate::cli::USUAL_CONFIG;
 use crate::store::{CREDENTIAL, Pinned};
+use doorward_terminal::{CliError, exit_status};
+use doorward_transport::files;
 
 const SEALED: &str = "/etc/doorward/doorward.key.sealed";
 const DROP_IN: &str = "/etc/systemd/system/doorward.service.d/sealed-key.conf";
@@ -18,16 +18,16 @@ pub(super) fn path() -> PathBuf {
 }
 
 /// Whether systemd-creds is here, and systemd starts the daemon.
-pub(super) fn possible(config: Option<&Path>) -> Result<(), Failure> {
+pub(super) fn possible(config: Option<&Path>) -> Result<(), CliError> {
     if config != Some(Path::new(USUAL_CONFIG)) {
         let why = format!("--seal is for the daemon that systemd starts with {USUAL_CONFIG}");
-        return Err(Failure::new(status::USAGE, why));
+        return Err(CliError::new(exit_status::USAGE, why));
     }
     let asked = systemd_creds().arg("--version").output();
     match asked {
         Ok(out) if out.status.success() => Ok(()),
         _ => Err(
-            Failure::new(status::UNAVAILABLE, "systemd-creds is not here").with_remedy(
+            CliError::new(exit_status::UNAVAILABLE, "systemd-creds is not here").with_remedy(
                 "It comes with systemd 250. Leave --seal out: the key is a file of mode 600.",
             ),
         ),
@@ -43,10 +43,10 @@ fn systemd_creds() -> Command {
 }
 
 /// Seals the key, tells systemd where it is, and only then takes the file away.
-pub(super) fn seal(state: &Path, sealed: &Path) -> Result<(), Failure> {
+pub(super) fn seal(state: &Path, sealed: &Path) -> Result<(), CliError> {
     let key = files::read(&Pinned::key_file(state), 1024)?;
     let failed =
-        |error: std::io::Error| Failure::new(status::IO, format!("systemd-creds: {error}"));
+        |error: std::io::Error| CliError::new(exit_status::IO, format!("systemd-creds: {error}"));
     let mut child = systemd_creds()
         .args(["encrypt", "--name", CREDENTIAL, "-", "-"])
         .stdin(Stdio::piped())
@@ -60,8 +60,10 @@ pub(super) fn seal(state: &Path, sealed: &Path) -> Result<(), Failure> {
     let out = child.wait_with_output().map_err(failed)?;
     if !out.status.success() || out.stdout.is_empty() {
         let said = String::from_utf8_lossy(&out.stderr).trim().to_owned();
-        return Err(Failure::new(status::IO, format!("systemd-creds: {said}"))
-            .with_remedy("Nothing was sealed; the key is still a file of mode 600."));
+        return Err(
+            CliError::new(exit_status::IO, format!("systemd-creds: {said}"))
+                .with_remedy("Nothing was sealed; the key is still a file of mode 600."),
+        );
     }
     files::replace(sealed, &out.stdout, 0o600)?;
     let drop_in = Path::new(DROP_IN);
@@ -78,7 +80,7 @@ pub(super) fn seal(state: &Path, sealed: &Path) -> Result<(), Failure> {
 }
 
 /// Takes away what was sealed.
-pub(super) fn forget(config: &Path) -> Result<(), Failure> {
+pub(super) fn forget(config: &Path) -> Result<(), CliError> {
     if config != Path::new(USUAL_CONFIG) {
         return Ok(());
     }

@@ -8,10 +8,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
-use super::session::{Session, Step, goodbye};
 use crate::link::LinkEvent;
-use crate::link::topics::Told;
-use crate::wire::Hash;
+use crate::link::listener::session::{Session, Step, goodbye};
+use doorward_protocol::wire::Hash;
+use doorward_protocol::wire::topics::Told;
 
 /// How long a newcomer may take until it has connected, handshake and all, and everybody to
 /// take what is sent to them.

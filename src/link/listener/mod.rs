@@ -20,9 +20,11 @@ pub use self::session::{End, NOBODY_WAITS, Session, Step};
 
 use self::connection::{Ends, PATIENCE, Word, serve};
 use self::slots::{PLACES, Pace, Places};
-use super::{LinkEvent, ListenerConfig, TrustedTime, tls, topics::Told};
-use crate::clock::Stopwatch;
-use crate::wire::{Hash, Id};
+use crate::link::{LinkEvent, ListenerConfig};
+use doorward_protocol::wire::topics::Told;
+use doorward_protocol::wire::{Hash, Id};
+use doorward_transport::clock::Stopwatch;
+use doorward_transport::{TrustedTime, tls};
 
 /// Words for a client that wait for it. What is published is not told to who lets so many wait;
 /// room for acknowledgements is always left, since a client has at most so many to come.
@@ -318,7 +320,7 @@ fn acceptor(shared: &Shared) -> Result<Option<tokio_rustls::TlsAcceptor>, String
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::Bytes;
+    use doorward_protocol::wire::Bytes;
 
     #[tokio::test]
     async fn a_burst_of_answers_cuts_nobody_off_and_leaves_room_for_acknowledgements() {

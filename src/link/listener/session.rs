@@ -14,8 +14,8 @@ use rumqttc::mqttbytes::v5::{
 };
 use rumqttc::mqttbytes::{QoS, check, has_wildcards};
 
-use crate::link::topics::{Heard, Told};
-use crate::wire::{Bundle, Hash, Id, MAX_BUNDLE};
+use doorward_protocol::wire::topics::{Heard, Told};
+use doorward_protocol::wire::{Bundle, Hash, Id, MAX_BUNDLE};
 
 /// Largest packet of a client, in bytes.
 const MAX_PACKET: u32 = MAX_BUNDLE as u32 + 1024;

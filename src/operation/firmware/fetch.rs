@@ -10,13 +10,13 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio::time::sleep;
 
-use super::http::{Body, open};
-use super::{Work, failed};
-use crate::agent::Ended;
 use crate::config::Source;
-use crate::files;
-use crate::gate::Code;
-use crate::wire::{Bytes, Hash, ReleaseBody};
+use crate::core::Ended;
+use crate::operation::firmware::http::{Body, open};
+use crate::operation::firmware::{Work, failed};
+use doorward_protocol::gate::Code;
+use doorward_protocol::wire::{Bytes, Hash, ReleaseBody};
+use doorward_transport::files;
 
 /// How often a source is asked again that breaks off and does not get any further.
 const ATTEMPTS: u32 = 5;
@@ -303,7 +303,7 @@ async fn hash_of(path: PathBuf) -> std::io::Result<(u64, Hash)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{Id, Text};
+    use doorward_protocol::wire::{Id, Text};
 
     #[test]
     fn a_model_leads_to_no_other_place() {

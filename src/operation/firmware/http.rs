@@ -18,9 +18,9 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::Work;
-use super::fetch::Broken;
-use crate::link::Connector;
+use crate::operation::firmware::Work;
+use crate::operation::firmware::fetch::Broken;
+use doorward_transport::Connector;
 
 /// Longest silence of a server.
 const PATIENCE: Duration = Duration::from_secs(30);

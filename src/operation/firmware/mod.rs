@@ -14,16 +14,17 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use super::exec;
-use super::insist::insist;
-use super::logind;
-use super::nut::Ups;
-use crate::agent::{Ended, Underway};
 use crate::config::{Config, Definition, Firmware, UpdaterKind};
-use crate::files;
-use crate::gate::{Code, Permit};
-use crate::link::TrustedTime;
-use crate::wire::{Hash, Map, Operation, ReleaseBody, Value};
+use crate::core::Ended;
+use crate::operation::OperationContext;
+use crate::operation::exec;
+use crate::operation::logind;
+use crate::operation::nut::Ups;
+use crate::operation::retry::insist;
+use doorward_protocol::gate::{Code, Permit};
+use doorward_protocol::wire::{Hash, Map, Operation, ReleaseBody, Value};
+use doorward_transport::TrustedTime;
+use doorward_transport::files;
 
 /// How long an installation may go on after doorward was started again.
 const INSTALLING: Duration = Duration::from_secs(1800);
@@ -83,7 +84,7 @@ pub(super) struct Work<'a> {
     /// Bytes that must stay free for the log.
     pub(super) reserve: u64,
     pub(super) time: &'a TrustedTime,
-    pub(super) underway: &'a Underway,
+    pub(super) context: &'a OperationContext,
     /// Whether the updater was told, so that the next boot may be into another slot.
     pub(super) armed: AtomicBool,
 }
@@ -148,8 +149,8 @@ impl Work<'_> {
 
     /// The last look before what cannot be undone.
     async fn may_still(&self) -> Result<(), Ended> {
-        self.underway.still_allowed().await?;
-        super::locked(self.ups, self.definition).await
+        self.context.reauthorize().await?;
+        crate::operation::locked(self.ups, self.definition).await
     }
 
     async fn install(&self, release: &ReleaseBody) -> Result<Ended, Ended> {
@@ -190,7 +191,7 @@ impl Work<'_> {
             ("step", Value::from(step)),
             ("percent", Value::Int(percent)),
         ];
-        self.underway.says(Map::named(rows)).await;
+        self.context.report_progress(Map::named(rows)).await;
     }
 }
 

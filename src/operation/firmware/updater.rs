@@ -9,11 +9,11 @@ use tokio::time::{interval, sleep, timeout};
 use zbus::Variant;
 use zbus::proxy;
 
-use super::super::{dbus, exec};
-use super::{Work, failed};
-use crate::agent::Ended;
 use crate::config::{Firmware, UpdaterKind};
-use crate::gate::Code;
+use crate::core::Ended;
+use crate::operation::firmware::{Work, failed};
+use crate::operation::{dbus, exec};
+use doorward_protocol::gate::Code;
 
 /// How long it may take to mark a slot.
 const MARK: Duration = Duration::from_secs(60);

@@ -1,8 +1,8 @@
 use rumqttc::mqttbytes::v5::{ConnectAuth, ConnectProperties, LastWill};
 
-use super::*;
-use crate::link::topics;
-use crate::wire::{Bytes, SecretKey};
+use crate::link::listener::session::*;
+use doorward_protocol::wire::topics;
+use doorward_protocol::wire::{Bytes, SecretKey};
 
 fn device() -> Id {
     Id::new("ups-7").unwrap()
@@ -86,9 +86,9 @@ fn granted(steps: &[Step]) -> SubscribeReasonCode {
 
 /// A command of nobody; only its shape counts here.
 fn command(counter: u64) -> Vec<u8> {
-    use crate::wire::{Command, CommandBody, Map, Operation, Timestamp, sign};
+    use doorward_protocol::wire::{Command, CommandBody, Map, Operation, Timestamp, sign};
     let command = Command {
-        aud: crate::wire::Audience::Device(device()),
+        aud: doorward_protocol::wire::Audience::Device(device()),
         exp: Timestamp(60),
         iat: Timestamp(0),
         cti: Bytes([1; 16]),
@@ -319,7 +319,7 @@ fn a_receipt_goes_to_whoever_has_brought_its_command_and_listens() {
     let holder = Bytes([5; 32]);
     let told = Told::Receipts(holder);
     let command = command(1);
-    let name = crate::wire::hash(&command);
+    let name = doorward_protocol::wire::hash(&command);
     let mut table = Table::connected();
     table.take(&subscribe(&topics::receipts(&device(), &holder)));
     assert_eq!(table.0.publish(&told, Some(&name), b"r", false), None);
@@ -365,7 +365,10 @@ fn of_many_commands_the_last_ones_are_remembered() {
     let mut bring = |counter: u64| {
         let bundle = command(counter);
         table.take(&publish(&topic, QoS::AtMostOnce, 0, &bundle));
-        (table.0.brought.len(), crate::wire::hash(&bundle))
+        (
+            table.0.brought.len(),
+            doorward_protocol::wire::hash(&bundle),
+        )
     };
     assert_eq!(bring(1).0, 1);
     assert_eq!(bring(1).0, 1, "the same again");

@@ -1,0 +1,161 @@
+//! Permission sets with a name, cut to what the device offers.
+
+use crate::domain::error::{Refusal, Rule};
+use doorward_protocol::wire::{HOLDERS_OWN, Operation, is_owner_only};
+
+/// A permission set with a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preset {
+    /// Everything that can be shared: a shared user who monitors, configures and controls.
+    Full,
+    /// What a partner needs to look after a site: all of it but what may cut the load.
+    Partner,
+    /// Look, and touch nothing.
+    View,
+}
+
+/// What is offered for sharing where a device has not said yet what it offers.
+const USUAL: [&str; 14] = [
+    "status.read",
+    "history.read",
+    "report.read",
+    "config.read",
+    "config.write",
+    "notify.manage",
+    "licence.apply",
+    "diag.selftest",
+    "diag.calibrate",
+    "diag.bundle",
+    "firmware.install",
+    "device.reboot",
+    "power.outlet.cycle",
+    "power.shutdown.return",
+];
+
+impl Preset {
+    /// The preset of a name, if it is one.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "full" => Some(Self::Full),
+            "partner" => Some(Self::Partner),
+            "view" => Some(Self::View),
+            _ => None,
+        }
+    }
+
+    fn has(self, operation: &str) -> bool {
+        let family = |families: &[&str]| families.iter().any(|f| operation.starts_with(f));
+        match self {
+            Self::Full => true,
+            Self::Partner => !family(&["power.load", "firmware.rollback", "licence."]),
+            Self::View => operation.ends_with(".read"),
+        }
+    }
+}
+
+/// What of `offered` can be shared at all.
+#[must_use]
+pub fn shareable(offered: &[Operation]) -> Vec<Operation> {
+    let usual = USUAL.iter().filter_map(|name| Operation::new(name).ok());
+    let offered: Vec<Operation> = match offered {
+        [] => usual.collect(),
+        offered => offered.to_vec(),
+    };
+    let free = |name: &Operation| {
+        !is_owner_only(name.as_str())
+            && !HOLDERS_OWN.contains(&name.as_str())
+            && name.as_str() != "history.acknowledge"
+    };
+    offered.into_iter().filter(free).collect()
+}
+
+/// The operations that names stand for: presets, or operations one by one. What a preset names
+/// and the device lacks is left out; what was named itself must be offered, if it is known what
+/// is.
+///
+/// # Errors
+/// [`Rule::Permission`].
+pub fn operations(names: &[String], offered: &[Operation]) -> Result<Vec<Operation>, Refusal> {
+    let mut chosen = Vec::new();
+    for name in names {
+        if let Some(preset) = Preset::from_name(name) {
+            let all = shareable(offered).into_iter();
+            chosen.extend(all.filter(|operation| preset.has(operation.as_str())));
+            continue;
+        }
+        let operation = Operation::new(name).map_err(|rule| {
+            Rule::Permission.because(format!("`{name}` is no operation: {rule}"))
+        })?;
+        if is_owner_only(name) {
+            return Err(Rule::Permission.because(format!("`{name}` is the owner's alone")));
+        }
+        if !offered.is_empty() && !offered.contains(&operation) {
+            return Err(Rule::Permission.because(format!("The device does not offer `{name}`")));
+        }
+        chosen.push(operation);
+    }
+    chosen.sort();
+    chosen.dedup();
+    match chosen.len() {
+        0 => Err(Rule::Permission.because("Nothing would be granted")),
+        1..=32 => Ok(chosen),
+        _ => Err(Rule::Permission.because("A share grants at most 32 operations")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str], offered: &[&str]) -> Result<Vec<String>, Rule> {
+        let offered: Vec<_> = offered.iter().map(|o| Operation::new(o).unwrap()).collect();
+        let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+        operations(&names, &offered)
+            .map(|chosen| chosen.iter().map(ToString::to_string).collect())
+            .map_err(|refusal| refusal.rule)
+    }
+
+    const OFFERED: [&str; 8] = [
+        "device.delete",
+        "device.reboot",
+        "history.acknowledge",
+        "history.read",
+        "power.load.off",
+        "share.mine",
+        "share.revoke",
+        "status.read",
+    ];
+
+    #[test]
+    fn s22_a_preset_is_cut_to_what_the_model_offers_and_what_is_the_owners_is_never_in_it() {
+        let view = ["history.read", "status.read"].map(str::to_owned);
+        let full = [
+            "device.reboot",
+            "history.read",
+            "power.load.off",
+            "status.read",
+        ];
+        let partner = ["device.reboot", "history.read", "status.read"];
+        assert_eq!(names(&["view"], &OFFERED).unwrap(), view);
+        assert_eq!(names(&["full"], &OFFERED).unwrap(), full);
+        assert_eq!(names(&["partner"], &OFFERED).unwrap(), partner);
+        assert!(
+            names(&["full"], &[])
+                .unwrap()
+                .contains(&"device.reboot".to_owned())
+        );
+    }
+
+    #[test]
+    fn s06_s07_permissions_are_offered_one_by_one_and_what_is_not_offered_is_refused() {
+        assert_eq!(
+            names(&["device.reboot"], &OFFERED).unwrap(),
+            ["device.reboot"]
+        );
+        assert_eq!(names(&["diag.selftest"], &OFFERED), Err(Rule::Permission));
+        assert_eq!(names(&["device.delete"], &OFFERED), Err(Rule::Permission));
+        assert_eq!(names(&["No such"], &[]), Err(Rule::Permission));
+        assert_eq!(names(&[], &OFFERED), Err(Rule::Permission));
+    }
+}

@@ -1,0 +1,447 @@
+//! A share from its invitation to its end.
+
+use crate::domain::device::{Device, longest_lease};
+use crate::domain::error::{Refusal, Rule};
+use doorward_protocol::wire::{
+    Audience, Bytes, Confirmation, Id, KeyBytes, Limits, Map, Operation, Permission, Share,
+    ShareBody, Text, Timestamp,
+};
+
+/// Who a share is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recipient {
+    /// Somebody who has not accepted yet, by address; or by the invitation alone, for a guest.
+    Invited(String),
+    /// An account, with the key that it accepted with.
+    Account(Id, KeyBytes),
+    /// A group, with its own key: its members by the group's roster.
+    Group(Id, KeyBytes),
+}
+
+impl Recipient {
+    /// The name by which overviews list it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Invited(address) => address,
+            Self::Account(id, _) | Self::Group(id, _) => id.as_str(),
+        }
+    }
+
+    /// The key, once there is one.
+    #[must_use]
+    pub fn key(&self) -> Option<KeyBytes> {
+        match self {
+            Self::Invited(_) => None,
+            Self::Account(_, key) | Self::Group(_, key) => Some(*key),
+        }
+    }
+
+    /// Whom a slot is for: shares of one person take one slot.
+    #[must_use]
+    pub fn slot(&self) -> String {
+        match self.key() {
+            Some(key) => key.hex(),
+            None => self.name().to_owned(),
+        }
+    }
+}
+
+/// How a share came to its end before its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The owner, or whoever manages it, ended it.
+    Cancelled,
+    /// The recipient gave it up.
+    Relinquished,
+    /// The recipient, or the owner who was asked, said no.
+    Denied,
+    /// The invitation was not accepted in time.
+    Lapsed,
+}
+
+impl End {
+    /// The word in the ledger.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cancelled => "cancelled",
+            Self::Relinquished => "relinquished",
+            Self::Denied => "denied",
+            Self::Lapsed => "lapsed",
+        }
+    }
+
+    /// The end of a word in the ledger.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        let all = [
+            Self::Cancelled,
+            Self::Relinquished,
+            Self::Denied,
+            Self::Lapsed,
+        ];
+        all.into_iter().find(|end| end.name() == name)
+    }
+}
+
+/// The word of one device on a share, signed by it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeviceWord {
+    /// The version that it has installed; 0 for none.
+    pub version: u32,
+    /// Why it refused it, if it did.
+    pub refused: Option<String>,
+    /// Whether it has said that it has the list that ends the share.
+    pub ended: bool,
+}
+
+/// Where a share is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// The recipient has not accepted yet.
+    Pending,
+    /// Signed, and on its way to the device.
+    Active,
+    /// The device has said, signed, that it has it.
+    OnDevice,
+    /// On the device; the plan lacks some of what it grants.
+    Suspended,
+    /// Its time is over.
+    Expired,
+    /// Somebody said no.
+    Denied,
+    /// The invitation was not accepted in time.
+    Lapsed,
+    /// Ended; the device has not said so yet.
+    CancelRequested,
+    /// Ended, and the device has said, signed, that it obeys.
+    CancelApplied,
+    /// Given up by the recipient.
+    Relinquished,
+    /// The device did not take it.
+    Refused,
+}
+
+impl Status {
+    /// The word, for scripts.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Active => "active",
+            Self::OnDevice => "active_on_device",
+            Self::Suspended => "suspended_by_plan",
+            Self::Expired => "expired",
+            Self::Denied => "denied",
+            Self::Lapsed => "lapsed",
+            Self::CancelRequested => "cancel_requested",
+            Self::CancelApplied => "cancelled",
+            Self::Relinquished => "relinquished",
+            Self::Refused => "refused_by_device",
+        }
+    }
+}
+
+/// A share in the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShareRecord {
+    /// Its id.
+    pub id: Bytes<16>,
+    /// What is shared.
+    pub audience: Audience,
+    /// With whom.
+    pub recipient: Recipient,
+    /// Who shared it.
+    pub by: Id,
+    /// Who approved it, if a recipient asked for it.
+    pub approved_by: Option<Id>,
+    /// What it grants.
+    pub permissions: Map<Operation, Permission>,
+    /// For people.
+    pub description: Option<Text>,
+    /// When it was made.
+    pub made: Timestamp,
+    /// The first second at which it counts.
+    pub start: Timestamp,
+    /// The first second at which it has ended.
+    pub end: Timestamp,
+    /// Rises with every extension.
+    pub version: u32,
+    /// When its token was signed, or would have been.
+    pub signed: Timestamp,
+    /// How often, when and which way.
+    pub limits: Option<Limits>,
+    /// The region.
+    pub region: Id,
+    /// The invitation that it came by.
+    pub invitation: Option<Bytes<16>>,
+    /// How and when it ended before its time.
+    pub ended: Option<(End, Timestamp)>,
+    /// When it was last used, as far as is known.
+    pub used: Option<Timestamp>,
+}
+
+impl ShareRecord {
+    /// The token, once it is known whose key it is for.
+    #[must_use]
+    pub fn token(&self, iss: &Id) -> Option<Share> {
+        let key = self.recipient.key()?;
+        let group = match &self.recipient {
+            Recipient::Group(id, _) => Some(id.clone()),
+            _ => None,
+        };
+        Some(Share {
+            iss: iss.clone(),
+            sub: Id::new(self.recipient.name()).ok()?,
+            aud: self.audience.clone(),
+            exp: self.end,
+            nbf: self.start,
+            iat: self.signed,
+            cti: self.id,
+            cnf: Confirmation(key),
+            body: ShareBody {
+                format: 1,
+                version: self.version,
+                permissions: self.permissions.clone(),
+                by: self.by.clone(),
+                description: self.description.clone(),
+                lease: None,
+                region: self.region.clone(),
+                group,
+                limits: self.limits.clone(),
+            },
+        })
+    }
+
+    /// Whether it counts, or will once it is accepted.
+    #[must_use]
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        self.ended.is_none() && self.end > now
+    }
+
+    /// Where it is, with what each device of its audience has said.
+    #[must_use]
+    pub fn status(&self, devices: &[(&Device, DeviceWord)], now: Timestamp) -> Status {
+        match self.ended {
+            Some((End::Denied, _)) => return Status::Denied,
+            Some((End::Lapsed, _)) => return Status::Lapsed,
+            Some((End::Relinquished, _)) => return Status::Relinquished,
+            Some((End::Cancelled, _)) => {
+                let everywhere = devices.iter().all(|(_, word)| word.ended);
+                return match everywhere || self.end <= now || self.recipient.key().is_none() {
+                    true => Status::CancelApplied,
+                    false => Status::CancelRequested,
+                };
+            }
+            None if self.end <= now => return Status::Expired,
+            None if self.recipient.key().is_none() => return Status::Pending,
+            None => {}
+        }
+        if devices.iter().any(|(_, word)| word.refused.is_some()) {
+            return Status::Refused;
+        }
+        let here = |(_, word): &(&Device, DeviceWord)| word.version >= self.version;
+        if devices.is_empty() || !devices.iter().all(here) {
+            return Status::Active;
+        }
+        let lacks = |(device, _): &(&Device, DeviceWord)| !self.resting(device, now).is_empty();
+        match devices.iter().any(lacks) {
+            true => Status::Suspended,
+            false => Status::OnDevice,
+        }
+    }
+
+    /// What it grants and the device's plan lacks at a time.
+    #[must_use]
+    pub fn resting(&self, device: &Device, now: Timestamp) -> Vec<Operation> {
+        let granted = self.permissions.iter().map(|(operation, _)| operation);
+        granted
+            .filter(|operation| !device.includes(operation, now))
+            .cloned()
+            .collect()
+    }
+
+    /// Whether it takes one of the slots: while it counts or may come to count, and after it
+    /// was ended until the device obeys, or could no longer be without news.
+    #[must_use]
+    pub fn takes_slot(&self, obeyed: bool, now: Timestamp) -> bool {
+        match self.ended {
+            _ if self.end <= now => false,
+            None => true,
+            Some(_) if self.recipient.key().is_none() => false,
+            Some((_, at)) => !obeyed && now < at.plus(longest_lease()),
+        }
+    }
+
+    /// Moves the end by so many seconds, counted from the end that it has.
+    ///
+    /// # Errors
+    /// [`Rule::Ended`], [`Rule::Invalid`].
+    pub fn extend(&mut self, seconds: u64, now: Timestamp) -> Result<(), Refusal> {
+        if !self.is_live(now) {
+            return Err(Rule::Ended.because("This share has ended"));
+        }
+        let end = self.end.plus(seconds);
+        if end <= self.end {
+            return Err(Rule::Invalid.because("An extension moves the end to a later time"));
+        }
+        self.end = end;
+        self.version = self.version.saturating_add(1);
+        Ok(())
+    }
+}
+
+/// Whether one more recipient has a slot, when those in `taken` have one.
+///
+/// # Errors
+/// [`Rule::SlotsFull`].
+pub fn has_slot(device: &Id, recipient: &str, taken: &[String], slots: u32) -> Result<(), Refusal> {
+    let mut others: Vec<&String> = taken.iter().filter(|slot| *slot != recipient).collect();
+    others.sort_unstable();
+    others.dedup();
+    if others.len() < slots as usize {
+        return Ok(());
+    }
+    let why = format!(
+        "{device} is shared with {} people, and no more are allowed",
+        others.len()
+    );
+    Err(Rule::SlotsFull.because(why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::device::tests::sample as device;
+    use super::*;
+
+    fn share() -> ShareRecord {
+        let operation = |name| (Operation::new(name).unwrap(), Permission::default());
+        ShareRecord {
+            id: Bytes([7; 16]),
+            audience: Audience::Device(Id::new("ups-7").unwrap()),
+            recipient: Recipient::Account(Id::new("anna").unwrap(), Bytes([3; 32])),
+            by: Id::new("ole").unwrap(),
+            approved_by: None,
+            permissions: Map::new([operation("status.read"), operation("device.reboot")]),
+            description: None,
+            made: Timestamp(100),
+            start: Timestamp(100),
+            end: Timestamp(5000),
+            version: 1,
+            signed: Timestamp(100),
+            limits: None,
+            region: Id::new("eu").unwrap(),
+            invitation: None,
+            ended: None,
+            used: None,
+        }
+    }
+
+    fn word(version: u32, ended: bool) -> DeviceWord {
+        DeviceWord {
+            version,
+            refused: None,
+            ended,
+        }
+    }
+
+    #[test]
+    fn s38_s59_s63_a_share_is_active_on_the_device_and_cancelled_only_by_the_devices_word() {
+        let (mut share, device) = (share(), device());
+        let at = Timestamp(500);
+        assert_eq!(
+            share.status(&[(&device, word(0, false))], at),
+            Status::Active
+        );
+        assert_eq!(
+            share.status(&[(&device, word(1, false))], at),
+            Status::OnDevice
+        );
+        let refused = DeviceWord {
+            refused: Some("slots_full".into()),
+            ..word(0, false)
+        };
+        assert_eq!(share.status(&[(&device, refused)], at), Status::Refused);
+        assert_eq!(
+            share.status(&[(&device, word(1, false))], Timestamp(5000)),
+            Status::Expired
+        );
+        share.ended = Some((End::Cancelled, at));
+        let two = [(&device, word(1, true)), (&device, word(1, false))];
+        assert_eq!(share.status(&two, at), Status::CancelRequested);
+        assert_eq!(share.status(&two[..1], at), Status::CancelApplied);
+    }
+
+    #[test]
+    fn s20_when_the_plan_ends_a_share_is_suspended_and_with_a_new_plan_it_is_back() {
+        let (share, mut device) = (share(), device());
+        let status = |device: &Device| share.status(&[(device, word(1, false))], Timestamp(1000));
+        assert_eq!(status(&device), Status::Suspended);
+        let rests = share.resting(&device, Timestamp(1000));
+        assert_eq!(rests, [Operation::new("device.reboot").unwrap()]);
+        device.plan.end = None;
+        assert_eq!(status(&device), Status::OnDevice);
+    }
+
+    #[test]
+    fn s60_an_extension_counts_from_the_end_and_what_has_ended_is_not_extended() {
+        let mut extended = share();
+        extended.extend(700, Timestamp(200)).unwrap();
+        assert_eq!((extended.end, extended.version), (Timestamp(5700), 2));
+        let mut still = share();
+        assert_eq!(
+            still.extend(0, Timestamp(200)).unwrap_err().rule,
+            Rule::Invalid
+        );
+        assert_eq!(
+            still.extend(700, Timestamp(5000)).unwrap_err().rule,
+            Rule::Ended
+        );
+        still.ended = Some((End::Cancelled, Timestamp(150)));
+        assert_eq!(
+            still.extend(700, Timestamp(200)).unwrap_err().rule,
+            Rule::Ended
+        );
+        assert_eq!(still.end, Timestamp(5000));
+    }
+
+    #[test]
+    fn s02_five_people_have_slots_and_a_cancelled_one_keeps_it_until_the_device_obeys() {
+        let device = Id::new("ups-7").unwrap();
+        let taken: Vec<String> = ["a", "b", "c", "d", "e", "e"].map(String::from).to_vec();
+        let refusal = has_slot(&device, "f", &taken, 5).unwrap_err();
+        assert_eq!(refusal.rule, Rule::SlotsFull);
+        assert_eq!(has_slot(&device, "e", &taken, 5), Ok(()));
+        assert_eq!(has_slot(&device, "f", &taken[..4], 5), Ok(()));
+        let mut share = ShareRecord {
+            end: Timestamp(u64::MAX),
+            ..share()
+        };
+        assert!(share.takes_slot(false, Timestamp(200)));
+        share.ended = Some((End::Cancelled, Timestamp(300)));
+        assert!(share.takes_slot(false, Timestamp(301)));
+        assert!(!share.takes_slot(true, Timestamp(301)));
+        let lease = longest_lease();
+        assert!(share.takes_slot(false, Timestamp(299 + lease)));
+        assert!(!share.takes_slot(false, Timestamp(300 + lease)));
+        share.recipient = Recipient::Invited("anna@example.org".into());
+        assert!(
+            !share.takes_slot(false, Timestamp(301)),
+            "it was never on the device"
+        );
+    }
+
+    #[test]
+    fn s23_s25_the_token_of_a_group_names_the_group_and_holds_its_key() {
+        let mut share = share();
+        let iss = Id::new("acme").unwrap();
+        assert_eq!(share.token(&iss).unwrap().body.group, None);
+        share.recipient = Recipient::Group(Id::new("tzbv").unwrap(), Bytes([9; 32]));
+        let token = share.token(&iss).unwrap();
+        assert_eq!(token.body.group, Some(Id::new("tzbv").unwrap()));
+        assert_eq!(token.cnf.0, Bytes([9; 32]));
+        share.recipient = Recipient::Invited("a@b.c".into());
+        assert_eq!(share.token(&iss), None);
+    }
+}

@@ -1,0 +1,4 @@
+//! E-mails: their texts, and the mail server.
+
+pub mod smtp;
+pub mod templates;

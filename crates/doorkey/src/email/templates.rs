@@ -1,0 +1,197 @@
+//! What people are written: as text and as HTML, in English, German and French.
+
+use crate::IssuerError;
+use crate::domain::{Account, Code, Invitation};
+use crate::email::smtp::Mail;
+use crate::service::{Made, Platform};
+
+/// A letter, ready to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Letter {
+    /// To whom.
+    pub to: String,
+    /// What about.
+    pub subject: String,
+    /// As text.
+    pub text: String,
+    /// As HTML.
+    pub html: String,
+}
+
+/// Where people reach the service, and how letters go out.
+#[derive(Debug)]
+pub struct Letters {
+    base: String,
+    mail: Option<Mail>,
+}
+
+impl Letters {
+    /// `base` is what links begin with, like `https://doors.example.org`.
+    #[must_use]
+    pub fn new(base: &str, mail: Option<Mail>) -> Self {
+        Self {
+            base: base.trim_end_matches('/').to_owned(),
+            mail,
+        }
+    }
+
+    /// What links begin with.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// What a recipient opens, or gives to `doorkey accept`. The code stands behind the #, so
+    /// that no server on the way is told it.
+    #[must_use]
+    pub fn link(&self, invitation: &Invitation, code: &Code) -> String {
+        format!("{}/accept/{}#{}", self.base, invitation.id, code.shown())
+    }
+
+    /// Writes to the recipient of an invitation, once. `false`: there is nowhere to write to, or
+    /// no mail server.
+    ///
+    /// # Errors
+    /// If the ledger cannot be used.
+    pub async fn invite(
+        &self,
+        platform: &Platform,
+        by: &Account,
+        made: &Made,
+    ) -> Result<bool, IssuerError> {
+        let (Some(mail), Some((invitation, code))) = (&self.mail, &made.invitation) else {
+            return Ok(false);
+        };
+        if invitation.guest {
+            return Ok(false);
+        }
+        let language = platform.language_of(&invitation.address).await?;
+        let language = language.unwrap_or_else(|| by.language.clone());
+        let devices = made.each.iter().filter(|(_, share)| share.is_ok());
+        let devices: Vec<String> = devices.map(|(audience, _)| audience.to_string()).collect();
+        let letter = invitation_letter(
+            &language,
+            by.id.as_str(),
+            invitation,
+            &code.shown(),
+            &self.link(invitation, code),
+            &devices,
+        );
+        Ok(mail.send(letter))
+    }
+}
+
+/// The letter of an invitation: who shares what, the code, the link, and until when it counts.
+#[must_use]
+pub fn invitation_letter(
+    language: &str,
+    by: &str,
+    invitation: &Invitation,
+    code: &str,
+    link: &str,
+    devices: &[String],
+) -> Letter {
+    let until = invitation.lapses.to_string();
+    let until = until.get(..10).unwrap_or(&until);
+    let (subject, said, code_is, open, ends, nobody) = match language {
+        "de" => (
+            format!("{by} teilt Geräte mit Ihnen"),
+            format!("{by} teilt diese Geräte mit Ihnen:"),
+            "Ihr Code:",
+            "Zum Annehmen öffnen:",
+            format!("Die Einladung gilt bis {until}. Der Code geht einmal."),
+            "Wenn Sie niemanden dieses Namens kennen, tun Sie nichts.",
+        ),
+        "fr" => (
+            format!("{by} partage des appareils avec vous"),
+            format!("{by} partage ces appareils avec vous :"),
+            "Votre code :",
+            "Pour accepter, ouvrez :",
+            format!("L’invitation est valable jusqu’au {until}. Le code ne sert qu’une fois."),
+            "Si vous ne connaissez personne de ce nom, ne faites rien.",
+        ),
+        _ => (
+            format!("{by} shares devices with you"),
+            format!("{by} shares these devices with you:"),
+            "Your code:",
+            "Open to accept:",
+            format!("The invitation is good until {until}. The code works once."),
+            "If you know nobody of that name, do nothing.",
+        ),
+    };
+    let list: String = devices
+        .iter()
+        .map(|device| format!("  {device}\n"))
+        .collect();
+    let items: String = devices
+        .iter()
+        .map(|device| format!("<li>{}</li>", escaped(device)))
+        .collect();
+    let link_as_html = escaped(link);
+    Letter {
+        to: invitation.address.clone(),
+        text: format!("{said}\n\n{list}\n{code_is} {code}\n\n{open}\n{link}\n\n{ends}\n{nobody}\n"),
+        html: format!(
+            "<!doctype html><html lang=\"{language}\"><meta charset=\"utf-8\"><p>{}</p><ul>{items}\
+             </ul><p>{code_is} <strong>{}</strong></p><p>{open}<br><a href=\"{link_as_html}\">\
+             {link_as_html}</a></p><p>{ends}<br>{nobody}</p></html>\n",
+            escaped(&said),
+            escaped(code),
+        ),
+        subject,
+    }
+}
+
+/// Text inside of HTML.
+#[must_use]
+pub fn escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            other => safe.push(other),
+        }
+    }
+    safe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Stage;
+    use doorward_protocol::wire::{Bytes, Id, Timestamp};
+
+    #[test]
+    fn s16_a_letter_holds_code_link_and_devices_as_text_and_as_html_in_three_languages() {
+        let invitation = Invitation {
+            id: Bytes([1; 16]),
+            address: "anna@example.org".into(),
+            code: Bytes([0; 32]),
+            tries: 0,
+            lapses: Timestamp(1_800_000_000),
+            stage: Stage::Open,
+            by: Id::new("ole").unwrap(),
+            guest: false,
+        };
+        for (language, word) in [
+            ("en", "shares"),
+            ("de", "teilt"),
+            ("fr", "partage"),
+            ("xx", "shares"),
+        ] {
+            let link = "https://doors.example/accept/01#A<B";
+            let devices = ["ups-7".to_owned(), "site:depot".to_owned()];
+            let letter = invitation_letter(language, "ole", &invitation, "A<B", link, &devices);
+            assert_eq!(letter.to, "anna@example.org");
+            assert!(letter.subject.contains(word), "{}", letter.subject);
+            for part in ["ole", "A<B", link, "ups-7", "site:depot", "2027-01-15"] {
+                assert!(letter.text.contains(part), "{part} in {}", letter.text);
+            }
+            assert!(letter.html.contains("A&lt;B") && !letter.html.contains("A<B"));
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! doorkey: the command-line tool and the service for owners, installers and platforms.
+//!
+//! Imports go one way: [`domain`] (the rules of sharing, pure) <- [`ledger`] (SQL) and [`keys`] <-
+//! [`service`] (use cases) <- [`http`], [`email`] and [`broker`] <- [`cli`].
+
+pub mod broker;
+pub mod cli;
+pub mod domain;
+pub mod email;
+mod error;
+pub mod http;
+pub mod keys;
+pub mod ledger;
+pub mod serve;
+pub mod service;
+
+pub use error::{Each, IssuerError};

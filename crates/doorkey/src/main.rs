@@ -1,0 +1,10 @@
+//! doorkey, the program of owners, installers and platforms.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use doorkey::cli::{Cli, run};
+
+fn main() -> ExitCode {
+    doorward_terminal::exit_with(run(Cli::parse()))
+}

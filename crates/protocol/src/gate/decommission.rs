@@ -1,0 +1,43 @@
+//! A device that its owner has deleted: nobody's, until it is registered anew.
+
+use alloc::string::String;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+
+use crate::gate::install::{cache_name, release_name};
+use crate::gate::{Known, Memory};
+use crate::wire::{Hash, Kind};
+
+impl Known {
+    /// Forgets the owner and all that was shared. Returns the names that the cache can drop.
+    pub fn delete(&mut self) -> Vec<String> {
+        let shares = self.shares.keys();
+        let mut names: Vec<String> = shares
+            .map(|id| cache_name(Kind::Share, &id.hex()))
+            .collect();
+        let rosters = self.rosters.keys();
+        names.extend(rosters.map(|group| cache_name(Kind::Roster, &group.hex())));
+        let lists = self.revocations.keys();
+        names.extend(lists.map(|audience| cache_name(Kind::Revocations, &audience.to_string())));
+        names.extend(self.releases.keys().map(release_name));
+        *self = Self::new(self.device.clone(), self.device_key, self.issuers.clone());
+        names
+    }
+}
+
+impl Memory {
+    /// The owner has deleted the device.
+    pub fn delete(&mut self) {
+        self.deleted = self.registration.map(|mark| mark.hash);
+        self.revocations.clear();
+        self.rosters.clear();
+        self.told.clear();
+        self.frozen = None;
+    }
+
+    /// Whether the device was deleted under this registration, which therefore never counts
+    /// again.
+    pub(super) fn is_deleted(&self, registration: &Hash) -> bool {
+        self.deleted == Some(*registration)
+    }
+}

@@ -1,0 +1,175 @@
+//! Shares and the rosters of the groups that hold them: who may use this device.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::gate::cached_share::{Checked, Held, Holder};
+use crate::gate::install::{Installed, Result, cache_name, first, installed, name, outdated};
+use crate::gate::statements::{Known, Member};
+use crate::gate::{Code, Memory};
+use crate::wire::{
+    Bytes, Envelope, KeyBytes, Kind, PublicKey, Role, Roster, Share, Timestamp, hash,
+};
+
+/// Most shares that are kept.
+pub const MAX_SHARES: usize = 10_000;
+/// Most rosters that are kept.
+pub const MAX_ROSTERS: usize = 64;
+
+impl Known {
+    pub(super) fn install_share(&mut self, envelopes: &[Envelope<'_>], now: Timestamp) -> Result {
+        let new: Share = first(envelopes)?.claims()?;
+        self.addressed(&new.aud, &new.iss)?;
+        let hash = name(envelopes)?;
+        let old = self.shares.get(&new.cti);
+        let old = old.and_then(|old| old.get(&self.issuers));
+        if new.exp <= now || old.is_some_and(|old| old.hash == hash) {
+            return Ok(None);
+        }
+        let verified = self.signed_by(Role::Shares, envelopes)?;
+        match old.map(|old| &old.share) {
+            // An older version of an extended share: stale news, not a contradiction.
+            Some(old) if new.is_extended_by(old) => return Ok(None),
+            // What has ended stays ended; a new share is a new share.
+            Some(old) if !old.is_extended_by(&new) || old.exp <= now => {
+                return Err(Code::BadGrant);
+            }
+            Some(_) | None => {}
+        }
+        let dropped = match old {
+            Some(_) => Vec::new(),
+            None => self.make_room(now)?,
+        };
+        let about = new.sub.clone();
+        let group = new.body.group.as_ref().map(|_| new.cnf.0);
+        let installed = Installed {
+            dropped,
+            share: Some(new.cti),
+            awaits_roster: group.is_some_and(|group| !self.rosters.contains_key(&group)),
+            group,
+            audience: Some(new.aud.clone()),
+            ..installed(
+                &verified,
+                about,
+                u64::from(new.body.version),
+                new.iat,
+                &new.cti.hex(),
+            )
+        };
+        self.forget_share(&new.cti);
+        let signers = verified.iter().map(|envelope| envelope.signer).collect();
+        self.hold(Held::new(Checked {
+            share: new,
+            hash,
+            signers,
+        }));
+        Ok(Some(installed))
+    }
+
+    /// A roster counts only for a group that holds a share here.
+    pub(super) fn install_roster(
+        &mut self,
+        envelope: &Envelope<'_>,
+        memory: &Memory,
+        now: Timestamp,
+    ) -> Result {
+        let new: Roster = envelope.claims()?;
+        let group = envelope.signer;
+        let named = |holder: &Holder| {
+            holder.shares.iter().any(|id| {
+                let share = self.share(id);
+                share.is_some_and(|share| share.body.group.as_ref() == Some(&new.sub))
+            })
+        };
+        let is_named = self.holders.get(&group).is_some_and(named);
+        let Some(key) = self.holder_key(&group).filter(|_| is_named) else {
+            return Err(Code::UnknownIssuer);
+        };
+        let held = self.rosters.contains_key(&group);
+        let mark = memory.rosters.get(&group).copied();
+        let hash = hash(envelope.payload());
+        if new.exp <= now || outdated(mark, new.body.seq, new.iat, hash, held) {
+            return Ok(None);
+        }
+        envelope.verify(key)?;
+        let full = !held && self.rosters.len() >= MAX_ROSTERS;
+        let idle = if full {
+            self.idle_groups(now)
+        } else {
+            Vec::new()
+        };
+        if full && idle.is_empty() {
+            return Err(Code::SlotsFull);
+        }
+        let keys: core::result::Result<Vec<_>, _> = new
+            .body
+            .members
+            .iter()
+            .map(|(bytes, _)| PublicKey::checked_before(bytes))
+            .collect();
+        let keys = keys?;
+        let installed = Installed {
+            group: Some(group),
+            dropped: idle
+                .iter()
+                .map(|group| cache_name(Kind::Roster, &group.hex()))
+                .collect(),
+            ..installed(
+                &[*envelope],
+                new.sub.clone(),
+                new.body.seq,
+                new.iat,
+                &group.hex(),
+            )
+        };
+        for group in idle.iter().chain([&group]) {
+            self.rosters.remove(group);
+        }
+        let rosters = &self.rosters;
+        self.members.retain(|_, member| {
+            member.groups.retain(|group| rosters.contains_key(group));
+            !member.groups.is_empty()
+        });
+        for key in keys {
+            let groups = Vec::new();
+            let member = self.members.entry(key.bytes());
+            member.or_insert(Member { key, groups }).groups.push(group);
+        }
+        self.rosters.insert(group, new);
+        Ok(Some(installed))
+    }
+
+    /// Groups with a roster and no share that has not expired.
+    fn idle_groups(&self, now: Timestamp) -> Vec<KeyBytes> {
+        let lives = |id: &Bytes<16>| self.share(id).is_some_and(|share| share.exp > now);
+        let busy = |group: &KeyBytes| {
+            let holder = self.holders.get(group);
+            holder.is_some_and(|holder| holder.shares.iter().any(lives))
+        };
+        let groups = self.rosters.keys().filter(|group| !busy(group));
+        groups.copied().collect()
+    }
+
+    /// Drops expired shares when the table is full.
+    fn make_room(&mut self, now: Timestamp) -> core::result::Result<Vec<String>, Code> {
+        if self.shares.len() < self.room {
+            return Ok(Vec::new());
+        }
+        let ended: Vec<_> = self
+            .shares
+            .values()
+            .filter(|held| held.outline.end <= now)
+            .map(|held| held.outline.id)
+            .collect();
+        if ended.is_empty() {
+            return Err(Code::SlotsFull);
+        }
+        Ok(ended
+            .iter()
+            .map(|id| {
+                self.forget_share(id);
+                cache_name(Kind::Share, &id.hex())
+            })
+            .collect())
+    }
+}

@@ -1,0 +1,68 @@
+//! What may be done: the decision. Pure: bytes, state and time come in, values go out.
+
+use alloc::vec::Vec;
+
+mod authorization;
+mod cached_share;
+mod code;
+mod decide;
+mod decision;
+mod decommission;
+mod install;
+mod install_share;
+mod recheck;
+mod replay;
+mod replay_state;
+mod slots;
+mod statements;
+mod time;
+
+pub use code::{Code, Retry};
+pub use decide::{Arrival, MAX_PENDING, Situation, decide};
+pub use decision::{Caller, Decision, Origin, Permit, Reason, Rehearsal};
+pub use install::{Installed, MAX_RELEASES};
+pub use install_share::{MAX_ROSTERS, MAX_SHARES};
+pub use recheck::{may_be_told, still_allowed};
+pub use replay::{MAX_INSTANCES, MAX_WINDOWS, Seen, Window, Windows};
+pub use replay_state::{Charge, MAX_REBOOTS, Mark, Memory, Proven, REBOOTS, RebootLimit};
+pub use statements::Known;
+pub use time::{Now, Reading, Timekeeper};
+
+use alloc::collections::BTreeMap;
+
+use crate::wire::{ArgLimit, Class, Id, Operation, Text};
+
+/// The operations that this device offers, by name.
+pub type Offers = BTreeMap<Operation, Offer>;
+
+/// What the gate needs to know of an operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// How much it can do.
+    pub class: Class,
+    /// The arguments that it takes; no others.
+    pub args: BTreeMap<Text, Argument>,
+    /// Conditions under which it must not run, by name.
+    pub interlocks: Vec<Id>,
+}
+
+impl Offer {
+    /// An operation of this class without arguments.
+    #[must_use]
+    pub fn plain(class: Class) -> Self {
+        Self {
+            class,
+            args: BTreeMap::new(),
+            interlocks: Vec::new(),
+        }
+    }
+}
+
+/// One argument of an operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Argument {
+    /// Whether it must be there.
+    pub required: bool,
+    /// What it may be.
+    pub limit: ArgLimit,
+}

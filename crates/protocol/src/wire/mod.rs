@@ -1,0 +1,96 @@
+//! What travels: bytes to statements and back. Pure: no clock, no files, no network.
+//!
+//! Every object is a COSE_Sign1 (RFC 9052) holding a CWT (RFC 8392) in deterministic
+//! CBOR (RFC 8949 section 4.2.1); see `docs/protocol.md`.
+
+mod approval;
+mod bundle;
+mod cbor;
+mod chunk;
+mod command;
+mod defaults;
+mod envelope;
+mod ids;
+mod issuers;
+mod key;
+mod licence;
+mod limits;
+mod notification;
+mod pairing_text;
+mod receipt;
+mod registration;
+mod release;
+mod revocations;
+mod roster;
+mod share;
+mod share_header;
+pub mod topics;
+mod value;
+
+pub use approval::{Approval, ApprovalBody};
+pub use bundle::{Bundle, MAX_BUNDLE, MAX_ITEMS, items};
+pub use cbor::{Bytes, Map, decode_exact, to_bytes};
+pub use chunk::{Chunk, MAX_CHUNK};
+pub use command::{BootTime, Command, CommandBody, MAX_TTL};
+pub use defaults::{default_leases, default_plans};
+pub use envelope::{Envelope, Kind, Object, sign, to_be_signed};
+pub use ids::{Audience, Id, MAX_TIMESTAMP, Operation, Text, Timestamp};
+pub use issuers::{Issuers, IssuersBody, Role, RoleKeys};
+pub use key::{Confirmation, KeyBytes, PublicKey, SecretKey};
+pub use licence::{Licence, LicenceBody, MAX_FEATURES};
+pub use limits::{ArgLimit, Limits, Rate, Way, Window as WeeklyWindow, Windows as WeeklyWindows};
+pub use notification::{Notice, NoticeBody};
+pub use pairing_text::{Claim, MAX_PRINTED, UNMISTAKABLE, grouped, print_issuers, read_issuers};
+pub use receipt::{
+    Checkpoint, CheckpointBody, LogHead, Outcome, Receipt, ReceiptBody, Standing, State, StateBody,
+};
+pub use registration::{Class, Plan, PlanTable, Registration, RegistrationBody};
+pub use release::{Release, ReleaseBody};
+pub use revocations::{MAX_REVOCATIONS, Revocations, RevocationsBody};
+pub use roster::{MAX_MEMBERS, Roster, RosterBody};
+pub use share::{HOLDERS_OWN, OWNER_ONLY, Permission, Share, ShareBody, is_owner_only};
+pub use share_header::Outline;
+pub use value::Value;
+
+use sha2::{Digest, Sha256};
+
+/// A SHA-256 digest, used to name statements, commands and log records.
+pub type Hash = Bytes<32>;
+
+/// SHA-256 of some bytes.
+#[must_use]
+pub fn hash(bytes: &[u8]) -> Hash {
+    Bytes(Sha256::digest(bytes).into())
+}
+
+/// Why bytes are not an object that doorward accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WireError {
+    /// Larger than its kind may be.
+    TooLarge,
+    /// Not deterministic CBOR, or a claim breaks its rules. Says which.
+    Malformed(&'static str),
+    /// Not our COSE_Sign1 envelope: other algorithm, header, tag or shape.
+    BadEnvelope(&'static str),
+    /// A sound envelope of another object type than belongs here.
+    WrongType,
+    /// A format version that this build does not know.
+    Unsupported,
+    /// The signature does not hold under the key that was asked.
+    BadSignature,
+}
+
+impl core::fmt::Display for WireError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::TooLarge => f.write_str("larger than its kind may be"),
+            Self::Malformed(what) => write!(f, "malformed: {what}"),
+            Self::BadEnvelope(what) => write!(f, "not a doorward envelope: {what}"),
+            Self::WrongType => f.write_str("an object of another type than belongs here"),
+            Self::Unsupported => f.write_str("a format version that this build does not know"),
+            Self::BadSignature => f.write_str("the signature does not hold"),
+        }
+    }
+}
+
+impl core::error::Error for WireError {}

@@ -1,0 +1,43 @@
+//! `notice`: what the device tells those who asked to be told.
+
+use minicbor::{Decode, Encode};
+
+use crate::wire::{Bytes, Id, Kind, Map, Object, Text, Timestamp, Value};
+
+/// The claims of `notice`, signed by the device's key.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Notice {
+    /// The device.
+    #[n(1)]
+    pub iss: Id,
+    /// When it was made.
+    #[n(6)]
+    pub iat: Timestamp,
+    /// The rest.
+    #[n(-65537)]
+    pub body: NoticeBody,
+}
+
+/// The private claim of `notice`.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct NoticeBody {
+    /// 1.
+    #[n(0)]
+    pub format: u64,
+    /// The share by which its reader is told; absent for the owner.
+    #[n(1)]
+    pub share: Option<Bytes<16>>,
+    /// What is new, by name.
+    #[n(2)]
+    pub news: Map<Text, Value>,
+}
+
+impl Object for Notice {
+    const KIND: Kind = Kind::Notice;
+
+    fn format(&self) -> u64 {
+        self.body.format
+    }
+}

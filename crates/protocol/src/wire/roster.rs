@@ -1,0 +1,65 @@
+//! `roster`: who belongs to a group, signed by the group's own key.
+
+use minicbor::{Decode, Encode};
+
+use crate::wire::{Id, KeyBytes, Kind, Map, Object, PublicKey, Timestamp, WireError};
+
+/// Most members of a group.
+pub const MAX_MEMBERS: usize = 256;
+
+/// The claims of `roster`. Always the whole list: later joiners are in, removed ones out.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Roster {
+    /// The group.
+    #[n(2)]
+    pub sub: Id,
+    /// From this second on a newer roster is needed.
+    #[n(4)]
+    pub exp: Timestamp,
+    /// When it was made.
+    #[n(6)]
+    pub iat: Timestamp,
+    /// The rest.
+    #[n(-65537)]
+    pub body: RosterBody,
+}
+
+/// The private claim of `roster`.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct RosterBody {
+    /// 1.
+    #[n(0)]
+    pub format: u64,
+    /// Strictly rises.
+    #[n(1)]
+    pub seq: u64,
+    /// Members by key, with their accounts.
+    #[n(2)]
+    pub members: Map<KeyBytes, Id>,
+}
+
+impl Object for Roster {
+    const KIND: Kind = Kind::Roster;
+
+    fn format(&self) -> u64 {
+        self.body.format
+    }
+
+    fn check(&self) -> Result<(), WireError> {
+        if self.body.members.len() > MAX_MEMBERS {
+            return Err(WireError::Malformed("more than 256 members"));
+        }
+        if self.body.seq == 0 {
+            return Err(WireError::Malformed("a sequence number of 0"));
+        }
+        if self.exp <= self.iat {
+            return Err(WireError::Malformed("a roster that ends before it begins"));
+        }
+        for (key, _) in self.body.members.iter() {
+            PublicKey::new(key)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,260 @@
+//! Topic names. Reply topics are derived from keys, never taken from a message.
+
+use alloc::format;
+use alloc::string::String;
+
+use crate::wire::{Audience, Bytes, Id, KeyBytes, Kind};
+
+const ROOT: &str = "doorward/v1";
+
+/// Where a device takes commands.
+#[must_use]
+pub fn command(device: &Id) -> String {
+    format!("{ROOT}/{device}/command")
+}
+
+/// Where a device answers the holder of a key.
+#[must_use]
+pub fn receipts(device: &Id, holder: &KeyBytes) -> String {
+    format!("{ROOT}/{device}/receipts/{holder}")
+}
+
+/// Where a device sends the holder of a key results that are larger than a receipt.
+#[must_use]
+pub fn results(device: &Id, holder: &KeyBytes) -> String {
+    format!("{ROOT}/{device}/results/{holder}")
+}
+
+/// Where a device tells the holder of a key news.
+#[must_use]
+pub fn notices(device: &Id, holder: &KeyBytes) -> String {
+    format!("{ROOT}/{device}/notices/{holder}")
+}
+
+/// Where a device says which shares it has, and which it has refused.
+#[must_use]
+pub fn confirmations(device: &Id) -> String {
+    format!("{ROOT}/{device}/confirmations")
+}
+
+/// What whoever issues shares listens to, of every device: `state` and confirmations.
+#[must_use]
+pub fn words_of_devices() -> [String; 2] {
+    [format!("{ROOT}/+/state"), format!("{ROOT}/+/confirmations")]
+}
+
+/// The device whose word a topic is, and whether it is its `state`.
+#[must_use]
+pub fn word_on(topic: &str) -> Option<(Id, bool)> {
+    let rest = topic.strip_prefix(ROOT)?.strip_prefix('/')?;
+    let (device, what) = rest.split_once('/')?;
+    let device = Id::new(device).ok()?;
+    match what {
+        "state" => Some((device, true)),
+        "confirmations" => Some((device, false)),
+        _ => None,
+    }
+}
+
+/// Where a device keeps its retained `state`.
+#[must_use]
+pub fn state(device: &Id) -> String {
+    format!("{ROOT}/{device}/state")
+}
+
+/// Where a device publishes checkpoints of its event log.
+#[must_use]
+pub fn events(device: &Id) -> String {
+    format!("{ROOT}/{device}/events")
+}
+
+/// Where a device sends the records of its event log, once somebody keeps them.
+#[must_use]
+pub fn records(device: &Id) -> String {
+    format!("{ROOT}/{device}/records")
+}
+
+/// Where a device's link says whether it is up, and the broker that it is down when it has
+/// lost the device. Not signed, and nothing is decided by it.
+#[must_use]
+pub fn link(device: &Id, name: &str) -> String {
+    format!("{ROOT}/{device}/link/{name}")
+}
+
+/// Where a statement for `audience` is retained; `id` tells statements of one kind apart: a
+/// share's id, a group's key.
+#[must_use]
+pub fn statement(audience: &Audience, kind: Kind, id: Option<&str>) -> String {
+    let base = statements_base(audience);
+    let kind = kind.name();
+    match id {
+        Some(id) => format!("{base}/{kind}/{id}"),
+        None => format!("{base}/{kind}"),
+    }
+}
+
+/// The filter for all statements for `audience`.
+#[must_use]
+pub fn statements(audience: &Audience) -> String {
+    format!("{}/#", statements_base(audience))
+}
+
+fn statements_base(audience: &Audience) -> String {
+    match audience {
+        Audience::Device(id) => format!("{ROOT}/{id}/statements"),
+        Audience::Site(id) => format!("{ROOT}/site/{id}/statements"),
+    }
+}
+
+/// What a client of the device itself may publish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// A command, with what it brings along.
+    Command,
+    /// A statement.
+    Statement,
+}
+
+impl Heard {
+    /// What is published on `topic`, if this device listens there.
+    #[must_use]
+    pub fn on(topic: &str, device: &Id) -> Option<Self> {
+        let mut levels = topic.strip_prefix(ROOT)?.strip_prefix('/')?.split('/');
+        let first = levels.next()?;
+        if first == "site" {
+            levels.next()?;
+        } else if first != device.as_str() {
+            return None;
+        }
+        match levels.next()? {
+            "command" if first != "site" && levels.next().is_none() => Some(Self::Command),
+            "statements" => levels.next().map(|_| Self::Statement),
+            _ => None,
+        }
+    }
+}
+
+/// What a client of the device itself may listen to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Told {
+    /// How the device is.
+    State,
+    /// Checkpoints of its event log.
+    Events,
+    /// The answers to the holder of a key.
+    Receipts(KeyBytes),
+    /// Results of theirs that are larger than an answer.
+    Results(KeyBytes),
+}
+
+impl Told {
+    /// What is told under `filter`, if this device tells anything there. Patterns are no names.
+    #[must_use]
+    pub fn under(filter: &str, device: &Id) -> Option<Self> {
+        let of_device = filter.strip_prefix(ROOT)?.strip_prefix('/')?;
+        let name = of_device.strip_prefix(device.as_str())?.strip_prefix('/')?;
+        match name.split_once('/') {
+            None if name == "state" => Some(Self::State),
+            None if name == "events" => Some(Self::Events),
+            Some((kind @ ("receipts" | "results"), key)) => {
+                let key = Bytes::from_hex(key)?;
+                let told = match kind {
+                    "receipts" => Self::Receipts(key),
+                    _ => Self::Results(key),
+                };
+                // One spelling only, that in which it is published.
+                (told.topic(device) == filter).then_some(told)
+            }
+            _ => None,
+        }
+    }
+
+    /// The topic.
+    #[must_use]
+    pub fn topic(&self, device: &Id) -> String {
+        match self {
+            Self::State => state(device),
+            Self::Events => events(device),
+            Self::Receipts(holder) => receipts(device, holder),
+            Self::Results(holder) => results(device, holder),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::prelude::v1::*;
+
+    #[test]
+    fn a_device_hears_its_own_command_topic_and_statements() {
+        let device = Id::new("ups-7").unwrap();
+        for (topic, heard) in [
+            ("doorward/v1/ups-7/command", Some(Heard::Command)),
+            (
+                "doorward/v1/ups-7/statements/share/01",
+                Some(Heard::Statement),
+            ),
+            (
+                "doorward/v1/site/north/statements/revocations",
+                Some(Heard::Statement),
+            ),
+            ("doorward/v1/ups-7/command/x", None),
+            ("doorward/v1/ups-7/statements", None),
+            ("doorward/v1/ups-8/command", None),
+            ("doorward/v1/site/north/command", None),
+            ("doorward/v1/ups-7/state", None),
+            ("doorward/v1/ups-7/receipts/00", None),
+            ("doorward/v1ups-7/command", None),
+            ("", None),
+        ] {
+            assert_eq!(Heard::on(topic, &device), heard, "{topic}");
+        }
+    }
+
+    #[test]
+    fn a_device_tells_under_whole_names_only() {
+        let device = Id::new("ups-7").unwrap();
+        let holder = crate::wire::Bytes([0xab; 32]);
+        for told in [
+            Told::State,
+            Told::Events,
+            Told::Receipts(holder),
+            Told::Results(holder),
+        ] {
+            assert_eq!(Told::under(&told.topic(&device), &device), Some(told));
+        }
+        let upper = receipts(&device, &holder).replace("ab", "AB");
+        for filter in [
+            "#",
+            "doorward/v1/ups-7/#",
+            "doorward/v1/ups-7/receipts/+",
+            "doorward/v1/ups-8/state",
+            "doorward/v1/ups-7/records",
+            "doorward/v1/ups-7/statements/share/01",
+            upper.as_str(),
+        ] {
+            assert_eq!(Told::under(filter, &device), None, "{filter}");
+        }
+    }
+
+    #[test]
+    fn names_are_as_the_protocol_says() {
+        let device = Id::new("ups-7").unwrap();
+        let holder = crate::wire::Bytes([0xab; 32]);
+        assert_eq!(command(&device), "doorward/v1/ups-7/command");
+        assert_eq!(
+            receipts(&device, &holder),
+            format!("doorward/v1/ups-7/receipts/{}", "ab".repeat(32))
+        );
+        let site: Audience = "site:north".parse().unwrap();
+        assert_eq!(
+            statement(&site, Kind::Share, Some("01")),
+            "doorward/v1/site/north/statements/share/01"
+        );
+        assert_eq!(
+            statements(&Audience::Device(device)),
+            "doorward/v1/ups-7/statements/#"
+        );
+    }
+}

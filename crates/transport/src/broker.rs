@@ -1,0 +1,169 @@
+//! Where a broker is, what it is shown, and what every connection of ours asks of it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rumqttc::{ConnectionError, MqttOptions, NetworkOptions};
+
+use crate::BrokerUrl;
+use crate::files;
+use crate::tls;
+use crate::tls::TrustedTime;
+use doorward_protocol::wire::MAX_BUNDLE;
+
+/// Seconds between two signs of life, unless the configuration says otherwise. A dead
+/// connection is found out after twice that; each sign costs some 100 bytes over cellular.
+const KEEP_ALIVE: u16 = 60;
+
+/// A broker, and how to get in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broker {
+    /// Its address.
+    pub url: BrokerUrl,
+    /// The user name that it knows us by.
+    pub user: Option<String>,
+    /// The file with the password.
+    pub password_file: Option<PathBuf>,
+    /// Whom to trust, and what to show.
+    pub tls: Tls,
+    /// Seconds between two signs of life.
+    pub keep_alive: u16,
+}
+
+/// Whom to trust over TLS, and what to show. The files are read at every connection.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    /// Certificates of the authorities that may vouch for the broker, as PEM; without it,
+    /// those of the system.
+    pub ca: Option<PathBuf>,
+    /// Our own certificate and what leads from it to an authority, as PEM.
+    pub certificate: Option<PathBuf>,
+    /// The key of our own certificate, as PEM.
+    pub key: Option<PathBuf>,
+    /// The name in the broker's certificate, if it is not the host of its address.
+    pub server_name: Option<String>,
+    /// Application protocols to offer (RFC 7301), most wanted first.
+    pub alpn: Vec<String>,
+}
+
+impl From<BrokerUrl> for Broker {
+    fn from(url: BrokerUrl) -> Self {
+        Self {
+            url,
+            user: None,
+            password_file: None,
+            tls: Tls::default(),
+            keep_alive: KEEP_ALIVE,
+        }
+    }
+}
+
+impl std::fmt::Display for Broker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.url.fmt(f)
+    }
+}
+
+impl Broker {
+    /// Finds what cannot work, before anything is tried.
+    ///
+    /// # Errors
+    /// With what is wrong and what to do.
+    pub fn check(&self) -> Result<(), String> {
+        if !self.url.tls && self.tls != Tls::default() {
+            return Err("tls is set, and the address begins with mqtt://; write mqtts://".into());
+        }
+        if self.tls.certificate.is_some() != self.tls.key.is_some() {
+            return Err("a certificate needs its key, and a key its certificate".into());
+        }
+        if self.password_file.is_some() && self.user.is_none() {
+            return Err("a password needs a user".into());
+        }
+        if self.password_file.is_some() && !self.url.tls && !self.url.is_loopback() {
+            return Err(
+                "a password goes over mqtts:// only, or everybody on the way reads it".into(),
+            );
+        }
+        if !(10..=3600).contains(&self.keep_alive) {
+            return Err("keep_alive_s must be from 10 to 3600".into());
+        }
+        Ok(())
+    }
+
+    /// What every connection shares: bounded packets, a small in-flight table, no Nagle (it
+    /// costs 44 ms a round trip), no topic aliases.
+    pub fn options(&self, client_id: String, time: &TrustedTime) -> MqttOptions {
+        let mut network = NetworkOptions::new();
+        network.set_tcp_nodelay(true);
+        let address = (self.url.host.clone(), self.url.port);
+        let mut options = MqttOptions::new(client_id, address);
+        options
+            .set_network_options(network)
+            .set_connect_timeout(Duration::from_secs(10))
+            .set_keep_alive(self.keep_alive)
+            .set_receive_maximum(Some(32))
+            .set_max_packet_size(Some(MAX_BUNDLE as u32 + 1024))
+            .set_outgoing_inflight_upper_limit(16)
+            // What waits goes out in one packet of the network's.
+            .set_max_request_batch(16);
+        if self.url.tls {
+            let (name, tls, time) = (self.url.host.clone(), self.tls.clone(), time.clone());
+            options.set_socket_connector(move |address, network| {
+                let (name, tls, time) = (name.clone(), tls.clone(), time.clone());
+                async move { tls::connect(address, network, &name, &tls, &time).await }
+            });
+        }
+        options
+    }
+
+    /// Sets the password as it stands in its file now.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn log_in(&self, options: &mut MqttOptions) -> Result<(), ConnectionError> {
+        let Some(user) = &self.user else {
+            return Ok(());
+        };
+        let Some(file) = &self.password_file else {
+            options.set_username(user.clone());
+            return Ok(());
+        };
+        let password = files::read_secret(file, 4096).map_err(std::io::Error::other)?;
+        let end = password
+            .iter()
+            .rposition(|byte| !matches!(byte, b'\n' | b'\r'));
+        let password = password[..end.map_or(0, |last| last + 1)].to_vec();
+        options.set_credentials(user.clone(), password);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_work_or_would_show_a_password_is_found_at_once() {
+        let with = |url: &str, change: fn(&mut Broker)| {
+            let mut broker = Broker::from(url.parse::<BrokerUrl>().unwrap());
+            change(&mut broker);
+            broker.check()
+        };
+        let secret: fn(&mut Broker) = |broker| {
+            broker.user = Some("ups-7".into());
+            broker.password_file = Some("/p".into());
+        };
+        assert_eq!(with("mqtts://x", secret), Ok(()));
+        assert_eq!(with("mqtt://127.0.0.1", secret), Ok(()));
+        assert!(with("mqtt://x", secret).unwrap_err().contains("mqtts://"));
+        let ca: fn(&mut Broker) = |broker| broker.tls.ca = Some("/ca".into());
+        assert!(with("mqtt://x", ca).unwrap_err().contains("mqtts://"));
+        let half: fn(&mut Broker) = |broker| broker.tls.key = Some("/k".into());
+        assert!(with("mqtts://x", half).is_err());
+        let alone: fn(&mut Broker) = |broker| broker.password_file = Some("/p".into());
+        assert!(with("mqtts://x", alone).is_err());
+        let never: fn(&mut Broker) = |broker| broker.keep_alive = 0;
+        assert!(with("mqtts://x", never).is_err());
+    }
+}

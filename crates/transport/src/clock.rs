@@ -1,0 +1,74 @@
+//! The only place where clocks are read.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use doorward_protocol::wire::Timestamp;
+
+/// The system clock; 1970 if it is set to before that.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this is clock.rs")]
+pub fn system() -> Timestamp {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
+    Timestamp(since.as_secs().min(doorward_protocol::wire::MAX_TIMESTAMP))
+}
+
+/// A stopwatch, for showing people how long something took.
+#[derive(Debug, Clone, Copy)]
+pub struct Stopwatch(std::time::Instant);
+
+impl Stopwatch {
+    /// Starts now.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is clock.rs")]
+    pub fn start() -> Self {
+        Self(std::time::Instant::now())
+    }
+
+    /// Time since the start.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+/// The machine's clocks, as the gate needs them.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    boot: doorward_protocol::wire::Bytes<16>,
+    uptime_at_start: u64,
+    watch: Stopwatch,
+}
+impl Clock {
+    /// Asks the kernel for its boot id and uptime.
+    ///
+    /// # Errors
+    /// If `/proc` does not say.
+    pub fn open() -> std::io::Result<Self> {
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+        let boot = doorward_protocol::wire::Bytes::from_hex(&boot.trim().replace('-', ""))
+            .ok_or_else(|| crate::files::invalid("the kernel's boot id is no UUID"))?;
+        let uptime = std::fs::read_to_string("/proc/uptime")?;
+        let uptime_at_start = uptime
+            .split('.')
+            .next()
+            .and_then(|seconds| seconds.parse().ok())
+            .ok_or_else(|| crate::files::invalid("the kernel's uptime is no number"))?;
+        Ok(Self {
+            boot,
+            uptime_at_start,
+            watch: Stopwatch::start(),
+        })
+    }
+
+    /// All clocks at this moment.
+    #[must_use]
+    pub fn read(&self) -> doorward_protocol::gate::Reading {
+        doorward_protocol::gate::Reading {
+            system: system(),
+            uptime: self.uptime_at_start + self.watch.elapsed().as_secs(),
+            boot: self.boot,
+        }
+    }
+}

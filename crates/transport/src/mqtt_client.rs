@@ -1,0 +1,175 @@
+//! A short connection for people and clouds: publish something, wait for an answer.
+
+use std::time::Duration;
+
+use rumqttc::{AsyncClient, Event, Packet, PublishOptions, QoS};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::connection_error::reason;
+use crate::{Broker, BrokerUrl, TrustedTime};
+
+/// How long the broker may take for anything that we ask of it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why the broker could not be used.
+#[derive(Debug)]
+pub struct CallError {
+    broker: BrokerUrl,
+    why: String,
+}
+
+impl std::fmt::Display for CallError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "the broker at {} cannot be used: {}",
+            self.broker, self.why
+        )
+    }
+}
+
+impl std::error::Error for CallError {}
+
+/// A connection to a broker.
+pub struct Caller {
+    broker: BrokerUrl,
+    client: AsyncClient,
+    messages: mpsc::Receiver<Result<(String, Vec<u8>), String>>,
+    polling: tokio::task::JoinHandle<()>,
+}
+
+impl Caller {
+    /// Connects, with a client id that nobody else has.
+    ///
+    /// # Errors
+    /// If the broker cannot be reached or refuses.
+    pub async fn connect(broker: &Broker) -> Result<Self, CallError> {
+        let failed = |why| CallError {
+            broker: broker.url.clone(),
+            why,
+        };
+        broker.check().map_err(failed)?;
+        let random = getrandom::u64().map_err(|error| failed(error.to_string()))?;
+        let client_id = format!("doorkey-{random:016x}");
+        let mut options = broker.options(client_id, &TrustedTime::default());
+        broker
+            .log_in(&mut options)
+            .map_err(|error| failed(reason(&error)))?;
+        options.set_clean_start(true);
+        let (client, mut eventloop) = AsyncClient::builder(options).capacity(64).build();
+        let (sender, mut messages) = mpsc::channel(256);
+        let polling = tokio::spawn(async move {
+            loop {
+                let message = match eventloop.poll().await {
+                    Ok(Event::Incoming(Packet::ConnAck(_))) => Ok((String::new(), Vec::new())),
+                    Ok(Event::Incoming(Packet::Publish(publish))) => Ok((
+                        String::from_utf8_lossy(&publish.topic).into_owned(),
+                        publish.payload.to_vec(),
+                    )),
+                    Ok(_) => continue,
+                    Err(error) => Err(reason(&error)),
+                };
+                let ended = message.is_err();
+                if sender.send(message).await.is_err() || ended {
+                    return;
+                }
+            }
+        });
+        // The first message stands for the broker's CONNACK.
+        let first = timeout(PATIENCE, messages.recv()).await;
+        let caller = Self {
+            broker: broker.url.clone(),
+            client,
+            messages,
+            polling,
+        };
+        match first {
+            Ok(Some(Ok(_))) => Ok(caller),
+            Ok(Some(Err(why))) => Err(caller.error(why)),
+            Ok(None) | Err(_) => Err(caller.error("it does not answer".to_owned())),
+        }
+    }
+
+    /// Subscribes, and waits until the broker has granted it.
+    ///
+    /// # Errors
+    /// If the broker is lost or refuses.
+    pub async fn subscribe(&self, filters: Vec<String>) -> Result<(), CallError> {
+        let filters = filters
+            .into_iter()
+            .map(|path| rumqttc::SubscribeFilterInput::new(path, QoS::AtLeastOnce));
+        let granted = async {
+            let notice = self.client.subscribe_many_tracked(filters).await;
+            match notice {
+                Ok(notice) => notice
+                    .wait_completion_async()
+                    .await
+                    .map_err(|e| e.to_string()),
+                Err(error) => Err(error.to_string()),
+            }
+        };
+        self.within(granted).await
+    }
+
+    /// Publishes with QoS 1, and waits until the broker has it.
+    ///
+    /// # Errors
+    /// If the broker is lost or refuses.
+    pub async fn publish(
+        &self,
+        topic: String,
+        payload: Vec<u8>,
+        retain: bool,
+    ) -> Result<(), CallError> {
+        let options = PublishOptions::new(QoS::AtLeastOnce).retain(retain);
+        let taken = async {
+            match self.client.publish_tracked(topic, payload, options).await {
+                Ok(notice) => notice
+                    .wait_completion_async()
+                    .await
+                    .map_err(|e| e.to_string()),
+                Err(error) => Err(error.to_string()),
+            }
+        };
+        self.within(taken).await
+    }
+
+    /// The next message, or `None` if none comes in time.
+    ///
+    /// # Errors
+    /// If the broker is lost.
+    pub async fn next(&mut self, wait: Duration) -> Result<Option<(String, Vec<u8>)>, CallError> {
+        match timeout(wait, self.messages.recv()).await {
+            Err(_) => Ok(None),
+            Ok(Some(Ok(message))) => Ok(Some(message)),
+            Ok(Some(Err(why))) => Err(self.error(why)),
+            Ok(None) => Err(self.error("the connection has ended".to_owned())),
+        }
+    }
+
+    async fn within(
+        &self,
+        asked: impl Future<Output = Result<(), String>>,
+    ) -> Result<(), CallError> {
+        match timeout(PATIENCE, asked).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(why)) => Err(self.error(why)),
+            Err(_) => Err(self.error("it does not answer".to_owned())),
+        }
+    }
+
+    fn error(&self, why: String) -> CallError {
+        CallError {
+            broker: self.broker.clone(),
+            why,
+        }
+    }
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        let _ = self.client.try_disconnect();
+        self.polling.abort();
+    }
+}

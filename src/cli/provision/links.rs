@@ -1,0 +1,273 @@
+//! The configuration of a new device: the shipped file, and beside it one part with the links.
+
+use std::path::{Path, PathBuf};
+
+use crate::cli as doorward;
+use crate::cli::provision::options::{Answers, Provision};
+use crate::config;
+use crate::config::Config;
+use doorward_terminal::{CliError, exit_status};
+use doorward_transport::files;
+
+/// What doorward is shipped with.
+const SHIPPED: &str = include_str!("../../../config/doorward.toml");
+/// Its state directory, as it stands there.
+const SHIPPED_STATE: &str = "/var/lib/doorward";
+/// The part that is written here, and by nobody else.
+const PART: &str = "provisioned.toml";
+
+/// Where a device keeps what.
+pub(super) struct Place {
+    pub(super) state: PathBuf,
+    /// The configuration, unless it is left alone.
+    config: Option<PathBuf>,
+    /// Whether that file is there.
+    exists: bool,
+    /// Whether nothing says yet how the device is reached.
+    lacks_a_link: bool,
+}
+
+/// A file as it will be.
+pub(super) struct Change {
+    pub(super) path: PathBuf,
+    text: String,
+}
+
+impl Place {
+    pub(super) fn of(args: &Provision) -> Result<Self, CliError> {
+        let usual = || PathBuf::from(doorward::USUAL_CONFIG);
+        let path = match (&args.config, &args.state) {
+            (None, Some(state)) => {
+                return Ok(Self {
+                    state: state.clone(),
+                    config: None,
+                    exists: false,
+                    lacks_a_link: false,
+                });
+            }
+            (Some(path), _) => path.clone(),
+            (None, None) => usual(),
+        };
+        let exists = path.exists();
+        let mut place = Self {
+            state: args.state.clone().unwrap_or_else(|| SHIPPED_STATE.into()),
+            config: Some(path.clone()),
+            exists,
+            lacks_a_link: true,
+        };
+        if exists {
+            // A configuration without links cannot be used yet; with one it can.
+            let with_link = (
+                part(&path),
+                "[links.local]\nurl = \"mqtt://127.0.0.1\"\n".to_owned(),
+            );
+            let config = Config::load(&path);
+            place.lacks_a_link = config.is_err();
+            let config = config.or_else(|_| Config::load_with(&path, &[with_link]));
+            let state = config
+                .map_err(|error| CliError::new(exit_status::CONFIG, error))?
+                .state;
+            if args.state.as_ref().is_some_and(|given| *given != state) {
+                let why = format!(
+                    "{} says that the state is in {}",
+                    path.display(),
+                    state.display()
+                );
+                return Err(
+                    CliError::new(exit_status::USAGE, why).with_remedy("Leave --state out.")
+                );
+            }
+            place.state = state;
+        }
+        Ok(place)
+    }
+
+    pub(super) fn config(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
+    pub(super) fn lacks_a_link(&self) -> bool {
+        self.lacks_a_link
+    }
+
+    /// The files that are not yet as they should be, checked together.
+    pub(super) fn changes(&self, answers: &Answers) -> Result<Vec<Change>, CliError> {
+        let Some(path) = &self.config else {
+            return match answers.names_a_link() {
+                true => Err(CliError::new(
+                    exit_status::USAGE,
+                    "--state alone leaves the links alone",
+                )
+                .with_remedy("Give --config too.")),
+                false => Ok(Vec::new()),
+            };
+        };
+        let mut changes = Vec::new();
+        if !self.exists {
+            let line = |state: &str| format!("state = {}\n", quoted(state));
+            let here = line(&self.state.display().to_string());
+            let text = SHIPPED.replacen(&line(SHIPPED_STATE), &here, 1);
+            changes.push((path.clone(), text));
+        }
+        if answers.names_a_link() {
+            let before = std::fs::read_to_string(part(path)).unwrap_or_default();
+            changes.push((part(path), links(answers, &before)));
+        }
+        changes.retain(|(path, text)| std::fs::read(path).ok().as_deref() != Some(text.as_bytes()));
+        Config::load_with(path, &changes)
+            .map_err(|error| CliError::new(exit_status::CONFIG, error))?;
+        let changes = changes.into_iter();
+        Ok(changes.map(|(path, text)| Change { path, text }).collect())
+    }
+}
+
+impl Change {
+    /// What will stand there, if it is worth showing.
+    pub(super) fn shown(&self) -> Option<&str> {
+        (self.text.len() < 4096).then_some(&self.text)
+    }
+
+    /// Writes it, for those to read who can read what is beside it.
+    pub(super) fn write(&self) -> Result<(), CliError> {
+        let directory = self.path.parent().filter(|it| !it.as_os_str().is_empty());
+        let directory = directory.unwrap_or(Path::new("."));
+        let above = directory.parent().unwrap_or(Path::new("/"));
+        if !directory.exists() {
+            files::create_directory(directory, 0o750)?;
+            if above.exists() {
+                files::give_to_owner_of(above, directory)?;
+            }
+        }
+        files::replace(&self.path, self.text.as_bytes(), 0o640)?;
+        files::give_to_owner_of(directory, &self.path)?;
+        Ok(())
+    }
+}
+
+fn part(path: &Path) -> PathBuf {
+    config::directory_of(path).join(PART)
+}
+
+/// Takes the part with the links away.
+pub(super) fn forget(config: &Path) -> Result<(), CliError> {
+    Ok(files::remove(&part(config))?)
+}
+
+/// The links as a part of the configuration; those that nothing is said of stay as they were.
+fn links(answers: &Answers, before: &str) -> String {
+    let mut text =
+        "# Written by `doorward provision`, and again whenever it is called with links.\n\
+                    # A link that is not named then stays. What else is yours belongs into a file of\n\
+                    # its own beside this one.\n"
+            .to_owned();
+    let path = |path: &PathBuf| path.display().to_string();
+    let mut table = |name: &str, fields: &[(&str, Option<String>)]| {
+        text.push_str(&format!("\n[{name}]\n"));
+        for (field, value) in fields {
+            if let Some(value) = value {
+                text.push_str(&format!("{field} = {}\n", quoted(value)));
+            }
+        }
+    };
+    if let Some(url) = &answers.cloud {
+        table(
+            "links.cloud",
+            &[
+                ("url", Some(url.to_string())),
+                ("user", answers.user.clone()),
+                ("password_file", answers.password_file.as_ref().map(path)),
+                ("tls.ca", answers.ca.as_ref().map(path)),
+                ("tls.certificate", answers.certificate.as_ref().map(path)),
+                ("tls.key", answers.certificate_key.as_ref().map(path)),
+            ],
+        );
+    }
+    if let Some(url) = &answers.local {
+        table("links.local", &[("url", Some(url.to_string()))]);
+    }
+    if let Some(address) = &answers.listen {
+        table(
+            "links.listener",
+            &[
+                ("address", Some(address.to_string())),
+                ("certificate", answers.listen_certificate.as_ref().map(path)),
+                ("key", answers.listen_key.as_ref().map(path)),
+            ],
+        );
+    }
+    let named = [
+        ("[links.cloud]", answers.cloud.is_some()),
+        ("[links.local]", answers.local.is_some()),
+        ("[links.listener]", answers.listen.is_some()),
+    ];
+    for (header, _) in named.iter().filter(|(_, named)| !named) {
+        if let Some(section) = section(before, header) {
+            text.push_str(&format!("\n{}\n", section.trim_end()));
+        }
+    }
+    text
+}
+
+/// The lines of a table, from its header to the next one.
+fn section<'a>(text: &'a str, header: &str) -> Option<&'a str> {
+    let start = text.find(header)?;
+    let from = text.get(start..)?;
+    let end = from.find("\n[").map_or(from.len(), |end| end + 1);
+    from.get(..end)
+}
+
+/// A basic string of TOML, which has the escapes of JSON.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_written_as_they_are_read() {
+        let answers = Answers {
+            cloud: Some("mqtts://broker.example".parse().unwrap()),
+            user: Some("a \"b\" \\ \n ü".into()),
+            password_file: Some("/etc/doorward/x".into()),
+            local: Some("mqtt://127.0.0.1:1884".parse().unwrap()),
+            ca: Some("/etc/doorward/ca.pem".into()),
+            ..Answers::default()
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("doorward.toml");
+        let files = [
+            (path.clone(), SHIPPED.to_owned()),
+            (part(&path), links(&answers, "")),
+        ];
+        let config = Config::load_with(&path, &files).unwrap();
+        let cloud = config.links.cloud.unwrap();
+        assert_eq!(cloud.user, answers.user);
+        assert_eq!(cloud.tls.ca, answers.ca);
+        assert_eq!(Some(config.links.local.unwrap().url), answers.local);
+    }
+
+    #[test]
+    fn a_link_that_is_not_named_stays_as_it_was() {
+        let cloud = Answers {
+            cloud: Some("mqtts://broker.example".parse().unwrap()),
+            ca: Some("/etc/doorward/ca.pem".into()),
+            ..Answers::default()
+        };
+        let local = |url: &str| Answers {
+            local: Some(url.parse().unwrap()),
+            ..Answers::default()
+        };
+        let both = links(&local("mqtt://127.0.0.1"), &links(&cloud, ""));
+        assert!(
+            both.contains("[links.cloud]\nurl = \"mqtts://broker.example"),
+            "{both}"
+        );
+        assert!(both.contains("tls.ca = "), "{both}");
+        let again = links(&local("mqtt://127.0.0.1:1884"), &both);
+        assert_eq!(again.matches("[links.local]").count(), 1, "{again}");
+        assert_eq!(again.matches("[links.cloud]").count(), 1, "{again}");
+        assert!(again.contains(":1884"), "{again}");
+    }
+}

@@ -1,0 +1,161 @@
+//! The course of a command that was allowed: from its intent to its end.
+
+use crate::core::io::{Action, Effects, Ended};
+use crate::core::machine::{Core, Waiting};
+use crate::core::share_operations as local;
+use crate::core::share_operations::MAX_TOLD;
+use doorward_protocol::event_log::record::{Change, Event, Verdict};
+use doorward_protocol::gate::{Code, Now, Permit, Reading, still_allowed};
+use doorward_protocol::wire::{Class, Hash, Id, Map, Outcome, Text, Value};
+
+impl Core {
+    /// The intent is durable, or it is a look at what is in memory. What changes something is also
+    /// marked, durably, so that after a crash nobody has to guess whether it may have
+    /// taken effect.
+    pub(super) fn begin(&mut self, permit: Box<Permit>, now: &Now, out: &mut Effects) {
+        let command = permit.caller().command;
+        if self.journal.memory.told.len() >= MAX_TOLD {
+            self.forget_told(now);
+        }
+        let (memory, log_size) = (&self.journal.memory, self.journal.head().size);
+        if still_allowed(&permit, &self.known, memory, now).is_err() {
+            self.run(permit, now, out);
+        } else if let Some((ended, change)) =
+            local::carry_out(&permit, &self.known, memory, log_size, now)
+        {
+            self.end(command, ended, change, now, out);
+        } else if permit.class() == Class::Read {
+            self.run(permit, now, out);
+        } else {
+            // It may be the last thing that this boot does.
+            let last = permit.class() >= Class::Interrupt;
+            if last {
+                self.journal.count_time(now, &mut out.batch);
+            }
+            let event = Event::Executing(command, now.boot);
+            self.journal.append(event, now, &mut out.batch);
+            if last {
+                self.checkpoint(now, out);
+            }
+            self.after_log(Waiting::Act(Action::Run(permit)), out);
+        }
+    }
+
+    /// The last moment before it starts: while the log was written, a list may have come that
+    /// ends the share.
+    pub(super) fn run(&mut self, permit: Box<Permit>, now: &Now, out: &mut Effects) {
+        match still_allowed(&permit, &self.known, &self.journal.memory, now) {
+            Ok(()) => out.actions.push(Action::Run(permit)),
+            Err(code) => {
+                let ended = Ended::denied(code, "the permission ended before it began");
+                self.end(permit.caller().command, ended, None, now, out);
+            }
+        }
+    }
+
+    pub(super) fn end(
+        &mut self,
+        command: Hash,
+        ended: Ended,
+        change: Option<Change>,
+        now: &Now,
+        out: &mut Effects,
+    ) {
+        let Some(open) = self.journal.open.get(&command) else {
+            return;
+        };
+        self.progress.remove(&command);
+        if !self.store_works {
+            return;
+        }
+        let verdict = Verdict {
+            command,
+            holder: open.intent.asked.holder,
+            outcome: ended.outcome,
+            code: ended.code.and_then(|code| Id::new(code.name()).ok()),
+            detail: ended.detail,
+            result: ended.result,
+            standing: self.standing(now),
+            change,
+        };
+        let upload = self.upload_after(verdict.change.as_ref());
+        let deleted = verdict.change == Some(Change::Deleted);
+        let told = matches!(verdict.change, Some(Change::Told(_) | Change::Untold));
+        let event = Event::Outcome(verdict);
+        self.journal.append(event, now, &mut out.batch);
+        self.publish_receipt(command, out);
+        if let Some(upload) = upload {
+            self.after_log(Waiting::Act(upload), out);
+        }
+        if deleted {
+            self.delete(now, out);
+        }
+        if deleted || told {
+            self.watch_for_news(out);
+        }
+    }
+
+    /// The owner has deleted the device: what is left is its log, and its signed word on how far
+    /// that goes.
+    fn delete(&mut self, now: &Now, out: &mut Effects) {
+        out.batch.remove.append(&mut self.known.delete());
+        out.batch.registration = Some(Vec::new());
+        self.after_log(Waiting::Act(Action::Site(None)), out);
+        self.after_log(Waiting::Act(Action::Forget), out);
+        self.publish_state(now, out);
+        self.checkpoint(now, out);
+        self.look_for_ends(now);
+    }
+
+    /// Whether what allowed an operation that is under way still does; long ones ask before they
+    /// do what cannot be undone.
+    ///
+    /// # Errors
+    /// The code that says why it does not.
+    pub fn still_allowed(&mut self, permit: &Permit, reading: &Reading) -> Result<(), Code> {
+        let now = self.keeper.now(reading);
+        still_allowed(permit, &self.known, &self.journal.memory, &now)
+    }
+
+    /// Tells whoever asked for it how far an operation has come. None of it is written down.
+    pub(super) fn progress(
+        &mut self,
+        command: Hash,
+        rows: Map<Text, Value>,
+        now: &Now,
+        out: &mut Effects,
+    ) {
+        if self.journal.open.contains_key(&command) {
+            self.progress.insert(command, rows);
+            self.tell_progress(command, now, out);
+        }
+    }
+
+    /// Tells it again, if anything was said.
+    pub(super) fn tell_progress(&mut self, command: Hash, now: &Now, out: &mut Effects) {
+        let Some(open) = self.journal.open.get(&command) else {
+            return;
+        };
+        let Some(rows) = self.progress.get(&command).filter(|_| self.store_works) else {
+            return;
+        };
+        let verdict = Verdict {
+            command,
+            holder: open.intent.asked.holder,
+            outcome: Outcome::Executing,
+            code: None,
+            detail: None,
+            result: rows.clone(),
+            standing: self.standing(now),
+            change: None,
+        };
+        self.publish_unrecorded(&verdict, now, out);
+    }
+
+    /// The same command came again while it runs. Copies are counted, and charged to the link,
+    /// like those of one that has ended.
+    pub(super) fn repeat_progress(&mut self, command: Hash, now: &Now, out: &mut Effects) {
+        self.count(Code::Replay, out);
+        self.tell_progress(command, now, out);
+    }
+}

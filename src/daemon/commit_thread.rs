@@ -1,0 +1,31 @@
+//! What goes on beside the loop: the thread that writes.
+
+use doorward_transport::files::FileError;
+use tokio::sync::mpsc;
+
+use crate::core::Batch;
+use crate::store::Store;
+
+/// What is to be made durable, and the size that the log has then.
+pub(super) type Queue = std::sync::mpsc::Sender<(Batch, u64)>;
+
+/// The size up to which the log is durable, or why the write failed.
+pub(super) type CommitResult = Result<u64, FileError>;
+
+/// The thread that writes. Batches that wait together become durable together.
+pub(super) fn committer(mut store: Store, results: mpsc::Sender<CommitResult>) -> Queue {
+    let (sender, queue) = std::sync::mpsc::channel::<(Batch, u64)>();
+    std::thread::spawn(move || {
+        while let Ok((mut batch, mut size)) = queue.recv() {
+            while let Ok((later, grown)) = queue.try_recv() {
+                batch.extend(later);
+                size = grown;
+            }
+            let result = store.commit(&batch).map(|()| size);
+            if results.blocking_send(result).is_err() {
+                return;
+            }
+        }
+    });
+    sender
+}

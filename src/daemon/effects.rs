@@ -1,0 +1,107 @@
+//! What the core has decided is done: batches go to be written, operations begin, messages go out.
+
+use std::collections::VecDeque;
+
+use tokio::task::JoinSet;
+
+use crate::core::{Action, Effects, Ended};
+use crate::daemon::event_loop::{Event, Running};
+use crate::operation::{OperationContext, OperationEvent, Table};
+use doorward_protocol::wire::Hash;
+
+impl Running {
+    pub(super) fn carry_out(&mut self, effects: Effects) {
+        let effects = self.look(effects);
+        if !effects.batch.is_empty() {
+            // If the thread is gone, nothing becomes durable and so nothing is acted upon.
+            if let Some(store) = &self.store {
+                let _ = store.send((effects.batch, self.core.log_size()));
+            }
+        }
+        for action in effects.actions {
+            match action {
+                Action::Ack(delivery) if delivery.link == self.import.link => {
+                    self.import.acknowledge(delivery.number);
+                }
+                Action::Ack(delivery) => self.links.acknowledge(delivery),
+                Action::Refuse(delivery) => self.links.refuse(delivery),
+                Action::Publish(topic, payload) => {
+                    self.links.publish(&self.device, &topic, &payload);
+                }
+                Action::Site(site) => self.links.set_site(site.as_ref()),
+                Action::Upload(from, again) => {
+                    if let Some(upload) = &self.upload {
+                        upload.from(from, again);
+                    }
+                }
+                Action::Watch(false) => self.watching = JoinSet::new(),
+                // One that looks out already has seen how it was before.
+                Action::Watch(true) => {
+                    if self.watching.is_empty() {
+                        let (table, sender) = (self.table.clone(), self.operation_sender.clone());
+                        self.watching.spawn(async move {
+                            table
+                                .watch(|news| sender.send(OperationEvent::Notification(news)))
+                                .await;
+                        });
+                    }
+                }
+                Action::Forget => self.table.forget(),
+                Action::Refresh => self.links.refresh(),
+                Action::Resume(intent, booted) => {
+                    let table = self.table.clone();
+                    self.begin(intent.asked.command, async move {
+                        table.resume(&intent, booted).await
+                    });
+                }
+                Action::Run(permit) => {
+                    let table = self.table.clone();
+                    let facts = self.core.facts(&self.clock.read());
+                    let context =
+                        OperationContext::new((*permit).clone(), self.operation_sender.clone());
+                    self.begin(permit.caller().command, async move {
+                        table.carry_out(*permit, facts, &context).await
+                    });
+                }
+            }
+        }
+        // While the batch is written.
+        self.core.sign_ahead();
+    }
+
+    /// Looks at what is in memory, for those who may still do so: beginning and end are written down
+    /// together, by one `fdatasync`.
+    fn look(&mut self, mut effects: Effects) -> Effects {
+        let mut waiting = VecDeque::from(std::mem::take(&mut effects.actions));
+        while let Some(action) = waiting.pop_front() {
+            let permit = match action {
+                Action::Run(permit) if self.looks.contains(&permit.caller().operation) => permit,
+                other => {
+                    effects.actions.push(other);
+                    continue;
+                }
+            };
+            let command = permit.caller().command;
+            let reading = self.clock.read();
+            let ended = match self.core.still_allowed(&permit, &reading) {
+                Err(code) => Ended::denied(code, "the permission ended before it began"),
+                Ok(()) => Table::look(&permit, &self.core.facts(&reading)),
+            };
+            let finished = OperationEvent::Finished(command, ended);
+            let more = self.step(Event::Operation(finished));
+            effects.batch.extend(more.batch);
+            waiting.extend(more.actions);
+        }
+        effects
+    }
+
+    /// Has it done beside the loop; its end comes as an event.
+    fn begin(&mut self, command: Hash, work: impl Future<Output = Ended> + Send + 'static) {
+        self.running.insert(command);
+        let sender = self.operation_sender.clone();
+        tokio::spawn(async move {
+            let ended = work.await;
+            let _ = sender.send(OperationEvent::Finished(command, ended)).await;
+        });
+    }
+}

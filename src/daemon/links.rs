@@ -1,0 +1,244 @@
+//! The links of the device, and how each of them is.
+
+use serde_json::{Value, json};
+
+use crate::config::Config;
+use crate::core::{Delivery, LinkId, Topic};
+use crate::daemon::inbox::{Inbox, WAITING};
+use crate::daemon::listener_link::Listening;
+use crate::daemon::log_upload::Upload;
+use crate::link::{Link, LinkConfig, connect};
+use doorward_protocol::gate::Origin;
+use doorward_protocol::wire::Id;
+use doorward_protocol::wire::topics;
+use doorward_transport::TrustedTime;
+
+/// How a link is.
+pub(super) struct Health {
+    /// Why it is not connected, and the uptime of the next attempt; nothing if it is.
+    down: Option<(String, u64)>,
+    /// The uptime since which it is up or down.
+    since: u64,
+    /// How often it was lost or refused.
+    losses: u64,
+}
+
+impl Health {
+    /// Of a link that has just begun.
+    pub(super) fn new(uptime: u64) -> Self {
+        Self {
+            down: Some(("not connected yet".to_owned(), uptime)),
+            since: uptime,
+            losses: 0,
+        }
+    }
+
+    pub(super) fn is_up(&mut self, uptime: u64) {
+        if self.down.take().is_some() {
+            self.since = uptime;
+        }
+    }
+
+    pub(super) fn is_down(&mut self, why: String, again: u64, uptime: u64) {
+        if self.down.is_none() {
+            self.since = uptime;
+        }
+        self.losses += 1;
+        self.down = Some((why, uptime + again));
+    }
+
+    /// What `doorward status` shows; `name` is what is counted besides.
+    pub(super) fn json(&self, uptime: u64, name: &str, count: usize) -> Value {
+        let again = self.down.as_ref();
+        json!({
+            "up": self.down.is_none(),
+            "for_s": uptime.saturating_sub(self.since),
+            "why": self.down.as_ref().map(|(why, _)| why),
+            "next_try_s": again.map(|(_, at)| at.saturating_sub(uptime)),
+            "losses": self.losses,
+            name: count,
+        })
+    }
+}
+
+/// A link to a broker, and how it is.
+struct LinkState {
+    origin: Origin,
+    link: Link,
+    health: Health,
+}
+
+/// All of them, numbered in the order in which they were begun.
+pub(super) struct Links {
+    brokers: Vec<LinkState>,
+    listening: Option<Listening>,
+}
+
+/// The number of the first client of the listener: after the brokers, and the import.
+pub(super) fn first_client(config: &Config) -> LinkId {
+    let links = &config.links;
+    LinkId(usize::from(links.cloud.is_some()) + usize::from(links.local.is_some()) + 1)
+}
+
+impl Links {
+    /// Starts those to brokers.
+    pub(super) fn start(
+        config: &Config,
+        device: &Id,
+        site: Option<&Id>,
+        time: &TrustedTime,
+        inbox: &mut Inbox,
+        uptime: u64,
+    ) -> Self {
+        let sections = [
+            (Origin::Cloud, &config.links.cloud),
+            (Origin::Local, &config.links.local),
+        ];
+        let sections = sections
+            .into_iter()
+            .filter_map(|(origin, section)| Some((origin, section.as_ref()?)));
+        let brokers = sections.map(|(origin, section)| {
+            let config = LinkConfig {
+                broker: section.broker(),
+                device: device.clone(),
+                name: origin.name(),
+                site: site.cloned(),
+                time: time.clone(),
+            };
+            LinkState {
+                origin,
+                link: connect(config, inbox.add(WAITING)),
+                health: Health::new(uptime),
+            }
+        });
+        Self {
+            brokers: brokers.collect(),
+            listening: None,
+        }
+    }
+
+    /// The number after those of the brokers.
+    pub(super) fn next(&self) -> LinkId {
+        LinkId(self.brokers.len())
+    }
+
+    /// Starts the listener, if there is to be one.
+    pub(super) fn listen(
+        &mut self,
+        config: &Config,
+        device: &Id,
+        time: &TrustedTime,
+        inbox: &mut Inbox,
+        uptime: u64,
+    ) {
+        let first = first_client(config);
+        self.listening = Listening::start(config, device, time, inbox, first, uptime);
+    }
+
+    /// Records go to the cloud; on a site without one, to its own broker.
+    pub(super) fn upload(&self, config: &Config, device: &Id) -> Option<Upload> {
+        let mut brokers = self.brokers.iter();
+        let cloud = brokers.find(|state| state.origin == Origin::Cloud);
+        let publisher = cloud.or(self.brokers.first())?.link.publisher();
+        let log = config.state.join("log");
+        Some(Upload::start(&log, publisher, topics::records(device)))
+    }
+
+    pub(super) fn acknowledge(&self, delivery: Delivery) {
+        if let Some(state) = self.brokers.get(delivery.link.0) {
+            state.link.acknowledge(delivery.number);
+        } else if let Some(listening) = &self.listening {
+            listening.acknowledge(delivery);
+        }
+    }
+
+    /// Says to a client of the listener that its message was not heard.
+    pub(super) fn refuse(&self, delivery: Delivery) {
+        if let Some(listening) = &self.listening {
+            listening.refuse(delivery);
+        }
+    }
+
+    pub(super) fn publish(&self, device: &Id, topic: &Topic, payload: &[u8]) {
+        let (name, retain) = match topic {
+            Topic::Receipts(holder, _) => (topics::receipts(device, holder), false),
+            Topic::Results(holder, _) => (topics::results(device, holder), false),
+            Topic::Notices(holder) => (topics::notices(device, holder), false),
+            Topic::State => (topics::state(device), true),
+            Topic::Confirmations => (topics::confirmations(device), false),
+            Topic::Events => (topics::events(device), false),
+        };
+        for state in &self.brokers {
+            state.link.publish(name.clone(), payload.to_vec(), retain);
+        }
+        if let Some(listening) = &self.listening {
+            listening.publish(topic, payload);
+        }
+    }
+
+    /// Listens to the statements of this site from now on.
+    pub(super) fn set_site(&self, site: Option<&Id>) {
+        for state in &self.brokers {
+            state.link.set_site(site.cloned());
+        }
+    }
+
+    /// Asks the brokers for everything that they retain for this device once more.
+    pub(super) fn refresh(&self) {
+        for state in &self.brokers {
+            state.link.refresh();
+        }
+    }
+
+    /// Connects anew, so that what was never acknowledged comes again.
+    pub(super) fn renew(&self) {
+        for state in &self.brokers {
+            state.link.renew();
+        }
+        if let Some(listening) = &self.listening {
+            listening.renew();
+        }
+    }
+
+    pub(super) async fn close(self) {
+        // Its clients go while the brokers are told goodbye.
+        if let Some(listening) = &self.listening {
+            listening.renew();
+        }
+        for state in self.brokers {
+            state.link.close().await;
+        }
+    }
+
+    /// What is stamped on everything that comes over it.
+    pub(super) fn origin(&self, link: LinkId) -> Origin {
+        match self.brokers.get(link.0) {
+            Some(state) => state.origin,
+            None => Origin::Local,
+        }
+    }
+
+    pub(super) fn health(&mut self, link: LinkId) -> Option<&mut Health> {
+        match self.brokers.get_mut(link.0) {
+            Some(state) => Some(&mut state.health),
+            None => self.listening.as_mut()?.health(link),
+        }
+    }
+
+    pub(super) fn name(&self, link: LinkId) -> &'static str {
+        let state = self.brokers.get(link.0);
+        state.map_or("listener", |state| state.origin.name())
+    }
+
+    /// What `doorward status` shows.
+    pub(super) fn json(&self, uptime: u64) -> Value {
+        let brokers = self.brokers.iter().map(|state| {
+            let waiting = state.link.waiting();
+            let json = state.health.json(uptime, "waiting", waiting);
+            (state.origin.name().to_owned(), json)
+        });
+        let listening = self.listening.iter();
+        let listening = listening.map(|it| ("listener".to_owned(), it.json(uptime)));
+        Value::Object(brokers.chain(listening).collect())
+    }
+}

@@ -1,0 +1,96 @@
+//! From the state directory to a core that can serve: at a start, and after a failed write.
+
+use std::collections::BTreeSet;
+
+use crate::config::Config;
+use crate::core::Batch;
+use crate::core::Core;
+use crate::core::Settings;
+use crate::core::{Effects, Input};
+use crate::daemon::links::first_client;
+use crate::operation::Table;
+use crate::store::Store;
+use doorward_protocol::gate::RebootLimit;
+use doorward_protocol::wire::{Bytes, Hash, Timestamp};
+use doorward_transport::clock::Clock;
+use doorward_transport::files::FileError;
+
+/// A segment of the log grows by this, in bytes.
+const SEGMENT: u64 = 1 << 20;
+
+/// Why the daemon could not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The state directory.
+    Store(FileError),
+    /// The kernel's clocks or randomness.
+    Machine(std::io::Error),
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Store(error) => error.fmt(f),
+            Self::Machine(error) => write!(f, "the kernel does not answer: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// A core as the disk has it, with everything durable that its start has written.
+pub(super) struct Begun {
+    pub(super) core: Core,
+    pub(super) effects: Effects,
+    pub(super) store: Store,
+    pub(super) notes: Vec<String>,
+}
+
+/// `running`: commands whose operations this process still carries out.
+pub(super) fn begin(
+    config: &Config,
+    table: &Table,
+    clock: &Clock,
+    running: &BTreeSet<Hash>,
+) -> Result<Begun, StartError> {
+    let mut epoch = Bytes([0; 16]);
+    getrandom::fill(&mut epoch.0).map_err(|e| StartError::Machine(e.into()))?;
+    let opened = Store::open(&config.state).map_err(StartError::Store)?;
+    let (mut store, found, notes) = opened.into_parts();
+    for note in &notes {
+        tracing::warn!("{note}");
+    }
+    let settings = Settings {
+        offers: table.offers(),
+        reboots: table.reboots(),
+        reboot_limit: RebootLimit {
+            most: config.reboots.most,
+            seconds: config.reboots.within_s,
+        },
+        resumes: table.resumes(),
+        at_once: table.at_once(),
+        running: running.clone(),
+        built: built(),
+        log_limit: config.log.limit_mib << 20,
+        segment: SEGMENT,
+        firmware: table.firmware(),
+        clients: first_client(config),
+    };
+    let (mut core, mut effects) = Core::start(found, settings, epoch, &clock.read());
+    store.commit(&effects.batch).map_err(StartError::Store)?;
+    effects.batch = Batch::default();
+    let durable = Input::Durable(core.log_size());
+    let more = core.handle(durable, &clock.read());
+    effects.actions.extend(more.actions);
+    Ok(Begun {
+        core,
+        effects,
+        store,
+        notes,
+    })
+}
+
+/// When this program was built; it cannot be earlier than that.
+fn built() -> Timestamp {
+    Timestamp(env!("DOORWARD_BUILT").parse().unwrap_or(0))
+}

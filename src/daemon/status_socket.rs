@@ -1,0 +1,61 @@
+//! The status socket: whoever may open it is told how the device is, and nothing is read.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{UnixListener, UnixStream};
+
+use doorward_transport::files::{Doing, FileError};
+
+/// The socket's name in the state directory.
+pub const STATUS_SOCKET: &str = "status.sock";
+
+/// How long somebody who does not read is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+pub(super) struct StatusSocket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl StatusSocket {
+    /// Replaces what an earlier run left behind; the state directory is locked.
+    pub(super) fn bind(state: &Path) -> Result<Self, FileError> {
+        let path = state.join(STATUS_SOCKET);
+        let _ = std::fs::remove_file(&path);
+        let listener = UnixListener::bind(&path).doing("listen on", &path)?;
+        Ok(Self { listener, path })
+    }
+
+    pub(super) async fn accept(&self) -> Option<UnixStream> {
+        match self.listener.accept().await {
+            Ok((stream, _)) => Some(stream),
+            Err(error) => {
+                tracing::warn!(%error, "the status socket failed");
+                tokio::time::sleep(PATIENCE).await;
+                None
+            }
+        }
+    }
+
+    /// Writes it beside the daemon's own work, so that nobody is held up.
+    pub(super) fn answer(&self, caller: Option<UnixStream>, status: &Value) {
+        let Some(mut stream) = caller else { return };
+        let text = format!("{status}\n");
+        tokio::spawn(async move {
+            let written = async {
+                stream.write_all(text.as_bytes()).await?;
+                stream.shutdown().await
+            };
+            let _ = tokio::time::timeout(PATIENCE, written).await;
+        });
+    }
+}
+
+impl Drop for StatusSocket {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}

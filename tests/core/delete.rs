@@ -1,0 +1,98 @@
+//! A device that its owner deletes.
+
+use doorward::core::{Settings, Topic};
+use doorward_protocol::event_log::record::Event;
+use doorward_protocol::gate::Code;
+use doorward_protocol::wire::*;
+use doorward_testkit::*;
+
+const DELETE: &str = "device.delete";
+
+/// A registration of the same owner after the one that was deleted.
+fn anew(since: u64) -> Registration {
+    let mut new = registration();
+    new.body.seq = 2;
+    (new.iat, new.body.since) = (Timestamp(NOON + 60), Timestamp(since));
+    new
+}
+
+#[test]
+fn s12_a_deleted_device_forgets_everybody_and_its_last_word_is_its_log() {
+    let before = share("anna", &[STATUS]);
+    let mut bench = Bench::with(std::slice::from_ref(&before));
+    bench.deliver(&signed(&revocations(1, &[])));
+    assert_eq!(bench.ask("ole", DELETE), "done");
+    let records = bench.disk.log.len() as u64;
+    let last: Checkpoint = Envelope::parse(bench.checkpoints.last().unwrap())
+        .unwrap()
+        .claims()
+        .unwrap();
+    assert_eq!(last.body.log.size, records, "its head, signed");
+    assert_eq!(bench.last_receipt().body.log.size, records);
+    assert!(bench.disk.cache.is_empty() && bench.disk.registration == Some(Vec::new()));
+    for restarted in [false, true] {
+        // What the broker has retained comes again, and changes nothing.
+        bench.deliver(&signed(&registration()));
+        bench.deliver(&signed(&before));
+        assert_eq!(bench.counted(Code::BadGrant), 0, "it is no news");
+        for person in ["ole", "anna"] {
+            assert_eq!(bench.ask(person, STATUS), "silence", "{restarted}");
+        }
+        bench.restart();
+    }
+    assert_eq!(bench.disk.log.len() as u64, records + 1, "the share alone");
+    bench.deliver(&signed(&anew(NOON - 60 * DAY)));
+    assert_eq!(
+        bench.counted(Code::BadGrant),
+        1,
+        "nothing of before lives again"
+    );
+    bench.deliver(&signed(&anew(NOON + 60)));
+    assert_eq!(bench.ask("ole", STATUS), "done");
+    bench.deliver(&signed(&before));
+    assert_eq!(bench.ask("anna", STATUS), "revoked");
+}
+
+#[test]
+fn a_power_cut_between_the_record_of_it_and_the_rest_undoes_no_deletion() {
+    let mut bench = Bench::with(&[share("anna", &[STATUS])]);
+    let (registration, cache) = (bench.disk.registration.clone(), bench.disk.cache.clone());
+    assert_eq!(bench.ask("ole", DELETE), "done");
+    (bench.disk.registration, bench.disk.cache) = (registration, cache);
+    bench.restart();
+    for person in ["ole", "anna"] {
+        assert_eq!(bench.ask(person, STATUS), "silence");
+    }
+    assert_eq!(bench.counted(Code::NotProvisioned), 2);
+}
+
+#[test]
+fn a_deletion_is_remembered_where_the_log_begins_anew() {
+    let settings = || Settings {
+        segment: 1,
+        ..settings()
+    };
+    let mut bench = Bench::with(&[]);
+    bench.restart_with(settings());
+    assert_eq!(bench.ask("ole", DELETE), "done");
+    let mut statements = 0;
+    let snapshot = |record: &doorward_protocol::event_log::record::Record| matches!(&record.event, Event::Snapshot(it) if it.deleted.is_some());
+    while !bench.disk.log.iter().any(snapshot) {
+        statements += 1;
+        let mut share = share("anna", &[STATUS]);
+        share.cti = Bytes([statements; 16]);
+        bench.deliver(&signed(&share));
+        assert!(statements < 100);
+    }
+    let from = bench.disk.log.iter().position(snapshot).unwrap();
+    bench.disk.log.drain(..from);
+    bench.disk.registration = Some(signed(&registration()));
+    bench.restart_with(settings());
+    assert_eq!(bench.ask("ole", STATUS), "silence");
+    assert!(
+        bench
+            .published
+            .iter()
+            .all(|(topic, _)| *topic == Topic::State)
+    );
+}

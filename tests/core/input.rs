@@ -1,0 +1,322 @@
+//! Bad input: each gets its code or is counted, and the next good command works.
+
+use doorward::core::{Delivery, Input};
+use doorward_protocol::gate::{Code, Origin};
+use doorward_protocol::wire::*;
+use doorward_testkit::*;
+
+fn bench() -> Bench {
+    Bench::with(&[share("anna", &["status.read", "device.reboot"])])
+}
+
+/// A good command still works.
+fn works(bench: &mut Bench) {
+    assert_eq!(bench.ask("anna", "status.read"), "done");
+}
+
+#[test]
+fn what_is_not_an_object_is_counted_and_the_next_command_works() {
+    let mut bench = bench();
+    let command = bench.command("status.read");
+    let good = sign(&command, &key("anna"));
+    let receipt = bench.ask("anna", "status.read");
+    assert_eq!(receipt, "done");
+    let (_, receipt) = bench.published.last().unwrap().clone();
+    let mut eddsa = good.clone();
+    let alg = eddsa.iter().position(|&b| b == 0x32).unwrap();
+    eddsa[alg] = 0x27;
+    let mut unprotected = good.clone();
+    let empty = unprotected.iter().position(|&b| b == 0xa0).unwrap();
+    unprotected.splice(empty..=empty, [0xa1, 0x01, 0x32]);
+    let many = signed(&revocations(1, &[])).repeat(9);
+    let cases: [(&str, &[u8], Code); 12] = [
+        ("nothing", b"", Code::Malformed),
+        ("text", b"{\"reboot\":true}", Code::Malformed),
+        ("an integer", &[0x01], Code::BadEnvelope),
+        ("an array", &[0x80], Code::BadEnvelope),
+        (
+            "a float",
+            &[0xfb, 0, 0, 0, 0, 0, 0, 0, 0],
+            Code::BadEnvelope,
+        ),
+        ("without its tags", &good[4..], Code::BadEnvelope),
+        ("another algorithm", &eddsa, Code::BadEnvelope),
+        ("an unprotected header", &unprotected, Code::BadEnvelope),
+        ("a receipt", &receipt, Code::WrongType),
+        (
+            "two commands",
+            &[good.clone(), good.clone()].concat(),
+            Code::WrongType,
+        ),
+        ("nine items", &many, Code::TooLarge),
+        ("1 MiB", &vec![0xd8; 1 << 20], Code::TooLarge),
+    ];
+    for (what, bytes, code) in cases {
+        let before = bench.counted(code);
+        assert_eq!(bench.send_bytes(bytes), "silence", "{what}");
+        assert_eq!(bench.counted(code), before + 1, "{what} is {code}");
+        works(&mut bench);
+    }
+}
+
+#[test]
+fn a_command_cut_at_any_byte_is_refused() {
+    let mut bench = bench();
+    let command = bench.command("device.reboot");
+    let good = sign(&command, &key("anna"));
+    for length in 0..good.len() {
+        assert_eq!(
+            bench.send_bytes(&good[..length]),
+            "silence",
+            "{length} bytes"
+        );
+    }
+    assert!(bench.started.is_empty());
+    assert_eq!(bench.send_bytes(&good), "done");
+}
+
+#[test]
+fn a_command_with_any_byte_changed_is_refused() {
+    let mut bench = bench();
+    let command = bench.command("device.reboot");
+    let good = sign(&command, &key("anna"));
+    for at in 0..good.len() {
+        for bit in 0..8 {
+            let mut bad = good.clone();
+            bad[at] ^= 1 << bit;
+            assert_eq!(bench.send_bytes(&bad), "silence", "byte {at} bit {bit}");
+        }
+        // Slowly, or it is a flood.
+        bench.pass(1);
+    }
+    assert_eq!(bench.counted(Code::Flood), 0);
+    assert!(bench.started.is_empty());
+    works(&mut bench);
+}
+
+#[test]
+fn bytes_after_a_command_are_refused() {
+    let mut bench = bench();
+    let command = bench.command("device.reboot");
+    let mut bytes = sign(&command, &key("anna"));
+    bytes.push(0);
+    assert_eq!(bench.send_bytes(&bytes), "silence");
+    works(&mut bench);
+}
+
+#[test]
+fn a_retained_command_is_never_run() {
+    let mut bench = bench();
+    let command = bench.command("device.reboot");
+    let bytes = sign(&command, &key("anna"));
+    bench.input(Bench::arrived(&bytes, Origin::Cloud, true));
+    assert_eq!(bench.counted(Code::Retained), 1);
+    assert!(bench.started.is_empty());
+    works(&mut bench);
+}
+
+#[test]
+fn a_retained_statement_counts() {
+    let mut bench = bench();
+    let list = signed(&revocations(
+        1,
+        &[&share("anna", &["status.read", "device.reboot"])],
+    ));
+    bench.input(Bench::arrived(&list, Origin::Cloud, true));
+    assert_eq!(bench.ask("anna", "status.read"), "revoked");
+}
+
+#[test]
+fn a_broken_statement_does_not_stop_the_others_in_its_bundle() {
+    let mut bench = bench();
+    let mut broken = signed(&share("bob", &["status.read"]));
+    let last = broken.len() - 1;
+    broken[last] ^= 1;
+    let other_type = sign(&bench.command("status.read"), &key("anna"));
+    let mut unknown = other_type.clone();
+    let at = unknown.windows(7).position(|w| w == b"command").unwrap();
+    unknown[at..at + 7].copy_from_slice(b"commode");
+    let bundle = [
+        broken,
+        unknown,
+        signed(&share("carl", &["status.read"])),
+        other_type,
+    ];
+    assert_eq!(bench.send_bytes(&bundle.concat()), "done");
+    assert_eq!(bench.counted(Code::BadSignature), 1);
+    assert_eq!(bench.counted(Code::WrongType), 1);
+    assert_eq!(bench.ask("carl", "status.read"), "done");
+    assert_eq!(bench.ask("bob", "status.read"), "silence");
+}
+
+#[test]
+fn what_breaks_the_sequence_refuses_the_whole_bundle() {
+    let mut bench = bench();
+    let command = bench.command("device.reboot");
+    let good = sign(&command, &key("anna"));
+    let share = signed(&share("carl", &["status.read"]));
+    let between: [&[u8]; 6] = [
+        &[0xff],
+        &[0x1c],
+        &[0x5f],
+        &[0x9f, 0xff],
+        &[0xa1],
+        &[0x81, 0xff],
+    ];
+    for broken in between {
+        let bundle = [share.as_slice(), broken, &good].concat();
+        assert_eq!(bench.send_bytes(&bundle), "silence", "{broken:02x?}");
+    }
+    assert_eq!(bench.counted(Code::Malformed), 6);
+    assert_eq!(bench.ask("carl", "status.read"), "silence");
+    let bundle = [share.as_slice(), &[0x01], &good].concat();
+    assert_eq!(
+        bench.send_bytes(&bundle),
+        "done",
+        "an item of its own, refused by itself"
+    );
+}
+
+#[test]
+fn a_signature_by_another_key_than_it_names_is_refused_in_silence() {
+    let mut bench = bench();
+    let command = bench.command("device.reboot");
+    let forged = sign(&command, &key("eve"));
+    let eve = key("eve").public().0;
+    let at = forged.windows(32).position(|w| w == eve).unwrap();
+    let mut forged = forged;
+    forged[at..at + 32].copy_from_slice(&key("anna").public().0);
+    assert_eq!(bench.send_bytes(&forged), "silence");
+    assert_eq!(bench.counted(Code::BadSignature), 1);
+    works(&mut bench);
+}
+
+#[test]
+fn a_share_for_a_weak_key_is_not_installed() {
+    let mut bench = bench();
+    let mut weak = share("anna", &["status.read"]);
+    weak.cti = Bytes([9; 16]);
+    weak.cnf = Confirmation(Bytes([0; 32]));
+    bench.deliver(&signed(&weak));
+    assert_eq!(bench.counted(Code::Malformed), 1);
+}
+
+#[test]
+fn too_large_objects_of_their_kind_are_refused() {
+    let mut bench = bench();
+    let mut command = bench.command("status.read");
+    let long = Value::Text("x".repeat(1024));
+    let name = |n: usize| Text::new(&format!("arg{n}")).unwrap();
+    command.body.args = Map::new((0..5).map(|n| (name(n), long.clone())));
+    assert_eq!(bench.send(&command, "anna"), "silence");
+    assert_eq!(bench.counted(Code::TooLarge), 1);
+    command.body.args = Map::new((0..17).map(|n| (name(n), Value::Int(1))));
+    assert_eq!(bench.send(&command, "anna"), "silence");
+    assert_eq!(bench.counted(Code::Malformed), 1);
+    works(&mut bench);
+}
+
+#[test]
+fn a_link_that_is_flooded_with_forgeries_is_not_heard_for_a_moment_and_the_other_one_is() {
+    let mut bench = bench();
+    // Whoever names the owner's key makes the device check a signature.
+    let mut forged = sign(&bench.command("device.reboot"), &key("ole"));
+    let last = forged.len() - 1;
+    forged[last] ^= 1;
+    bench.origin = Origin::Local;
+    for _ in 0..1000 {
+        bench.deliver(&forged);
+    }
+    assert_eq!(
+        bench.counted(Code::BadSignature),
+        128,
+        "the rest costs nothing"
+    );
+    assert_eq!(bench.counted(Code::Flood), 872);
+    assert_eq!(bench.acknowledged, 1002, "the broker need not keep them");
+    assert_eq!(bench.ask("ole", "status.read"), "silence");
+    bench.origin = Origin::Cloud;
+    assert_eq!(bench.ask("ole", "status.read"), "done");
+    assert_eq!(bench.refreshed, 0);
+    bench.pass(30);
+    bench.input(Input::Tick);
+    assert_eq!(bench.refreshed, 1, "what was not heard is asked for again");
+    bench.origin = Origin::Local;
+    assert_eq!(bench.ask("ole", "status.read"), "done");
+}
+
+#[test]
+fn a_client_of_the_listener_is_charged_for_all_that_is_refused_and_told_what_was_not_heard() {
+    let mut bench = bench();
+    let refused = |bench: &mut Bench| {
+        // Known and allowed nothing like it: a check and a signed answer each.
+        let command = sign(&bench.command("net.config"), &key("anna"));
+        Input::Arrived {
+            origin: Origin::Local,
+            retained: false,
+            delivery: Delivery {
+                link: bench.client,
+                number: 1,
+            },
+            payload: command,
+        }
+    };
+    for _ in 0..100 {
+        let input = refused(&mut bench);
+        bench.input(input);
+    }
+    assert_eq!(bench.published.len(), 16, "answers");
+    assert_eq!((bench.acknowledged, bench.unheard), (18, 84));
+    // Behind a broker there are many, and another client is another.
+    bench.origin = Origin::Local;
+    assert_eq!(bench.ask("ole", "status.read"), "done");
+    bench.client.0 += 1;
+    let input = refused(&mut bench);
+    bench.input(input);
+    assert_eq!(bench.unheard, 84);
+    bench.pass(60);
+    bench.input(Input::Tick);
+    assert_eq!(
+        bench.refreshed, 0,
+        "no broker is asked for what a client brought"
+    );
+}
+
+#[test]
+fn copies_of_a_command_are_answered_until_there_are_too_many() {
+    let mut bench = bench();
+    let command = sign(&bench.command("device.reboot"), &key("ole"));
+    assert_eq!(bench.send_bytes(&command), "done");
+    bench.published.clear();
+    for _ in 0..1000 {
+        bench.deliver(&command);
+    }
+    assert_eq!(bench.published.len(), 128);
+    assert_eq!(bench.started.len(), 1);
+}
+
+#[test]
+fn of_a_command_that_was_late_and_the_same_signed_anew_only_one_runs() {
+    let mut bench = bench();
+    bench.reading.system = Timestamp(NOON + 400);
+    bench.restart();
+    // Late for a clock that is ahead; the client signs again with the device's own time.
+    let mut first = bench.command("device.reboot");
+    (first.iat, first.exp) = (Timestamp(NOON), Timestamp(NOON + 300));
+    assert_eq!(bench.send(&first, "anna"), "late");
+    let mut second = first.clone();
+    (second.iat, second.exp) = (Timestamp(NOON + 400), Timestamp(NOON + 520));
+    assert_eq!(bench.send(&second, "anna"), "done");
+    // The clock is set right, and somebody plays the first one again.
+    bench.reading.system = Timestamp(NOON + 10);
+    bench.restart();
+    assert_eq!(bench.send(&first, "anna"), "replay");
+    // And the other way round.
+    let mut third = bench.command("device.reboot");
+    (third.iat, third.exp) = (Timestamp(NOON - 400), Timestamp(NOON - 100));
+    assert_eq!(bench.send(&third, "anna"), "late");
+    let mut fourth = third.clone();
+    (fourth.iat, fourth.exp) = (Timestamp(NOON + 10), Timestamp(NOON + 130));
+    assert_eq!(bench.send(&fourth, "anna"), "done");
+    assert_eq!(bench.send(&third, "anna"), "replay");
+}

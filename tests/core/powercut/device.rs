@@ -1,0 +1,203 @@
+//! A device on a real state directory: the real store, and the core beside it, in one thread.
+
+use std::path::Path;
+
+use doorward::core::{
+    Action, Core, Delivery, Effects, Ended, Found, Input, LinkId, Settings, Topic,
+};
+use doorward::store::{Opened, Store};
+use doorward_protocol::gate::{Origin, Reading};
+use doorward_protocol::wire::*;
+
+use doorward_testkit::*;
+
+pub(crate) struct Device {
+    pub(crate) core: Core,
+    store: Store,
+    reading: Reading,
+    /// Commands that were run.
+    pub(crate) ran: Vec<Hash>,
+    /// Receipts that went out.
+    pub(crate) receipts: Vec<Receipt>,
+    pub(crate) acknowledged: Vec<u64>,
+    /// Whether the store failed.
+    pub(crate) failed: bool,
+    /// Told of everything that leaves the device, the moment it does.
+    pub(crate) says: Option<Box<dyn FnMut(String)>>,
+}
+
+impl Device {
+    /// Starts it as the daemon does. What sled does not survive ends a process; a service
+    /// manager tries again, three times here.
+    pub(crate) fn start(state: &Path) -> Result<Self, String> {
+        Self::start_saying(state, None)
+    }
+
+    /// Starts it with the clock somewhere else.
+    pub(crate) fn start_at(state: &Path, clock: u64) -> Result<Self, String> {
+        Self::begin(state, None, Timestamp(clock))
+    }
+
+    pub(crate) fn start_saying(
+        state: &Path,
+        says: Option<Box<dyn FnMut(String)>>,
+    ) -> Result<Self, String> {
+        Self::begin(state, says, Timestamp(NOON))
+    }
+
+    fn begin(
+        state: &Path,
+        says: Option<Box<dyn FnMut(String)>>,
+        system: Timestamp,
+    ) -> Result<Self, String> {
+        let mut opened = None;
+        for _ in 0..3 {
+            let tried = std::panic::catch_unwind(|| Store::open(state));
+            match tried {
+                Ok(Ok(store)) => {
+                    opened = Some(store);
+                    break;
+                }
+                Ok(Err(error)) => return Err(error.to_string()),
+                Err(_) => {}
+            }
+        }
+        let (mut store, found, _) = opened.ok_or("it died three times")?.into_parts();
+        let reading = Reading {
+            system,
+            uptime: 1000,
+            boot: Bytes([0xb0; 16]),
+        };
+        let settings = Settings {
+            segment: 2_000,
+            ..settings()
+        };
+        let mut epoch = [0; 16];
+        getrandom::fill(&mut epoch).unwrap();
+        let (mut core, Effects { batch, actions, .. }) =
+            Core::start(found, settings, Bytes(epoch), &reading);
+        store.commit(&batch).map_err(|error| error.to_string())?;
+        let more = core.handle(Input::Durable(core.log_size()), &reading);
+        let mut device = Self {
+            core,
+            store,
+            reading,
+            ran: Vec::new(),
+            receipts: Vec::new(),
+            acknowledged: Vec::new(),
+            failed: false,
+            says,
+        };
+        device.act(actions);
+        device.act(more.actions);
+        Ok(device)
+    }
+
+    fn say(&mut self, what: String) {
+        if let Some(says) = &mut self.says {
+            says(what);
+        }
+    }
+
+    pub(crate) fn deliver(&mut self, number: u64, payload: &[u8]) {
+        self.input(Input::Arrived {
+            origin: Origin::Cloud,
+            retained: false,
+            delivery: Delivery {
+                link: LinkId(0),
+                number,
+            },
+            payload: payload.to_vec(),
+        });
+    }
+
+    fn input(&mut self, input: Input) {
+        let mut effects = self.core.handle(input, &self.reading);
+        while !effects.batch.is_empty() || !effects.actions.is_empty() {
+            let durable = match effects.batch.is_empty() {
+                true => None,
+                false => Some(self.store.commit(&effects.batch)),
+            };
+            self.act(effects.actions);
+            effects = match durable {
+                None => Effects::default(),
+                Some(Ok(())) => {
+                    let size = self.core.log_size();
+                    self.say(format!("durable {size}"));
+                    self.core.handle(Input::Durable(size), &self.reading)
+                }
+                Some(Err(_)) => {
+                    self.failed = true;
+                    self.core.handle(Input::StoreFailed, &self.reading)
+                }
+            };
+        }
+    }
+
+    fn act(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Run(permit) => {
+                    let command = permit.caller().command;
+                    self.say(format!("ran {command}"));
+                    self.ran.push(command);
+                    self.input(Input::Finished(command, Ended::done(Map::default())));
+                }
+                Action::Publish(Topic::Receipts(..), bytes) => {
+                    let receipt = receipt(&bytes);
+                    let body = &receipt.body;
+                    self.say(format!("receipt {} {}", body.command, body.outcome.name()));
+                    self.receipts.push(receipt);
+                }
+                Action::Ack(delivery) => {
+                    self.say(format!("acknowledged {}", delivery.number));
+                    self.acknowledged.push(delivery.number);
+                }
+                Action::Publish(..)
+                | Action::Site(_)
+                | Action::Forget
+                | Action::Watch(_)
+                | Action::Refresh
+                | Action::Refuse(_)
+                | Action::Resume(..)
+                | Action::Upload(..) => {}
+            }
+        }
+    }
+
+    pub(crate) fn command(&mut self, wanted: &str, counter: u64, person: &str) -> Vec<u8> {
+        let facts = self.core.facts(&self.reading);
+        let (epoch, now) = (facts.standing.epoch, facts.now.estimate);
+        let command = Command {
+            aud: device(),
+            iat: now,
+            exp: now.plus(120),
+            cti: Bytes([7; 16]),
+            body: CommandBody {
+                format: 1,
+                counter,
+                instance: Bytes([1; 4]),
+                epoch,
+                operation: operation(wanted),
+                args: Map::default(),
+                // Without a clock the device's own uptime says when it ends.
+                until: (facts.now.quality < 2).then_some(BootTime {
+                    boot: facts.standing.boot,
+                    uptime: facts.standing.uptime + 120,
+                }),
+                dry: None,
+            },
+        };
+        sign(&command, &key(person))
+    }
+
+    /// Lets time pass.
+    pub(crate) fn pass(&mut self, seconds: u64) {
+        self.reading.system = self.reading.system.plus(seconds);
+        self.reading.uptime += seconds;
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.core.log_size()
+    }
+}

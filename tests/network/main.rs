@@ -1,0 +1,13 @@
+//! Links that fail: cables, certificates, broker rules.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    unreachable_pub,
+    dead_code,
+    reason = "this is a test"
+)]
+
+mod broker_rules;
+mod impairments;
+mod link_outages;
+mod tls;

@@ -1,0 +1,186 @@
+//! The scripts for systems without systemd: OpenRC's by OpenRC itself, OpenWrt's with stand-ins for
+//! what procd has and this machine lacks.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("packaging")
+        .join(name)
+}
+
+/// A script with the paths of a device put elsewhere, and a daemon that writes down how it was
+/// called.
+struct Bench {
+    directory: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let bench = Self {
+            directory: tempfile::tempdir().unwrap(),
+        };
+        std::fs::set_permissions(bench.path(), PermissionsExt::from_mode(0o777)).unwrap();
+        let state = bench.path().join("state");
+        let config = format!("state = \"{}\"\n", state.display());
+        std::fs::write(bench.path().join("doorward.toml"), config).unwrap();
+        bench.program(
+            "doorward",
+            "echo \"$@\" >> \"$(dirname \"$0\")/called\"; exec sleep 30",
+        );
+        bench
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    fn program(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path().join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+        path
+    }
+
+    fn provisioned(&self) {
+        let identity = self.path().join("state/identity");
+        std::fs::create_dir_all(&identity).unwrap();
+        std::fs::write(identity.join("device.id"), "ups-7").unwrap();
+    }
+
+    /// The script as it would be installed here.
+    fn moved(&self, name: &str) -> PathBuf {
+        let here = self.path().display().to_string();
+        let text = std::fs::read_to_string(script(name))
+            .unwrap()
+            .replace(
+                "/etc/doorward/doorward.toml",
+                &format!("{here}/doorward.toml"),
+            )
+            .replace("/usr/bin/doorward", &format!("{here}/doorward"))
+            .replace("/var/log/doorward.log", &format!("{here}/log"))
+            .replace("doorward:doorward", "nobody:nogroup");
+        std::fs::create_dir_all(self.path().join("init.d")).unwrap();
+        let path = self.path().join("init.d/doorward");
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+        path
+    }
+
+    fn called(&self) -> String {
+        std::fs::read_to_string(self.path().join("called")).unwrap_or_default()
+    }
+}
+
+/// Runs lines of shell as root of a world in which OpenRC has booted.
+fn with_openrc(lines: &str) -> Output {
+    let world = "mount -t tmpfs tmpfs /run && mkdir /run/openrc && cd /run/openrc && mkdir daemons \
+                 exclusive failed hotplugged inactive options scheduled started starting stopping \
+                 wasinactive && touch softlevel && cd /";
+    Command::new("unshare")
+        .args([
+            "--mount",
+            "--pid",
+            "--fork",
+            "--mount-proc",
+            "--kill-child",
+            "sh",
+            "-c",
+        ])
+        .arg(format!("{world} && {lines}"))
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn openrc_starts_it_as_its_user_and_stops_it() {
+    let bench = Bench::new();
+    let service = bench.moved("openrc");
+    let service = service.display();
+    // Only what it needs of others that are not here.
+    let rc = format!("/sbin/openrc-run {service} --nodeps");
+    let out = with_openrc(&format!("{rc} start"));
+    assert!(!out.status.success(), "{out:?}");
+    let text = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(
+        text.contains("no identity yet: doorward provision"),
+        "{text}"
+    );
+    assert_eq!(bench.called(), "");
+    bench.provisioned();
+    let who =
+        "for i in 1 2 3 4 5 6 7 8 9 10; do pgrep -u nobody -f 'sleep 30' && break; sleep 0.2; done";
+    let out = with_openrc(&format!(
+        "{rc} start && {who} && {rc} status && {rc} stop && ! pgrep -u nobody -f 'sleep 30'"
+    ));
+    assert!(out.status.success(), "{out:?}");
+    let config = bench.path().join("doorward.toml");
+    let expected = format!("run --config {}\n", config.display());
+    assert_eq!(bench.called(), expected);
+}
+
+/// What procd's script would be told.
+fn procd(bench: &Bench) -> (String, i32) {
+    let service = bench.moved("procd");
+    let stand_in = bench.program(
+        "rc.common",
+        "procd_open_instance() { echo open; }\nprocd_close_instance() { echo close; }\n\
+         procd_set_param() { echo \"$@\"; }\nlogger() { echo \"$@\"; }\n. \"$1\"\n$2\n",
+    );
+    let out = Command::new("sh")
+        .arg(stand_in)
+        .arg(service)
+        .arg("start_service")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    (said, out.status.code().unwrap())
+}
+
+#[test]
+fn procd_is_told_the_program_its_user_and_to_start_it_again() {
+    let bench = Bench::new();
+    let (said, status) = procd(&bench);
+    assert_eq!(status, 1, "{said}");
+    assert!(
+        said.contains("no identity yet: doorward provision"),
+        "{said}"
+    );
+    assert!(!said.contains("open"), "{said}");
+    bench.provisioned();
+    let (said, status) = procd(&bench);
+    assert_eq!(status, 0, "{said}");
+    let here = bench.path().display();
+    let command = format!("open\ncommand {here}/doorward run --config {here}/doorward.toml\n");
+    assert!(said.starts_with(&command), "{said}");
+    for line in [
+        "user doorward\n",
+        "respawn 3600 5 0\n",
+        "no_new_privs 1\n",
+        "close\n",
+    ] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+}
+
+#[test]
+fn the_shell_understands_every_line_of_them() {
+    for name in [
+        "openrc",
+        "procd",
+        "build",
+        "debian/postinst",
+        "debian/prerm",
+        "debian/postrm",
+    ] {
+        let shell = if name == "build" { "bash" } else { "sh" };
+        let out = Command::new(shell)
+            .arg("-n")
+            .arg(script(name))
+            .output()
+            .unwrap();
+        assert!(out.status.success(), "{name}: {out:?}");
+    }
+}

@@ -1,0 +1,202 @@
+//! A service in this process, on a free port, with people who have signed in.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use crate::accounts;
+pub use crate::accounts::{id, key};
+
+use doorkey::domain::{AccountRole, Actor, Email, LookupKey, NewShare, To};
+use doorkey::email::templates::Letters;
+use doorkey::http::Shared;
+use doorkey::http::rate_limit::Limits;
+use doorkey::serve::{Options, serve};
+use doorkey::service::{NewGroup, Platform, sign_in_message};
+use doorward_protocol::wire::{Audience, Bytes, Map, Roster, RosterBody, sign};
+use doorward_transport::clock;
+use doorward_transport::clock::Stopwatch;
+use serde_json::{Value, json};
+
+pub struct Office {
+    pub address: SocketAddr,
+    _directory: tempfile::TempDir,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+    /// The share of anna on ups-1, and the invitation of somebody else.
+    pub share: String,
+    pub invitation: String,
+}
+
+impl Office {
+    /// ole owns ups-1, ups-del and the site depot; anna has a share of ups-1 and is in the group
+    /// tzbv, which may use nothing; eve is a holder with a device of her own; otto an operator.
+    pub fn open(requests_per_minute: u32) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let (sender, ready) = std::sync::mpsc::channel();
+        let path = directory.path().to_owned();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async move {
+                let now = clock::system();
+                let platform = Platform::init(&path, None, id("acme"), now).await.unwrap();
+                sender.send(furnish(&platform).await).unwrap();
+                let shared = Shared {
+                    platform,
+                    changed: tokio::sync::Notify::new(),
+                    limits: Limits::new(requests_per_minute),
+                    since: Stopwatch::start(),
+                    letters: Letters::new("http://doors.example", None),
+                };
+                let options = Options {
+                    listener,
+                    broker: None,
+                };
+                let stop = async {
+                    let _ = stopped.await;
+                };
+                serve(Arc::new(shared), options, stop).await.unwrap();
+            });
+        });
+        let (share, invitation) = ready.recv().unwrap();
+        Self {
+            address,
+            _directory: directory,
+            stop: Some(stop),
+            thread: Some(thread),
+            share,
+            invitation,
+        }
+    }
+
+    /// Asks; the status and the JSON of the answer.
+    pub fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        body: Option<&Value>,
+    ) -> (u16, Value) {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .build();
+        let mut request = ureq::http::Request::builder()
+            .method(method)
+            .uri(format!("http://{}{path}", self.address));
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        if body.is_some() {
+            request = request.header("content-type", "application/json");
+        }
+        let text = body.map(Value::to_string).unwrap_or_default();
+        let mut answer = config.new_agent().run(request.body(text).unwrap()).unwrap();
+        let read = answer.body_mut().read_to_vec().unwrap();
+        let value = serde_json::from_slice(&read).unwrap_or_default();
+        (answer.status().as_u16(), value)
+    }
+
+    /// The token of a new session.
+    pub fn sign_in(&self, who: &str) -> String {
+        let asking = json!({ "account": who });
+        let (_, challenge) = self.ask("POST", "/v1/challenges", None, Some(&asking));
+        let nonce = challenge["nonce"].as_str().unwrap();
+        let message = sign_in_message(&id("acme"), &id(who), &Bytes::from_hex(nonce).unwrap());
+        let signed = json!({
+            "account": who, "nonce": nonce, "signature": key(who).sign_text(&message).hex(),
+        });
+        let (status, session) = self.ask("POST", "/v1/sessions", None, Some(&signed));
+        assert_eq!(status, 201, "{session}");
+        session["token"].as_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Office {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn furnish(platform: &Platform) -> (String, String) {
+    let now = clock::system();
+    for (name, role) in [
+        ("ole", AccountRole::Holder),
+        ("anna", AccountRole::User),
+        ("eve", AccountRole::Holder),
+        ("otto", AccountRole::Operator),
+        ("fay", AccountRole::FacilityAdmin),
+    ] {
+        let account = accounts::account(name, role, now);
+        platform.add_account(&account).await.unwrap();
+    }
+    for (device, owner, site) in [
+        ("ups-1", "ole", None),
+        ("ups-del", "ole", None),
+        ("ev-1", "ole", Some("depot")),
+        ("hers", "eve", None),
+    ] {
+        let mut new = accounts::registration(device, owner);
+        new.site = site.map(id);
+        platform.register(new, now).await.unwrap();
+    }
+    let new_share = |to| NewShare {
+        to,
+        permissions: vec!["view".into()],
+        end: now.plus(86400),
+        description: None,
+        region: id("eu"),
+        limits: None,
+    };
+    for device in ["ups-1", "ups-del"] {
+        let new = new_share(To::Key(id("anna"), key("anna").public()));
+        let audience = [Audience::Device(id(device))];
+        platform
+            .share(Actor::Issuer, &audience, &new, now)
+            .await
+            .unwrap();
+    }
+    let ups = [Audience::Device(id("ups-1"))];
+    let anna = platform.account(&id("anna")).await.unwrap().unwrap();
+    let hers = platform.shared_with(&anna, 0, now).await.unwrap();
+    let hers = hers
+        .iter()
+        .find(|listed| listed.share.audience == ups[0])
+        .unwrap();
+    let invited = new_share(To::Address(Email::new("new@example.org").unwrap()));
+    let made = platform
+        .share(Actor::Issuer, &ups, &invited, now)
+        .await
+        .unwrap();
+    let ole = platform.account(&id("ole")).await.unwrap().unwrap();
+    let group = NewGroup {
+        id: id("tzbv"),
+        lookup_key: LookupKey::new("TZBV").unwrap(),
+        name: "Team".into(),
+        key: key("tzbv").public(),
+        hosts: Vec::new(),
+    };
+    platform.add_group(&ole, group).await.unwrap();
+    let roster = Roster {
+        sub: id("tzbv"),
+        exp: now.plus(86400),
+        iat: now,
+        body: RosterBody {
+            format: 1,
+            seq: 1,
+            members: Map::new([(key("anna").public(), id("anna"))]),
+        },
+    };
+    platform
+        .take_roster(&sign(&roster, &key("tzbv")), now)
+        .await
+        .unwrap();
+    (hers.share.id.hex(), made.invitation.unwrap().0.id.hex())
+}

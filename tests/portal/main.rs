@@ -1,0 +1,13 @@
+//! The HTTP API and the stories of the three models.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    unreachable_pub,
+    dead_code,
+    reason = "this is a test"
+)]
+
+#[path = "../sharing/accounts.rs"]
+mod accounts;
+mod api;
+mod stories;

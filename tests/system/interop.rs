@@ -1,0 +1,62 @@
+//! Others who speak the protocol: a Python client that was written from `docs/protocol.md`
+//! alone, and a validator of the CDDL. `tests/run` makes the environment that they need.
+
+use doorward_testkit::site;
+
+#[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
+use std::path::Path;
+use std::process::{Command, Output};
+
+use site::Site;
+
+fn python(script: &str, args: &[&str]) -> Output {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let python = root.join("target/interop/bin/python");
+    assert!(
+        python.exists(),
+        "no {}; `tests/run` makes it",
+        python.display()
+    );
+    Command::new(python)
+        .arg(root.join("tests/interop").join(script))
+        .args(args)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn the_python_client_and_the_daemon_understand_each_other() {
+    let site = Site::provisioned("true");
+    let broker = format!("127.0.0.1:{}", site.cloud.port);
+    let keys = site.path().join("issuer/keys").display().to_string();
+    let out = python(
+        "run.py",
+        &[
+            "--broker",
+            &broker,
+            "--device",
+            "ups-7",
+            "--device-key",
+            &site.device_key,
+            "--issuer-keys",
+            &keys,
+        ],
+    );
+    let stdout = String::from_utf8(out.stdout).unwrap();
+    let stderr = String::from_utf8(out.stderr).unwrap();
+    assert!(out.status.success(), "{stdout}\n{stderr}");
+    let steps = stdout
+        .lines()
+        .filter(|line| line.starts_with("ok "))
+        .count();
+    assert!(steps >= 18, "{stdout}");
+}
+
+#[test]
+fn the_schema_fits_every_sample_that_is_well_formed_and_no_other() {
+    let out = python("schema.py", &[]);
+    let stdout = String::from_utf8(out.stdout).unwrap();
+    let stderr = String::from_utf8(out.stderr).unwrap();
+    assert!(out.status.success(), "{stdout}\n{stderr}");
+    assert!(stdout.contains(" samples checked"), "{stdout}");
+}
