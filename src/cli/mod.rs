@@ -30,7 +30,7 @@ pub struct Cli {
 }
 
 /// Where the configuration is, if nothing else is said.
-pub(super) const USUAL_CONFIG: &str = "/etc/doorward/doorward.toml";
+pub(super) const DEFAULT_CONFIG: &str = "/etc/doorward/doorward.toml";
 
 /// The configuration that a command is about.
 #[derive(Debug, Args)]
@@ -39,7 +39,7 @@ pub(super) struct ConfigFile {
     #[arg(
         long,
         value_name = "FILE",
-        default_value = USUAL_CONFIG
+        default_value = DEFAULT_CONFIG
     )]
     pub(super) config: PathBuf,
 }
@@ -100,7 +100,7 @@ fn serve(path: &Path) -> Result<ExitCode, CliError> {
             "`doorward provision` makes one; /etc/doorward/doorward.toml explains itself.",
         )
     })?;
-    for (name, why) in config.broken() {
+    for (name, why) in config.unusable_operations() {
         tracing::warn!(operation = %name, %why, "an operation cannot work as it is defined");
     }
     block_on(async {

@@ -22,7 +22,7 @@ pub(super) struct Validate {
 pub(super) fn run(args: &Validate) -> Result<ExitCode, CliError> {
     let config = Config::load(&args.file.config)
         .map_err(|error| CliError::new(exit_status::CONFIG, error))?;
-    let broken = config.broken();
+    let broken = config.unusable_operations();
     let path = args.file.config.display();
     if args.json {
         let rows = broken

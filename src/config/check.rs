@@ -4,7 +4,7 @@ use crate::config::nut::is_word;
 use crate::config::{
     ArgKind, Config, Confirm, Definition, Firmware, Handler, PowerAction, UpdaterKind, placeholder,
 };
-use crate::operation::{Builtin, Step};
+use crate::operation::{Builtin, FirmwareOperation};
 use doorward_protocol::wire::{Class, Operation};
 
 impl Definition {
@@ -176,13 +176,13 @@ impl Definition {
     }
 
     fn check_firmware(&self, name: &Operation, firmware: Option<&Firmware>) -> Result<(), String> {
-        let Some(step) = Step::of(name) else {
+        let Some(step) = FirmwareOperation::of(name) else {
             return Err("the firmware handler does firmware.stage, .install and .rollback".into());
         };
         let Some(firmware) = firmware else {
             return Err("there is no source and no updater; add [firmware]".into());
         };
-        if step == Step::Rollback && firmware.updater != UpdaterKind::Rauc {
+        if step == FirmwareOperation::Rollback && firmware.updater != UpdaterKind::Rauc {
             return Err("only rauc can go back to the other slot".into());
         }
         if !self.args.is_empty() {

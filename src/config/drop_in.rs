@@ -12,7 +12,7 @@ const LIMIT: u64 = 1 << 20;
 const PARTS: usize = 64;
 
 /// All of the text, and which file each byte of it is from.
-pub(super) struct Parts {
+pub(super) struct ConfigText {
     pub(super) text: String,
     files: Vec<(PathBuf, Range<usize>)>,
 }
@@ -20,7 +20,7 @@ pub(super) struct Parts {
 /// Why there is no text: the file, and what is wrong with it.
 type Wrong = (PathBuf, String);
 
-impl Parts {
+impl ConfigText {
     /// Reads the file and the parts beside it. What is in `written` counts as if it had been
     /// written already.
     pub(super) fn read(path: &Path, written: &[(PathBuf, String)]) -> Result<Self, Wrong> {
@@ -60,7 +60,7 @@ impl Parts {
     }
 
     /// Which file a fault is in, and what it is.
-    pub(super) fn blame(&self, error: &toml::de::Error) -> Wrong {
+    pub(super) fn locate_error(&self, error: &toml::de::Error) -> Wrong {
         let main = || self.files.first().map(|(path, _)| path.clone());
         let at = error.span().map_or(0, |span| span.start);
         let part = self.files.iter().find(|(_, range)| range.contains(&at));

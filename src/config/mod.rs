@@ -27,7 +27,7 @@ use crate::link::ListenerConfig;
 use doorward_protocol::gate::MAX_REBOOTS;
 use doorward_protocol::wire::Operation;
 use doorward_transport::{Broker, BrokerUrl, Tls};
-use drop_in::Parts;
+use drop_in::ConfigText;
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
@@ -57,7 +57,7 @@ pub struct Config {
     pub diagnostics: Diagnostics,
     /// How often the machine may be booted.
     #[serde(default)]
-    pub reboots: Reboots,
+    pub reboots: RebootLimit,
     /// Making the device new again.
     #[serde(default)]
     pub factory_reset: FactoryReset,
@@ -113,14 +113,14 @@ impl LinkSection {
 /// How often operations may boot the machine, so that no loop can be made of them.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Reboots {
+pub struct RebootLimit {
     /// So often ...
     pub most: usize,
     /// ... in so many seconds.
     pub within_s: u64,
 }
 
-impl Default for Reboots {
+impl Default for RebootLimit {
     fn default() -> Self {
         Self {
             most: 4,
@@ -242,8 +242,9 @@ impl Config {
     /// As above.
     pub fn load_with(path: &Path, written: &[(PathBuf, String)]) -> Result<Self, ConfigError> {
         let error = |(path, why)| ConfigError { path, why };
-        let parts = Parts::read(path, written).map_err(error)?;
-        let config: Self = toml::from_str(&parts.text).map_err(|e| error(parts.blame(&e)))?;
+        let parts = ConfigText::read(path, written).map_err(error)?;
+        let config: Self =
+            toml::from_str(&parts.text).map_err(|e| error(parts.locate_error(&e)))?;
         let whole = |why| error((path.to_owned(), why));
         config.check().map_err(whole)?;
         Ok(config)
@@ -293,7 +294,7 @@ impl Config {
         self.diagnostics
             .check()
             .map_err(|why| format!("[diagnostics]: {why}"))?;
-        let Reboots { most, within_s } = self.reboots;
+        let RebootLimit { most, within_s } = self.reboots;
         if !(1..=MAX_REBOOTS).contains(&most) || !(1..=86400).contains(&within_s) {
             return Err(format!(
                 "[reboots]: most must be from 1 to {MAX_REBOOTS}, within_s from 1 to 86400"
@@ -312,7 +313,7 @@ impl Config {
     /// Operations that cannot work as they are defined, and why. They are offered, and fail with
     /// that reason; the others work.
     #[must_use]
-    pub fn broken(&self) -> BTreeMap<Operation, String> {
+    pub fn unusable_operations(&self) -> BTreeMap<Operation, String> {
         let operations = self.operations.iter();
         operations
             .filter_map(|(OperationName(name), definition)| {
@@ -352,7 +353,7 @@ handler = "builtin"
         let link = "[links.local]\nurl = \"mqtt://127.0.0.1\"\n".to_owned();
         let part = directory_of(&path).join("links.toml");
         let config = Config::load_with(&path, &[(part, link)]).unwrap();
-        assert_eq!(config.broken(), BTreeMap::new());
+        assert_eq!(config.unusable_operations(), BTreeMap::new());
     }
 
     #[test]
@@ -377,7 +378,7 @@ handler = "builtin"
                 &format!("{}\"]", "58".to_owned() + &"66".repeat(31)),
             );
         let config = load(&all).unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(config.broken(), BTreeMap::new());
+        assert_eq!(config.unusable_operations(), BTreeMap::new());
         assert!(config.operations.len() > 15, "{}", config.operations.len());
     }
 
@@ -414,7 +415,7 @@ handler = "builtin"
                 "{GOOD}[operations.\"x\"]\nclass = \"change\"\n{fields}\n[nut]\nups = \"ups\"\n\
                  user = \"doorward\"\npassword_file = \"/p\"\n"
             );
-            let broken = load(&text).unwrap().broken();
+            let broken = load(&text).unwrap().unusable_operations();
             assert!(broken.len() <= 1, "{broken:?}");
             broken.into_values().next().unwrap_or_default()
         };
@@ -522,7 +523,7 @@ handler = "builtin"
             );
         }
         let alone = format!("{GOOD}[operations.\"x\"]\nclass = \"read\"\n{nut}read = [\"a\"]");
-        let broken = load(&alone).unwrap().broken();
+        let broken = load(&alone).unwrap().unusable_operations();
         assert!(broken.values().all(|why| why.contains("add [nut]")) && broken.len() == 1);
         let far = with("handler = \"exec\"\nargv = [\"/bin/x\"]");
         assert_eq!(far, "");
@@ -542,7 +543,7 @@ handler = "builtin"
                 let text = format!(
                     "{GOOD}[operations.\"{name}\"]\nclass = \"{class}\"\n{fields}\n{settings}"
                 );
-                let found = load(&text).unwrap().broken();
+                let found = load(&text).unwrap().unusable_operations();
                 assert_eq!(!found.is_empty(), broken, "{name} {class} {found:?}");
             }
         }

@@ -8,15 +8,15 @@ use doorward_protocol::gate::Caller;
 use doorward_protocol::wire::{Hash, Id, KeyBytes};
 
 /// So many of one sender are written down one by one ...
-const EACH: u64 = 8;
+const INDIVIDUAL: u64 = 8;
 /// ... within so many seconds from the first.
-const WHILE: u64 = 600;
+const WINDOW: u64 = 600;
 /// Senders that are told apart at a time.
 const SENDERS: usize = 256;
 /// Answers that are kept although no record stands for them.
 const ANSWERS: usize = 64;
 
-struct Run {
+struct DenialRun {
     person: Id,
     /// Uptime of the first.
     since: u64,
@@ -24,29 +24,29 @@ struct Run {
 }
 
 #[derive(Default)]
-pub(super) struct Denials {
-    runs: BTreeMap<KeyBytes, Run>,
+pub(super) struct DenialLog {
+    runs: BTreeMap<KeyBytes, DenialRun>,
     /// What was answered to commands that were not written down, for when they come again.
     answers: VecDeque<(Hash, KeyBytes, Vec<u8>)>,
 }
 
-impl Denials {
+impl DenialLog {
     /// Counts a refused command. Returns whether it is written down by itself.
-    pub(super) fn one_more(&mut self, caller: &Caller, uptime: u64) -> bool {
+    pub(super) fn record(&mut self, caller: &Caller, uptime: u64) -> bool {
         if !self.runs.contains_key(&caller.key) && self.runs.len() >= SENDERS {
             return false;
         }
-        let run = self.runs.entry(caller.key).or_insert_with(|| Run {
+        let run = self.runs.entry(caller.key).or_insert_with(|| DenialRun {
             person: caller.person.clone(),
             since: uptime,
             count: 0,
         });
         run.count += 1;
-        run.count <= EACH
+        run.count <= INDIVIDUAL
     }
 
     /// Keeps the answer to a command that was not written down.
-    pub(super) fn answered(&mut self, command: Hash, holder: KeyBytes, receipt: Vec<u8>) {
+    pub(super) fn keep_answer(&mut self, command: Hash, holder: KeyBytes, receipt: Vec<u8>) {
         if self.answers.len() >= ANSWERS {
             self.answers.pop_front();
         }
@@ -61,16 +61,16 @@ impl Denials {
     }
 
     /// The numbers of those whose while is over.
-    pub(super) fn over(&mut self, uptime: u64) -> Vec<Event> {
+    pub(super) fn drain_expired(&mut self, uptime: u64) -> Vec<Event> {
         let mut events = Vec::new();
         self.runs.retain(|holder, run| {
-            let over = uptime.saturating_sub(run.since) >= WHILE;
-            if over && run.count > EACH {
+            let over = uptime.saturating_sub(run.since) >= WINDOW;
+            if over && run.count > INDIVIDUAL {
                 let sender = Sender {
                     holder: *holder,
                     person: run.person.clone(),
                 };
-                events.push(Event::DeniedMore(sender, run.count - EACH));
+                events.push(Event::DeniedMore(sender, run.count - INDIVIDUAL));
             }
             !over
         });
@@ -79,7 +79,7 @@ impl Denials {
 
     /// The uptime at which the next while with something to write down is over.
     pub(super) fn due(&self) -> Option<u64> {
-        let unwritten = self.runs.values().filter(|run| run.count > EACH);
-        unwritten.map(|run| run.since + WHILE).min()
+        let unwritten = self.runs.values().filter(|run| run.count > INDIVIDUAL);
+        unwritten.map(|run| run.since + WINDOW).min()
     }
 }

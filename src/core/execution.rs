@@ -1,11 +1,11 @@
 //! The course of a command that was allowed: from its intent to its end.
 
-use crate::core::io::{Action, Effects, Ended};
-use crate::core::machine::{Core, Waiting};
+use crate::core::io::{Action, Effects, OperationResult};
+use crate::core::machine::{AfterLog, Core};
 use crate::core::share_operations as local;
-use crate::core::share_operations::MAX_TOLD;
-use doorward_protocol::event_log::record::{Change, Event, Verdict};
-use doorward_protocol::gate::{Code, Now, Permit, Reading, still_allowed};
+use crate::core::share_operations::MAX_SUBSCRIBERS;
+use doorward_protocol::event_log::record::{Change, CommandOutcome, Event};
+use doorward_protocol::gate::{ClockReading, Code, Now, Permit, reauthorize};
 use doorward_protocol::wire::{Class, Hash, Id, Map, Outcome, Text, Value};
 
 impl Core {
@@ -14,14 +14,14 @@ impl Core {
     /// taken effect.
     pub(super) fn begin(&mut self, permit: Box<Permit>, now: &Now, out: &mut Effects) {
         let command = permit.caller().command;
-        if self.journal.memory.told.len() >= MAX_TOLD {
-            self.forget_told(now);
+        if self.journal.state.subscribers.len() >= MAX_SUBSCRIBERS {
+            self.prune_subscribers(now);
         }
-        let (memory, log_size) = (&self.journal.memory, self.journal.head().size);
-        if still_allowed(&permit, &self.known, memory, now).is_err() {
+        let (memory, log_size) = (&self.journal.state, self.journal.head().size);
+        if reauthorize(&permit, &self.statements, memory, now).is_err() {
             self.run(permit, now, out);
         } else if let Some((ended, change)) =
-            local::carry_out(&permit, &self.known, memory, log_size, now)
+            local::execute(&permit, &self.statements, memory, log_size, now)
         {
             self.end(command, ended, change, now, out);
         } else if permit.class() == Class::Read {
@@ -37,17 +37,17 @@ impl Core {
             if last {
                 self.checkpoint(now, out);
             }
-            self.after_log(Waiting::Act(Action::Run(permit)), out);
+            self.after_log(AfterLog::Act(Action::Run(permit)), out);
         }
     }
 
     /// The last moment before it starts: while the log was written, a list may have come that
     /// ends the share.
     pub(super) fn run(&mut self, permit: Box<Permit>, now: &Now, out: &mut Effects) {
-        match still_allowed(&permit, &self.known, &self.journal.memory, now) {
+        match reauthorize(&permit, &self.statements, &self.journal.state, now) {
             Ok(()) => out.actions.push(Action::Run(permit)),
             Err(code) => {
-                let ended = Ended::denied(code, "the permission ended before it began");
+                let ended = OperationResult::denied(code, "the permission ended before it began");
                 self.end(permit.caller().command, ended, None, now, out);
             }
         }
@@ -56,7 +56,7 @@ impl Core {
     pub(super) fn end(
         &mut self,
         command: Hash,
-        ended: Ended,
+        ended: OperationResult,
         change: Option<Change>,
         now: &Now,
         out: &mut Effects,
@@ -68,7 +68,7 @@ impl Core {
         if !self.store_works {
             return;
         }
-        let verdict = Verdict {
+        let verdict = CommandOutcome {
             command,
             holder: open.intent.asked.holder,
             outcome: ended.outcome,
@@ -80,31 +80,34 @@ impl Core {
         };
         let upload = self.upload_after(verdict.change.as_ref());
         let deleted = verdict.change == Some(Change::Deleted);
-        let told = matches!(verdict.change, Some(Change::Told(_) | Change::Untold));
+        let told = matches!(
+            verdict.change,
+            Some(Change::Subscribed(_) | Change::Unsubscribed)
+        );
         let event = Event::Outcome(verdict);
         self.journal.append(event, now, &mut out.batch);
         self.publish_receipt(command, out);
         if let Some(upload) = upload {
-            self.after_log(Waiting::Act(upload), out);
+            self.after_log(AfterLog::Act(upload), out);
         }
         if deleted {
             self.delete(now, out);
         }
         if deleted || told {
-            self.watch_for_news(out);
+            self.update_watch(out);
         }
     }
 
     /// The owner has deleted the device: what is left is its log, and its signed word on how far
     /// that goes.
     fn delete(&mut self, now: &Now, out: &mut Effects) {
-        out.batch.remove.append(&mut self.known.delete());
+        out.batch.remove.append(&mut self.statements.delete());
         out.batch.registration = Some(Vec::new());
-        self.after_log(Waiting::Act(Action::Site(None)), out);
-        self.after_log(Waiting::Act(Action::Forget), out);
+        self.after_log(AfterLog::Act(Action::SetSite(None)), out);
+        self.after_log(AfterLog::Act(Action::ClearUserData), out);
         self.publish_state(now, out);
         self.checkpoint(now, out);
-        self.look_for_ends(now);
+        self.schedule_next_end(now);
     }
 
     /// Whether what allowed an operation that is under way still does; long ones ask before they
@@ -112,9 +115,9 @@ impl Core {
     ///
     /// # Errors
     /// The code that says why it does not.
-    pub fn still_allowed(&mut self, permit: &Permit, reading: &Reading) -> Result<(), Code> {
-        let now = self.keeper.now(reading);
-        still_allowed(permit, &self.known, &self.journal.memory, &now)
+    pub fn reauthorize(&mut self, permit: &Permit, reading: &ClockReading) -> Result<(), Code> {
+        let now = self.clock.now(reading);
+        reauthorize(permit, &self.statements, &self.journal.state, &now)
     }
 
     /// Tells whoever asked for it how far an operation has come. None of it is written down.
@@ -127,19 +130,19 @@ impl Core {
     ) {
         if self.journal.open.contains_key(&command) {
             self.progress.insert(command, rows);
-            self.tell_progress(command, now, out);
+            self.publish_progress(command, now, out);
         }
     }
 
     /// Tells it again, if anything was said.
-    pub(super) fn tell_progress(&mut self, command: Hash, now: &Now, out: &mut Effects) {
+    pub(super) fn publish_progress(&mut self, command: Hash, now: &Now, out: &mut Effects) {
         let Some(open) = self.journal.open.get(&command) else {
             return;
         };
         let Some(rows) = self.progress.get(&command).filter(|_| self.store_works) else {
             return;
         };
-        let verdict = Verdict {
+        let verdict = CommandOutcome {
             command,
             holder: open.intent.asked.holder,
             outcome: Outcome::Executing,
@@ -155,7 +158,7 @@ impl Core {
     /// The same command came again while it runs. Copies are counted, and charged to the link,
     /// like those of one that has ended.
     pub(super) fn repeat_progress(&mut self, command: Hash, now: &Now, out: &mut Effects) {
-        self.count(Code::Replay, out);
-        self.tell_progress(command, now, out);
+        self.count_refusal(Code::Replay, out);
+        self.publish_progress(command, now, out);
     }
 }

@@ -39,11 +39,11 @@ pub enum Input {
     /// A batch could not be made durable.
     StoreFailed,
     /// An operation has ended.
-    Finished(Hash, Ended),
+    Finished(Hash, OperationResult),
     /// An operation says how far it has come.
     Progress(Hash, Map<Text, Value>),
     /// There is news of the equipment.
-    News(Map<Text, Value>),
+    Notification(Map<Text, Value>),
     /// A link has connected and subscribed.
     LinkUp,
     /// It is the time that [`Core::due`](super::Core::due) named, or later.
@@ -54,7 +54,7 @@ pub enum Input {
 
 /// How an operation ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ended {
+pub struct OperationResult {
     /// Done, failed or unknown.
     pub outcome: Outcome,
     /// Why, if not done.
@@ -65,7 +65,7 @@ pub struct Ended {
     pub result: Map<Text, Value>,
 }
 
-impl Ended {
+impl OperationResult {
     /// It ended well and returned this.
     #[must_use]
     pub fn done(result: Map<Text, Value>) -> Self {
@@ -79,7 +79,7 @@ impl Ended {
 
     /// Why it ended so, in words.
     #[must_use]
-    pub fn words(&self) -> String {
+    pub fn message(&self) -> String {
         let detail = self.detail.as_ref().map(ToString::to_string);
         detail.unwrap_or_else(|| self.code.map_or("", Code::sentence).to_owned())
     }
@@ -89,7 +89,7 @@ impl Ended {
         Self {
             outcome: Outcome::Denied,
             code: Some(code),
-            detail: short(detail),
+            detail: sanitize(detail),
             result: Map::default(),
         }
     }
@@ -103,14 +103,14 @@ impl Ended {
                 _ => Outcome::Failed,
             },
             code: Some(code),
-            detail: short(detail),
+            detail: sanitize(detail),
             result: Map::default(),
         }
     }
 }
 
 /// Text for people, cut and cleaned so that it always fits.
-pub(super) fn short(text: &str) -> Option<Text> {
+pub(super) fn sanitize(text: &str) -> Option<Text> {
     let mut clean: String = text
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
@@ -123,13 +123,13 @@ pub(super) fn short(text: &str) -> Option<Text> {
 
 /// Where a message goes, on every link.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Topic {
+pub enum ReplyTopic {
     /// To the holder of a key, on this command.
     Receipts(KeyBytes, Hash),
     /// To the same, a piece of a result that is larger than a receipt.
     Results(KeyBytes, Hash),
     /// To the holder of a key, news.
-    Notices(KeyBytes),
+    Notifications(KeyBytes),
     /// To whoever issued a share: that it is here.
     Confirmations,
     /// Retained, to whom it may concern.
@@ -147,22 +147,22 @@ pub enum Action {
     /// machine has booted since.
     Resume(Box<Intent>, bool),
     /// Publish.
-    Publish(Topic, Vec<u8>),
+    Publish(ReplyTopic, Vec<u8>),
     /// Acknowledge.
     Ack(Delivery),
     /// Tell a client of the listener that its message was not heard.
     Refuse(Delivery),
     /// Look out for news, or no longer.
-    Watch(bool),
+    WatchEquipment(bool),
     /// Let go of what operations have left in the state directory.
-    Forget,
+    ClearUserData,
     /// Listen for statements to this site.
-    Site(Option<Id>),
+    SetSite(Option<Id>),
     /// Send the records of the log from this one on; the flag says to go back to it even if
     /// later ones were sent already.
     Upload(u64, bool),
     /// Ask the brokers for the retained statements again: one that came too early counts now.
-    Refresh,
+    RequestRetained,
 }
 
 /// The outcome of one step.

@@ -16,7 +16,7 @@ mod status;
 mod timers;
 
 pub use batch::Batch;
-pub use io::{Action, Delivery, Effects, Ended, Input, LinkId, Topic};
+pub use io::{Action, Delivery, Effects, Input, LinkId, OperationResult, ReplyTopic};
 pub use machine::Core;
-pub use recovery::{Found, Settings};
-pub use status::Facts;
+pub use recovery::{CoreConfig, RecoveredState};
+pub use status::DeviceStatus;

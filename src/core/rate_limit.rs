@@ -22,20 +22,20 @@ const FAILURES: [Code; 7] = [
 /// How many failures a link may bring at once, and in every second. A check takes a small device
 /// some two milliseconds.
 #[derive(Debug, Clone, Copy)]
-struct Allowance {
+struct Quota {
     burst: u64,
     rate: u64,
 }
 
 /// Of a link to a broker, with everybody behind it.
-const OF_A_LINK: Allowance = Allowance {
+const BROKER_QUOTA: Quota = Quota {
     burst: 128,
     rate: 32,
 };
 /// Of one client of the listener.
-const OF_A_CLIENT: Allowance = Allowance { burst: 16, rate: 2 };
+const CLIENT_QUOTA: Quota = Quota { burst: 16, rate: 2 };
 /// What came meanwhile was not heard. Statements are asked for again after so many seconds.
-const HEAR_AGAIN: u64 = 30;
+const REFRESH_AFTER: u64 = 30;
 
 struct Bucket {
     left: u64,
@@ -43,29 +43,29 @@ struct Bucket {
     filled: u64,
 }
 
-pub(super) struct Floods {
+pub(super) struct RateLimiter {
     /// The links from this one on are clients of the listener.
     clients: LinkId,
     links: BTreeMap<LinkId, Bucket>,
     /// Uptime at which the statements are to be asked for again.
-    hear_again: Option<u64>,
+    refresh_at: Option<u64>,
 }
 
-impl Floods {
+impl RateLimiter {
     pub(super) fn new(clients: LinkId) -> Self {
         Self {
             clients,
             links: BTreeMap::new(),
-            hear_again: None,
+            refresh_at: None,
         }
     }
 
     /// Whether a link may be listened to.
-    pub(super) fn admits(&mut self, link: LinkId, uptime: u64) -> bool {
+    pub(super) fn try_admit(&mut self, link: LinkId, uptime: u64) -> bool {
         let admitted = self.bucket(link, uptime).left > 0;
         // A client of the listener is told that it was not heard, and sends again by itself.
-        if !admitted && !self.is_client(link) && self.hear_again.is_none() {
-            self.hear_again = Some(uptime + HEAR_AGAIN);
+        if !admitted && !self.is_client(link) && self.refresh_at.is_none() {
+            self.refresh_at = Some(uptime + REFRESH_AFTER);
         }
         admitted
     }
@@ -87,18 +87,18 @@ impl Floods {
 
     /// When the statements are to be asked for again, if they are.
     pub(super) fn due(&self) -> Option<u64> {
-        self.hear_again
+        self.refresh_at
     }
 
     /// Whether they are to be asked for now.
-    pub(super) fn over(&mut self, uptime: u64) -> bool {
-        self.hear_again.take_if(|at| *at <= uptime).is_some()
+    pub(super) fn take_due_refresh(&mut self, uptime: u64) -> bool {
+        self.refresh_at.take_if(|at| *at <= uptime).is_some()
     }
 
     fn bucket(&mut self, link: LinkId, uptime: u64) -> &mut Bucket {
-        let Allowance { burst, rate } = match self.is_client(link) {
-            false => OF_A_LINK,
-            true => OF_A_CLIENT,
+        let Quota { burst, rate } = match self.is_client(link) {
+            false => BROKER_QUOTA,
+            true => CLIENT_QUOTA,
         };
         let bucket = self.links.entry(link).or_insert(Bucket {
             left: burst,
@@ -118,57 +118,60 @@ mod tests {
     const CLOUD: LinkId = LinkId(0);
     const LOCAL: LinkId = LinkId(1);
     const CLIENT: LinkId = LinkId(2);
-    const BURST: u64 = OF_A_LINK.burst;
-    const PER_SECOND: u64 = OF_A_LINK.rate;
+    const BURST: u64 = BROKER_QUOTA.burst;
+    const PER_SECOND: u64 = BROKER_QUOTA.rate;
 
-    fn charge(floods: &mut Floods, link: LinkId, failures: u64, uptime: u64) {
+    fn charge(floods: &mut RateLimiter, link: LinkId, failures: u64, uptime: u64) {
         let refused = vec![Code::BadSignature; failures as usize];
         floods.charge(link, &refused, uptime);
     }
 
     #[test]
     fn a_link_is_not_heard_when_it_has_brought_too_many_failures_and_the_other_is() {
-        let mut floods = Floods::new(CLIENT);
+        let mut floods = RateLimiter::new(CLIENT);
         charge(&mut floods, LOCAL, BURST - 1, 10);
-        assert!(floods.admits(LOCAL, 10));
+        assert!(floods.try_admit(LOCAL, 10));
         charge(&mut floods, LOCAL, 400, 10);
-        assert!(!floods.admits(LOCAL, 10));
-        assert!(floods.admits(CLOUD, 10));
-        assert!(floods.admits(LOCAL, 11));
+        assert!(!floods.try_admit(LOCAL, 10));
+        assert!(floods.try_admit(CLOUD, 10));
+        assert!(floods.try_admit(LOCAL, 11));
         charge(&mut floods, LOCAL, PER_SECOND, 11);
-        assert!(!floods.admits(LOCAL, 11));
+        assert!(!floods.try_admit(LOCAL, 11));
         charge(&mut floods, LOCAL, 0, 1000);
         charge(&mut floods, LOCAL, BURST, 1000);
-        assert!(!floods.admits(LOCAL, 1000), "it fills up to its brim only");
+        assert!(
+            !floods.try_admit(LOCAL, 1000),
+            "it fills up to its brim only"
+        );
     }
 
     #[test]
     fn a_client_of_the_listener_may_fail_less_than_a_link() {
-        let mut floods = Floods::new(CLIENT);
-        charge(&mut floods, CLIENT, OF_A_CLIENT.burst, 10);
-        assert!(!floods.admits(CLIENT, 10));
+        let mut floods = RateLimiter::new(CLIENT);
+        charge(&mut floods, CLIENT, CLIENT_QUOTA.burst, 10);
+        assert!(!floods.try_admit(CLIENT, 10));
         assert_eq!(
             floods.due(),
             None,
             "brokers are not asked for what it brought"
         );
-        assert!(floods.admits(LinkId(3), 10), "each has its own");
-        assert!(floods.admits(CLIENT, 11));
-        charge(&mut floods, CLIENT, OF_A_CLIENT.rate, 11);
-        assert!(!floods.admits(CLIENT, 11));
+        assert!(floods.try_admit(LinkId(3), 10), "each has its own");
+        assert!(floods.try_admit(CLIENT, 11));
+        charge(&mut floods, CLIENT, CLIENT_QUOTA.rate, 11);
+        assert!(!floods.try_admit(CLIENT, 11));
     }
 
     #[test]
     fn what_was_not_heard_is_asked_for_again_once() {
-        let mut floods = Floods::new(CLIENT);
+        let mut floods = RateLimiter::new(CLIENT);
         assert_eq!(floods.due(), None);
         charge(&mut floods, LOCAL, BURST, 10);
-        assert!(!floods.admits(LOCAL, 10));
+        assert!(!floods.try_admit(LOCAL, 10));
         charge(&mut floods, LOCAL, BURST, 12);
-        assert!(!floods.admits(LOCAL, 12));
-        assert_eq!(floods.due(), Some(10 + HEAR_AGAIN));
-        assert!(!floods.over(10 + HEAR_AGAIN - 1));
-        assert!(floods.over(10 + HEAR_AGAIN));
-        assert!(!floods.over(10 + HEAR_AGAIN));
+        assert!(!floods.try_admit(LOCAL, 12));
+        assert_eq!(floods.due(), Some(10 + REFRESH_AFTER));
+        assert!(!floods.take_due_refresh(10 + REFRESH_AFTER - 1));
+        assert!(floods.take_due_refresh(10 + REFRESH_AFTER));
+        assert!(!floods.take_due_refresh(10 + REFRESH_AFTER));
     }
 }

@@ -1,13 +1,13 @@
 //! What the device says: receipts for those it knows, and its `state` for all.
 
-use crate::core::io::{Action, Effects, Topic, short};
-use crate::core::journal::asked;
-use crate::core::machine::{Core, Waiting};
-use doorward_protocol::event_log::record::{Event, Verdict};
-use doorward_protocol::gate::{Caller, Code, Now, Rehearsal, Retry};
+use crate::core::io::{Action, Effects, ReplyTopic, sanitize};
+use crate::core::journal::command_ref;
+use crate::core::machine::{AfterLog, Core};
+use doorward_protocol::event_log::record::{CommandOutcome, Event};
+use doorward_protocol::gate::{Caller, Code, DryRun, Now, Retry};
 use doorward_protocol::wire::{
-    Bytes, Checkpoint, CheckpointBody, Envelope, Hash, Id, KeyBytes, Kind, LogHead, Map, Outcome,
-    Receipt, SecretKey, Share, Standing, State, StateBody, Value, sign,
+    Bytes, Checkpoint, CheckpointBody, DeviceStanding, Envelope, Hash, Id, KeyBytes, Kind, LogHead,
+    Map, Outcome, Receipt, SecretKey, Share, State, StateBody, Value, sign,
 };
 
 /// Denials are no longer written down when the log is this full, in percent, so that they
@@ -25,12 +25,12 @@ const NO_HEAD: LogHead = LogHead {
 /// for a wrong clock cannot run besides; anybody on the way could repeat it without end, and
 /// none of it tells what a person wanted. What only lacks consent comes again with it.
 fn is_recorded(code: Code) -> bool {
-    code.retry() != Retry::Anew && !matches!(code, Code::ReplayFull | Code::NeedsApproval)
+    code.retry() != Retry::SignAgain && !matches!(code, Code::ReplayFull | Code::NeedsApproval)
 }
 
 /// A receipt on its way.
 pub(super) fn signed(holder: KeyBytes, receipt: &Receipt, key: &SecretKey) -> Action {
-    let topic = Topic::Receipts(holder, receipt.body.command);
+    let topic = ReplyTopic::Receipts(holder, receipt.body.command);
     Action::Publish(topic, sign(receipt, key))
 }
 
@@ -44,17 +44,17 @@ impl Core {
         if self.journal.receipt(&command).is_some() {
             self.publish_receipt(command, out);
         } else if let Some((holder, bytes)) = self.denials.answer(&command) {
-            let publish = Action::Publish(Topic::Receipts(holder, command), bytes);
-            self.after_log(Waiting::Act(publish), out);
+            let publish = Action::Publish(ReplyTopic::Receipts(holder, command), bytes);
+            self.after_log(AfterLog::Act(publish), out);
         } else {
             return false;
         }
-        self.count(Code::Replay, out);
+        self.count_refusal(Code::Replay, out);
         true
     }
 
     pub(super) fn deny(&mut self, code: Code, caller: &Caller, now: &Now, out: &mut Effects) {
-        let verdict = Verdict {
+        let verdict = CommandOutcome {
             // A command that only lacks consent is not over: it comes again with it.
             outcome: match code {
                 Code::NeedsApproval => Outcome::Accepted,
@@ -63,22 +63,22 @@ impl Core {
             ..self.answer(caller, Some(code), now)
         };
         let room = self.store_works && self.journal.used() < DENIALS_UNTIL;
-        if is_recorded(code) && room && self.denials.one_more(caller, now.uptime) {
-            let event = Event::Denied(asked(caller), verdict);
+        if is_recorded(code) && room && self.denials.record(caller, now.uptime) {
+            let event = Event::Denied(command_ref(caller), verdict);
             self.journal.append(event, now, &mut out.batch);
             self.publish_receipt(caller.command, out);
         } else {
             let bytes = self.publish_unrecorded(&verdict, now, out);
             if is_recorded(code) {
-                let windows = &mut self.journal.memory.windows;
+                let windows = &mut self.journal.state.windows;
                 windows.remember(caller.key, caller.instance, caller.counter);
-                self.denials.answered(caller.command, caller.key, bytes);
+                self.denials.keep_answer(caller.command, caller.key, bytes);
             }
         }
     }
 
-    fn answer(&self, caller: &Caller, code: Option<Code>, now: &Now) -> Verdict {
-        Verdict {
+    fn answer(&self, caller: &Caller, code: Option<Code>, now: &Now) -> CommandOutcome {
+        CommandOutcome {
             command: caller.command,
             holder: caller.key,
             outcome: Outcome::Denied,
@@ -91,20 +91,20 @@ impl Core {
     }
 
     /// Answers a dry run. Nothing is written down and nothing remembered.
-    pub(super) fn rehearse(&mut self, rehearsal: &Rehearsal, now: &Now, out: &mut Effects) {
-        let Rehearsal { caller, code } = rehearsal;
+    pub(super) fn answer_dry_run(&mut self, rehearsal: &DryRun, now: &Now, out: &mut Effects) {
+        let DryRun { caller, code } = rehearsal;
         let mut may: Vec<&str> = self
-            .known
+            .statements
             .shares_of(&caller.key)
             .flat_map(|share| share.body.permissions.iter())
             .map(|(name, _)| name.as_str())
             .collect();
         may.sort_unstable();
         may.dedup();
-        let owner = self.known.registration().map(|r| r.sub.to_string());
-        let verdict = Verdict {
+        let owner = self.statements.registration().map(|r| r.sub.to_string());
+        let verdict = CommandOutcome {
             outcome: code.map_or(Outcome::Allowed, |_| Outcome::Denied),
-            detail: short(&format!(
+            detail: sanitize(&format!(
                 "{} has {}; owner {}",
                 caller.person,
                 may.join(", "),
@@ -118,7 +118,7 @@ impl Core {
     /// A receipt that no record of the log stands for. Returns it.
     pub(super) fn publish_unrecorded(
         &mut self,
-        verdict: &Verdict,
+        verdict: &CommandOutcome,
         now: &Now,
         out: &mut Effects,
     ) -> Vec<u8> {
@@ -126,12 +126,12 @@ impl Core {
             true => self.journal.head(),
             false => NO_HEAD,
         };
-        let receipt = verdict.receipt(self.known.device(), now.estimate, head);
+        let receipt = verdict.receipt(self.statements.device(), now.estimate, head);
         let bytes = sign(&receipt, &self.key);
-        let topic = Topic::Receipts(verdict.holder, verdict.command);
+        let topic = ReplyTopic::Receipts(verdict.holder, verdict.command);
         let publish = Action::Publish(topic, bytes.clone());
         if self.store_works {
-            self.after_log(Waiting::Act(publish), out);
+            self.after_log(AfterLog::Act(publish), out);
         } else {
             out.actions.push(publish);
         }
@@ -154,12 +154,12 @@ impl Core {
             return;
         };
         let outcome = match code {
-            None if self.known.share(&share.cti) == Some(&share) => Outcome::Done,
+            None if self.statements.share(&share.cti) == Some(&share) => Outcome::Done,
             Some(Code::BadGrant | Code::SlotsFull) => Outcome::Denied,
             _ => return,
         };
         let id = Value::Bytes(share.cti.0.to_vec());
-        let verdict = Verdict {
+        let verdict = CommandOutcome {
             command: first.hash(),
             holder: first.signer,
             outcome,
@@ -170,37 +170,37 @@ impl Core {
             change: None,
         };
         let head = self.journal.head();
-        let receipt = verdict.receipt(self.known.device(), now.estimate, head);
-        let publish = Action::Publish(Topic::Confirmations, sign(&receipt, &self.key));
-        self.after_log(Waiting::Act(publish), out);
+        let receipt = verdict.receipt(self.statements.device(), now.estimate, head);
+        let publish = Action::Publish(ReplyTopic::Confirmations, sign(&receipt, &self.key));
+        self.after_log(AfterLog::Act(publish), out);
     }
 
     /// The device's word on how far its log has come, for whoever keeps it.
     pub(super) fn publish_checkpoint(&mut self, now: &Now, out: &mut Effects) {
         let checkpoint = Checkpoint {
-            iss: self.known.device().clone(),
+            iss: self.statements.device().clone(),
             iat: now.estimate,
             body: CheckpointBody {
                 format: 1,
                 log: self.journal.head(),
-                epoch: self.journal.memory.epoch,
+                epoch: self.journal.state.epoch,
             },
         };
-        let publish = Action::Publish(Topic::Events, sign(&checkpoint, &self.key));
-        self.after_log(Waiting::Act(publish), out);
+        let publish = Action::Publish(ReplyTopic::Events, sign(&checkpoint, &self.key));
+        self.after_log(AfterLog::Act(publish), out);
     }
 
     /// The receipt of a command that has ended, always the same.
     pub(super) fn publish_receipt(&mut self, command: Hash, out: &mut Effects) {
         if let Some((holder, receipt)) = self.journal.receipt(&command) {
-            let answer = Waiting::Answer(*holder, Box::new(receipt.clone()));
+            let answer = AfterLog::Answer(*holder, Box::new(receipt.clone()));
             self.after_log(answer, out);
         }
     }
 
     pub(super) fn publish_state(&mut self, now: &Now, out: &mut Effects) {
         let state = State {
-            iss: self.known.device().clone(),
+            iss: self.statements.device().clone(),
             iat: now.estimate,
             body: StateBody {
                 format: 1,
@@ -209,15 +209,15 @@ impl Core {
                 log: self.journal.head(),
             },
         };
-        let publish = Action::Publish(Topic::State, sign(&state, &self.key));
-        self.covered();
-        self.after_log(Waiting::Act(publish), out);
+        let publish = Action::Publish(ReplyTopic::State, sign(&state, &self.key));
+        self.mark_checkpointed();
+        self.after_log(AfterLog::Act(publish), out);
     }
 
     /// After a failed write nobody knows which lists will still be there after a start, so
     /// none is claimed.
-    pub(super) fn standing(&self, now: &Now) -> Standing {
-        let memory = &self.journal.memory;
+    pub(super) fn standing(&self, now: &Now) -> DeviceStanding {
+        let memory = &self.journal.state;
         let (registration, revocations) = if self.store_works {
             let lists = memory.revocations.iter();
             let seqs = lists.map(|(audience, mark)| (audience.clone(), mark.seq));
@@ -226,7 +226,7 @@ impl Core {
         } else {
             (0, Map::default())
         };
-        Standing {
+        DeviceStanding {
             epoch: memory.epoch,
             boot: now.boot,
             uptime: now.uptime,

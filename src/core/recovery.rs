@@ -4,19 +4,21 @@ use std::collections::BTreeSet;
 
 use crate::core::io::{Action, Effects, LinkId};
 use crate::core::journal::{Journal, statement_event};
-use crate::core::machine::{Core, Waiting};
-use doorward_protocol::event_log::record::{Event, Open, Record, Verdict};
-use doorward_protocol::gate::{Code, Known, Offers, Proven, Reading, RebootLimit, Timekeeper};
+use crate::core::machine::{AfterLog, Core};
+use doorward_protocol::event_log::record::{CommandOutcome, Event, PendingCommand, Record};
+use doorward_protocol::gate::{
+    ClockReading, Code, Offers, RebootLimit, StatementStore, TimeProof, TrustedClock,
+};
 use doorward_protocol::wire::{
     Bundle, Bytes, Class, Envelope, Hash, Id, Issuers, Kind, Map, Outcome, Role, SecretKey, Text,
     Timestamp,
 };
 
 /// Receipts of so many seconds before a start are sent again.
-const ON_ITS_WAY: u64 = 300;
+const RESEND_WINDOW: u64 = 300;
 
 /// What was found on disk.
-pub struct Found {
+pub struct RecoveredState {
     /// The device's id.
     pub device: Id,
     /// The device's secret key.
@@ -37,16 +39,16 @@ pub struct Found {
 
 /// What the device is told by its configuration and its maker.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct CoreConfig {
     /// What it offers.
     pub offers: Offers,
     /// Operations whose success shows in a new boot of the machine.
-    pub reboots: Vec<doorward_protocol::wire::Operation>,
+    pub rebooting: Vec<doorward_protocol::wire::Operation>,
     /// Operations that are brought to their end after a stop.
-    pub resumes: Vec<doorward_protocol::wire::Operation>,
+    pub resumable: Vec<doorward_protocol::wire::Operation>,
     /// Operations that only look at what is in memory, so that they may begin before that is
     /// written down.
-    pub at_once: Vec<doorward_protocol::wire::Operation>,
+    pub in_memory_reads: Vec<doorward_protocol::wire::Operation>,
     /// Commands whose operations are still being carried out, after a failed write; they tell
     /// their ends themselves.
     pub running: BTreeSet<Hash>,
@@ -68,12 +70,12 @@ impl Core {
     /// Begins again where the log ends. The effects must be durable before anything else
     /// is handled. `epoch` is 16 random bytes, used only if replay memory was lost.
     pub fn start(
-        found: Found,
-        settings: Settings,
+        found: RecoveredState,
+        settings: CoreConfig,
         epoch: Bytes<16>,
-        reading: &Reading,
+        reading: &ClockReading,
     ) -> (Self, Effects) {
-        let Found {
+        let RecoveredState {
             device,
             key,
             issuers,
@@ -84,17 +86,17 @@ impl Core {
         for (record, after) in found.records.iter().zip(1..) {
             journal.replay(record, found.records.get(after));
         }
-        let proven = &mut journal.memory.proven;
-        proven.entry(Role::Root).or_insert(Proven {
+        let proven = &mut journal.state.proven;
+        proven.entry(Role::Root).or_insert(TimeProof {
             signed: issuers.iat,
             since: 0,
         });
-        let keeper = Timekeeper::new(journal.memory.floor(), settings.built, reading);
-        let known = Known::new(device, key.public(), issuers);
+        let keeper = TrustedClock::new(journal.state.floor(), settings.built, reading);
+        let known = StatementStore::new(device, key.public(), issuers);
         let mut core = Self::assemble(key, known, journal, keeper, &settings);
         let mut out = Effects::default();
-        let now = core.keeper.now(reading);
-        if let Some(why) = forgotten(&found.records, found.log_broken)
+        let now = core.clock.now(reading);
+        if let Some(why) = replay_state_lost(&found.records, found.log_broken)
             && let Ok(why) = Text::new(why)
         {
             let event = Event::Epoch(epoch, why);
@@ -102,14 +104,14 @@ impl Core {
             core.journal.salvage(&found.salvaged, &now, &mut out.batch);
         }
         core.reinstall(registration, found.statements, reading, &mut out);
-        core.look_for_ends(&now);
-        core.resolve(&settings, found.log_broken, reading, &mut out);
-        if !core.journal.memory.told.is_empty() {
-            core.watch_for_news(&mut out);
+        core.schedule_next_end(&now);
+        core.settle_interrupted(&settings, found.log_broken, reading, &mut out);
+        if !core.journal.state.subscribers.is_empty() {
+            core.update_watch(&mut out);
         }
         // A receipt may have been on its way when the device stopped. The same one again
         // does no harm, and its sender may still be waiting.
-        let recent = Timestamp(now.estimate.0.saturating_sub(ON_ITS_WAY));
+        let recent = Timestamp(now.estimate.0.saturating_sub(RESEND_WINDOW));
         for command in core.journal.receipts_since(recent) {
             core.publish_receipt(command, &mut out);
         }
@@ -123,21 +125,26 @@ impl Core {
         &mut self,
         registration: Option<Vec<u8>>,
         statements: Vec<Vec<u8>>,
-        reading: &Reading,
+        reading: &ClockReading,
         out: &mut Effects,
     ) {
-        let now = self.keeper.now(reading);
+        let now = self.clock.now(reading);
         self.reinstall_all(registration.into_iter().collect(), reading, out);
         // Shares are checked when they are needed.
-        let known = &mut self.known;
+        let known = &mut self.statements;
         let others = statements.into_iter();
         let others = others.filter(|bytes| !known.keep(bytes, now.estimate));
         let others = others.collect();
         self.reinstall_all(others, reading, out);
     }
 
-    fn reinstall_all(&mut self, statements: Vec<Vec<u8>>, reading: &Reading, out: &mut Effects) {
-        let now = self.keeper.now(reading);
+    fn reinstall_all(
+        &mut self,
+        statements: Vec<Vec<u8>>,
+        reading: &ClockReading,
+        out: &mut Effects,
+    ) {
+        let now = self.clock.now(reading);
         let mut sound: Vec<Vec<Envelope<'_>>> = statements
             .iter()
             .filter_map(|bytes| Bundle::parse(bytes).ok())
@@ -145,8 +152,9 @@ impl Core {
             .collect();
         sound.sort_by_key(|envelopes| envelopes.first().map(|envelope| envelope.kind));
         for envelopes in sound {
-            let memory = &self.journal.memory;
-            let Ok(Some(installed)) = self.known.install(&envelopes, memory, now.estimate) else {
+            let memory = &self.journal.state;
+            let Ok(Some(installed)) = self.statements.install(&envelopes, memory, now.estimate)
+            else {
                 continue;
             };
             let mark = match installed.kind {
@@ -165,26 +173,37 @@ impl Core {
             {
                 self.journal.append(event, &now, &mut out.batch);
             }
-            self.tell_time(&installed, reading);
+            self.record_signed_time(&installed, reading);
         }
     }
 
     /// Ends every command that a stop interrupted, or has it brought to its end. None of them is
     /// ever run again. Beyond a break of the log any of them may have begun, or ended.
-    fn resolve(&mut self, settings: &Settings, broken: bool, reading: &Reading, out: &mut Effects) {
-        let now = self.keeper.now(reading);
-        let open: Vec<Open> = self.journal.open.values().cloned().collect();
-        for Open { intent, began } in open {
+    fn settle_interrupted(
+        &mut self,
+        settings: &CoreConfig,
+        broken: bool,
+        reading: &ClockReading,
+        out: &mut Effects,
+    ) {
+        let now = self.clock.now(reading);
+        let open: Vec<PendingCommand> = self.journal.open.values().cloned().collect();
+        for PendingCommand {
+            intent,
+            started_in_boot: began,
+        } in open
+        {
             if settings.running.contains(&intent.asked.command) {
                 continue;
             }
             let operation = &intent.asked.operation;
-            if let Some(boot) = began.filter(|_| settings.resumes.contains(operation) && !broken) {
+            if let Some(boot) = began.filter(|_| settings.resumable.contains(operation) && !broken)
+            {
                 let resume = Action::Resume(Box::new(intent), boot != now.boot);
-                self.after_log(Waiting::Act(resume), out);
+                self.after_log(AfterLog::Act(resume), out);
                 continue;
             }
-            let reboots = settings.reboots.contains(operation);
+            let reboots = settings.rebooting.contains(operation);
             let (outcome, code, detail) = match began {
                 _ if broken => (
                     Outcome::Unknown,
@@ -211,7 +230,7 @@ impl Core {
                     "the device stopped before it began; it has not run",
                 ),
             };
-            let verdict = Verdict {
+            let verdict = CommandOutcome {
                 command: intent.asked.command,
                 holder: intent.asked.holder,
                 outcome,
@@ -228,7 +247,7 @@ impl Core {
 }
 
 /// Why replay memory must be taken, if it must.
-fn forgotten(records: &[Record], log_broken: bool) -> Option<&'static str> {
+fn replay_state_lost(records: &[Record], log_broken: bool) -> Option<&'static str> {
     if log_broken {
         return Some("a break in the event log");
     }

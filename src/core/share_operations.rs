@@ -1,9 +1,9 @@
 //! Operations that the core carries out itself, because they read or change what it
 //! remembers: who holds shares, ending them on the spot, suspending all of them.
 
-use crate::core::io::Ended;
+use crate::core::io::OperationResult;
 use doorward_protocol::event_log::record::Change;
-use doorward_protocol::gate::{Code, Known, Memory, Now, Offer, Offers, Permit};
+use doorward_protocol::gate::{Code, DurableState, Now, Offer, Offers, Permit, StatementStore};
 use doorward_protocol::wire::{
     ArgLimit, Bytes, Class, Map, Operation, Share, Text, Timestamp, Value,
 };
@@ -15,7 +15,7 @@ const MAX_LISTED: usize = 40;
 const MAX_ENDED: usize = 10_000;
 
 /// Most people who are told the news.
-pub(super) const MAX_TOLD: usize = 64;
+pub(super) const MAX_SUBSCRIBERS: usize = 64;
 
 /// How long a freeze lasts if nobody says, in seconds: until it is lifted.
 const FOREVER: Timestamp = Timestamp(doorward_protocol::wire::MAX_TIMESTAMP);
@@ -50,7 +50,7 @@ pub(super) fn offers() -> Offers {
 }
 
 /// Those that only look.
-pub(super) fn looks() -> impl Iterator<Item = Operation> {
+pub(super) fn read_only() -> impl Iterator<Item = Operation> {
     ["share.mine", "share.list"]
         .into_iter()
         .filter_map(|name| Operation::new(name).ok())
@@ -58,13 +58,13 @@ pub(super) fn looks() -> impl Iterator<Item = Operation> {
 
 /// Carries a permit out, if it is for one of these operations: how it ended, and what has
 /// changed.
-pub(super) fn carry_out(
+pub(super) fn execute(
     permit: &Permit,
-    known: &Known,
-    memory: &Memory,
+    known: &StatementStore,
+    memory: &DurableState,
     log_size: u64,
     now: &Now,
-) -> Option<(Ended, Option<Change>)> {
+) -> Option<(OperationResult, Option<Change>)> {
     let caller = permit.caller();
     let ends = matches!(
         caller.operation.as_str(),
@@ -72,17 +72,23 @@ pub(super) fn carry_out(
     );
     if ends && memory.ended.len() >= MAX_ENDED {
         let why = "too many shares were ended on the device; let the issuer cancel this one";
-        return Some((Ended::failed(Code::Failed, why), None));
+        return Some((OperationResult::failed(Code::Failed, why), None));
     }
-    let done = |change| (Ended::done(Map::default()), change);
+    let done = |change| (OperationResult::done(Map::default()), change);
     Some(match caller.operation.as_str() {
         "share.mine" => {
             let shares = known.shares_of(&caller.key);
-            (Ended::done(list(shares, known, memory, now)), None)
+            (
+                OperationResult::done(list(shares, known, memory, now)),
+                None,
+            )
         }
         "share.list" => {
             let shares = known.shares_by_age();
-            (Ended::done(list(shares, known, memory, now)), None)
+            (
+                OperationResult::done(list(shares, known, memory, now)),
+                None,
+            )
         }
         "share.revoke" => match named(permit, known) {
             Some(share) => done(Some(Change::Ended(share.cti, share.exp))),
@@ -103,29 +109,33 @@ pub(super) fn carry_out(
         }
         "share.unfreeze" => done(Some(Change::Unfrozen)),
         "notify.manage" => match permit.args().get("on") {
-            Some(Value::Bool(false)) => done(Some(Change::Untold)),
+            Some(Value::Bool(false)) => done(Some(Change::Unsubscribed)),
             Some(Value::Bool(true))
-                if memory.told.contains_key(&caller.key) || memory.told.len() < MAX_TOLD =>
+                if memory.subscribers.contains_key(&caller.key)
+                    || memory.subscribers.len() < MAX_SUBSCRIBERS =>
             {
-                done(Some(Change::Told(permit.share())))
+                done(Some(Change::Subscribed(permit.share())))
             }
             Some(Value::Bool(true)) => {
                 let why = "as many are told the news as this device can remember";
-                (Ended::failed(Code::Failed, why), None)
+                (OperationResult::failed(Code::Failed, why), None)
             }
-            _ => (Ended::failed(Code::Param, "on is true or false"), None),
+            _ => (
+                OperationResult::failed(Code::Param, "on is true or false"),
+                None,
+            ),
         },
         "device.delete" => done(Some(Change::Deleted)),
         "history.acknowledge" => match permit.args().get("size") {
             Some(Value::Int(size)) => match u64::try_from(*size) {
                 Ok(size) if size <= log_size => done(Some(Change::Acknowledged(size))),
                 _ => (
-                    Ended::failed(Code::Failed, "the log is not that long"),
+                    OperationResult::failed(Code::Failed, "the log is not that long"),
                     None,
                 ),
             },
             _ => (
-                Ended::failed(Code::Param, "size is a number of records"),
+                OperationResult::failed(Code::Param, "size is a number of records"),
                 None,
             ),
         },
@@ -133,11 +143,11 @@ pub(super) fn carry_out(
     })
 }
 
-fn unknown_share() -> Ended {
-    Ended::failed(Code::Failed, "the device knows no such share of yours")
+fn unknown_share() -> OperationResult {
+    OperationResult::failed(Code::Failed, "the device knows no such share of yours")
 }
 
-fn named<'a>(permit: &Permit, known: &'a Known) -> Option<&'a Share> {
+fn named<'a>(permit: &Permit, known: &'a StatementStore) -> Option<&'a Share> {
     match permit.args().get("share") {
         Some(Value::Bytes(id)) => known.share(&Bytes(id.as_slice().try_into().ok()?)),
         // As `share.list` shows it, and as people type it.
@@ -148,8 +158,8 @@ fn named<'a>(permit: &Permit, known: &'a Known) -> Option<&'a Share> {
 
 fn list<'a>(
     shares: impl Iterator<Item = &'a Share>,
-    known: &Known,
-    memory: &Memory,
+    known: &StatementStore,
+    memory: &DurableState,
     now: &Now,
 ) -> Map<Text, Value> {
     let mut rows = Vec::new();

@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 
 use crate::core::machine::Core;
-use doorward_protocol::gate::{Code, Now, Reading};
-use doorward_protocol::wire::{Audience, Id, Map, Operation, Standing, Text, Value};
+use doorward_protocol::gate::{ClockReading, Code, Now};
+use doorward_protocol::wire::{Audience, DeviceStanding, Id, Map, Operation, Text, Value};
 
 /// Numbers for `status.read` and for people.
 #[derive(Debug, Clone)]
-pub struct Facts {
+pub struct DeviceStatus {
     /// The time.
     pub now: Now,
     /// Sequence numbers and boot.
-    pub standing: Standing,
+    pub standing: DeviceStanding,
     /// Shares that the device holds.
     pub shares: usize,
     /// Records in the log.
@@ -29,17 +29,17 @@ pub struct Facts {
 
 impl Core {
     /// Numbers for `status.read` and for people.
-    pub fn facts(&mut self, reading: &Reading) -> Facts {
-        let now = self.keeper.now(reading);
-        Facts {
+    pub fn status(&mut self, reading: &ClockReading) -> DeviceStatus {
+        let now = self.clock.now(reading);
+        DeviceStatus {
             now,
             standing: self.standing(&now),
-            shares: self.known.share_count(),
+            shares: self.statements.share_count(),
             log_size: self.journal.head().size,
-            acknowledged: self.journal.memory.acknowledged,
+            acknowledged: self.journal.state.acknowledged,
             missing: self
-                .known
-                .lost_lists(&self.journal.memory)
+                .statements
+                .lost_lists(&self.journal.state)
                 .cloned()
                 .collect(),
             log_used: self.journal.used(),
@@ -49,7 +49,7 @@ impl Core {
 
     /// What was allowed and has not ended: who asked for which operation, and how far it has come.
     #[must_use]
-    pub fn underway(&self) -> Vec<(Id, Operation, Map<Text, Value>)> {
+    pub fn running_commands(&self) -> Vec<(Id, Operation, Map<Text, Value>)> {
         let open = self.journal.open.iter();
         open.map(|(command, open)| {
             let asked = &open.intent.asked;

@@ -13,7 +13,7 @@ pub(super) type Queue = std::sync::mpsc::Sender<(Batch, u64)>;
 pub(super) type CommitResult = Result<u64, FileError>;
 
 /// The thread that writes. Batches that wait together become durable together.
-pub(super) fn committer(mut store: Store, results: mpsc::Sender<CommitResult>) -> Queue {
+pub(super) fn spawn(mut store: Store, results: mpsc::Sender<CommitResult>) -> Queue {
     let (sender, queue) = std::sync::mpsc::channel::<(Batch, u64)>();
     std::thread::spawn(move || {
         while let Ok((mut batch, mut size)) = queue.recv() {

@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 
 use tokio::task::JoinSet;
 
-use crate::core::{Action, Effects, Ended};
-use crate::daemon::event_loop::{Event, Running};
-use crate::operation::{OperationContext, OperationEvent, Table};
+use crate::core::{Action, Effects, OperationResult};
+use crate::daemon::event_loop::{Daemon, DaemonEvent};
+use crate::operation::{OperationContext, OperationEvent, OperationTable};
 use doorward_protocol::wire::Hash;
 
-impl Running {
+impl Daemon {
     pub(super) fn carry_out(&mut self, effects: Effects) {
-        let effects = self.look(effects);
+        let effects = self.run_in_memory_reads(effects);
         if !effects.batch.is_empty() {
             // If the thread is gone, nothing becomes durable and so nothing is acted upon.
             if let Some(store) = &self.store {
@@ -28,15 +28,15 @@ impl Running {
                 Action::Publish(topic, payload) => {
                     self.links.publish(&self.device, &topic, &payload);
                 }
-                Action::Site(site) => self.links.set_site(site.as_ref()),
+                Action::SetSite(site) => self.links.set_site(site.as_ref()),
                 Action::Upload(from, again) => {
                     if let Some(upload) = &self.upload {
                         upload.from(from, again);
                     }
                 }
-                Action::Watch(false) => self.watching = JoinSet::new(),
+                Action::WatchEquipment(false) => self.watching = JoinSet::new(),
                 // One that looks out already has seen how it was before.
-                Action::Watch(true) => {
+                Action::WatchEquipment(true) => {
                     if self.watching.is_empty() {
                         let (table, sender) = (self.table.clone(), self.operation_sender.clone());
                         self.watching.spawn(async move {
@@ -46,21 +46,21 @@ impl Running {
                         });
                     }
                 }
-                Action::Forget => self.table.forget(),
-                Action::Refresh => self.links.refresh(),
+                Action::ClearUserData => self.table.clear_user_data(),
+                Action::RequestRetained => self.links.refresh(),
                 Action::Resume(intent, booted) => {
                     let table = self.table.clone();
-                    self.begin(intent.asked.command, async move {
+                    self.spawn_operation(intent.asked.command, async move {
                         table.resume(&intent, booted).await
                     });
                 }
                 Action::Run(permit) => {
                     let table = self.table.clone();
-                    let facts = self.core.facts(&self.clock.read());
+                    let facts = self.core.status(&self.clock.read());
                     let context =
                         OperationContext::new((*permit).clone(), self.operation_sender.clone());
-                    self.begin(permit.caller().command, async move {
-                        table.carry_out(*permit, facts, &context).await
+                    self.spawn_operation(permit.caller().command, async move {
+                        table.execute(*permit, facts, &context).await
                     });
                 }
             }
@@ -71,11 +71,15 @@ impl Running {
 
     /// Looks at what is in memory, for those who may still do so: beginning and end are written down
     /// together, by one `fdatasync`.
-    fn look(&mut self, mut effects: Effects) -> Effects {
+    fn run_in_memory_reads(&mut self, mut effects: Effects) -> Effects {
         let mut waiting = VecDeque::from(std::mem::take(&mut effects.actions));
         while let Some(action) = waiting.pop_front() {
             let permit = match action {
-                Action::Run(permit) if self.looks.contains(&permit.caller().operation) => permit,
+                Action::Run(permit)
+                    if self.in_memory_reads.contains(&permit.caller().operation) =>
+                {
+                    permit
+                }
                 other => {
                     effects.actions.push(other);
                     continue;
@@ -83,12 +87,12 @@ impl Running {
             };
             let command = permit.caller().command;
             let reading = self.clock.read();
-            let ended = match self.core.still_allowed(&permit, &reading) {
-                Err(code) => Ended::denied(code, "the permission ended before it began"),
-                Ok(()) => Table::look(&permit, &self.core.facts(&reading)),
+            let ended = match self.core.reauthorize(&permit, &reading) {
+                Err(code) => OperationResult::denied(code, "the permission ended before it began"),
+                Ok(()) => OperationTable::read_in_memory(&permit, &self.core.status(&reading)),
             };
             let finished = OperationEvent::Finished(command, ended);
-            let more = self.step(Event::Operation(finished));
+            let more = self.step(DaemonEvent::Operation(finished));
             effects.batch.extend(more.batch);
             waiting.extend(more.actions);
         }
@@ -96,7 +100,11 @@ impl Running {
     }
 
     /// Has it done beside the loop; its end comes as an event.
-    fn begin(&mut self, command: Hash, work: impl Future<Output = Ended> + Send + 'static) {
+    fn spawn_operation(
+        &mut self,
+        command: Hash,
+        work: impl Future<Output = OperationResult> + Send + 'static,
+    ) {
         self.running.insert(command);
         let sender = self.operation_sender.clone();
         tokio::spawn(async move {

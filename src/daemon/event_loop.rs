@@ -9,16 +9,16 @@ use tokio::task::JoinSet;
 use crate::config::Config;
 use crate::core::Core;
 use crate::core::{Action, Delivery, Effects, Input, LinkId};
-use crate::daemon::commit_thread::{CommitResult, Queue, committer};
+use crate::daemon::commit_thread::{CommitResult, Queue, spawn};
 use crate::daemon::import_socket::Import;
 use crate::daemon::inbox::{Inbox, WAITING};
 use crate::daemon::links::Links;
-use crate::daemon::log_upload::Upload;
-use crate::daemon::service_manager::Supervisor;
-use crate::daemon::startup::{Begun, StartError, begin};
+use crate::daemon::log_upload::LogUpload;
+use crate::daemon::service_manager::ServiceManager;
+use crate::daemon::startup::{OpenedCore, StartError, open_core};
 use crate::daemon::status_socket::StatusSocket;
 use crate::link::LinkEvent;
-use crate::operation::{OperationEvent, Table};
+use crate::operation::{OperationEvent, OperationTable};
 use doorward_protocol::wire::{Hash, Id, Operation};
 use doorward_transport::TrustedTime;
 use doorward_transport::clock::Clock;
@@ -27,12 +27,12 @@ use doorward_transport::clock::Clock;
 const EVENTS: usize = 64;
 /// Inputs that are handled before the effects are carried out, so that what arrives together
 /// shares one `fdatasync`.
-const TOGETHER: usize = 64;
+const MAX_BATCHED_EVENTS: usize = 64;
 /// Shortest and longest pause between two attempts to open a store that failed, in seconds.
 const FIRST_RETRY: u64 = 5;
 const LONGEST_RETRY: u64 = 300;
 
-pub(super) enum Event {
+pub(super) enum DaemonEvent {
     Tick,
     Link(LinkId, LinkEvent),
     Durable(CommitResult),
@@ -40,16 +40,16 @@ pub(super) enum Event {
 }
 
 /// The daemon's parts.
-pub(super) struct Running {
+pub(super) struct Daemon {
     pub(super) core: Core,
     pub(super) clock: Clock,
     config: Config,
-    pub(super) table: Table,
+    pub(super) table: OperationTable,
     pub(super) device: Id,
     pub(super) links: Links,
     inbox: Inbox,
     pub(super) import: Import,
-    pub(super) upload: Option<Upload>,
+    pub(super) upload: Option<LogUpload>,
     pub(super) store: Option<Queue>,
     /// Ends of writes.
     commits: mpsc::Receiver<CommitResult>,
@@ -69,7 +69,7 @@ pub(super) struct Running {
     /// Who looks out for news; it ends with this.
     pub(super) watching: JoinSet<()>,
     /// Operations that only look at what is in memory.
-    pub(super) looks: Vec<Operation>,
+    pub(super) in_memory_reads: Vec<Operation>,
     /// Commands whose operations run in this process.
     pub(super) running: BTreeSet<Hash>,
 }
@@ -82,47 +82,47 @@ pub async fn run(config: &Config, stop: impl Future<Output = ()>) -> Result<(), 
     let mut running = open(config)?;
     let status = StatusSocket::bind(&config.state).map_err(StartError::Store)?;
     tracing::info!(device = %running.device, "ready");
-    running.serve(status, Supervisor::ready(), stop).await;
+    running.serve(status, ServiceManager::ready(), stop).await;
     tracing::info!("stopping");
-    Supervisor::stopping();
+    ServiceManager::stopping();
     running.links.close().await;
     Ok(())
 }
 
-fn open(config: &Config) -> Result<Running, StartError> {
+fn open(config: &Config) -> Result<Daemon, StartError> {
     let clock = Clock::open().map_err(StartError::Machine)?;
     let time = TrustedTime::default();
-    let table = Table::new(config, time.clone());
+    let table = OperationTable::new(config, time.clone());
     let (commit_sender, commits) = mpsc::channel(EVENTS);
     let (operation_sender, operation_events) = mpsc::channel(EVENTS);
-    let Begun {
+    let OpenedCore {
         core,
         effects,
         store,
         notes,
-    } = match begin(config, &table, &clock, &BTreeSet::new()) {
+    } = match open_core(config, &table, &clock, &BTreeSet::new()) {
         Ok(begun) => begun,
         Err(_) => {
-            table.make_room();
-            begin(config, &table, &clock, &BTreeSet::new())?
+            table.free_disk_space();
+            open_core(config, &table, &clock, &BTreeSet::new())?
         }
     };
-    let device = core.known().device().clone();
+    let device = core.statements().device().clone();
     let mut inbox = Inbox::default();
     let uptime = clock.read().uptime;
-    let site = core.known().site();
+    let site = core.statements().site();
     let mut links = Links::start(config, &device, site, &time, &mut inbox, uptime);
     let import = links.next();
     let import =
         Import::bind(&config.state, import, inbox.add(WAITING)).map_err(StartError::Store)?;
     links.listen(config, &device, &time, &mut inbox, uptime);
     let upload = links.upload(config, &device);
-    let mut running = Running {
+    let mut running = Daemon {
         import,
         upload,
-        store: Some(committer(store, commit_sender.clone())),
+        store: Some(spawn(store, commit_sender.clone())),
         config: config.clone(),
-        looks: table.at_once(),
+        in_memory_reads: table.in_memory_reads(),
         clock,
         table,
         device,
@@ -162,11 +162,11 @@ async fn after(seconds: Option<u64>) {
     }
 }
 
-impl Running {
+impl Daemon {
     async fn serve(
         &mut self,
         status: StatusSocket,
-        supervisor: Supervisor,
+        supervisor: ServiceManager,
         stop: impl Future<Output = ()>,
     ) {
         tokio::pin!(stop);
@@ -174,7 +174,7 @@ impl Running {
         let mut watchdog = Box::pin(supervisor.due());
         loop {
             let now = self.core.now(&self.clock.read());
-            self.time.is_at_least(now.certain);
+            self.time.set_lower_bound(now.lower_bound);
             let due = self
                 .core
                 .due(&now)
@@ -182,9 +182,9 @@ impl Running {
             let retry = self.retry_at.map(|at| at.saturating_sub(now.uptime));
             let event = tokio::select! {
                 () = &mut stop => return,
-                result = self.commits.recv() => result.map(Event::Durable),
-                event = self.operation_events.recv() => event.map(Event::Operation),
-                (link, event) = self.inbox.next() => Some(Event::Link(link, event)),
+                result = self.commits.recv() => result.map(DaemonEvent::Durable),
+                event = self.operation_events.recv() => event.map(DaemonEvent::Operation),
+                (link, event) = self.inbox.next() => Some(DaemonEvent::Link(link, event)),
                 caller = status.accept() => {
                     status.answer(caller, &self.status());
                     continue;
@@ -194,7 +194,7 @@ impl Running {
                     watchdog.set(supervisor.due());
                     continue;
                 }
-                () = after(due) => Some(Event::Tick),
+                () = after(due) => Some(DaemonEvent::Tick),
                 () = after(retry) => {
                     self.reopen();
                     continue;
@@ -202,7 +202,7 @@ impl Running {
             };
             let Some(event) = event else { return };
             let mut effects = self.step(event);
-            for _ in 1..TOGETHER {
+            for _ in 1..MAX_BATCHED_EVENTS {
                 let Some(event) = self.try_next() else { break };
                 let more = self.step(event);
                 effects.batch.extend(more.batch);
@@ -213,30 +213,30 @@ impl Running {
     }
 
     /// What is there already: what has ended, then the links in turn.
-    fn try_next(&mut self) -> Option<Event> {
+    fn try_next(&mut self) -> Option<DaemonEvent> {
         if let Ok(result) = self.commits.try_recv() {
-            return Some(Event::Durable(result));
+            return Some(DaemonEvent::Durable(result));
         }
         if let Ok(event) = self.operation_events.try_recv() {
-            return Some(Event::Operation(event));
+            return Some(DaemonEvent::Operation(event));
         }
         let (link, event) = self.inbox.try_next()?;
-        Some(Event::Link(link, event))
+        Some(DaemonEvent::Link(link, event))
     }
 
     /// After a failed write nobody knows what is on the disk, so everything begins again from
     /// there, as after a start. Until that works, all is denied.
     fn reopen(&mut self) {
-        match begin(&self.config, &self.table, &self.clock, &self.running) {
+        match open_core(&self.config, &self.table, &self.clock, &self.running) {
             Ok(begun) => {
                 tracing::info!("the store works again");
-                self.store = Some(committer(begun.store, self.commit_sender.clone()));
+                self.store = Some(spawn(begun.store, self.commit_sender.clone()));
                 (self.core, self.notes) = (begun.core, begun.notes);
                 (self.failed, self.retry, self.retry_at) = (None, FIRST_RETRY, None);
                 if let Some(upload) = &self.upload {
                     upload.durable(self.core.log_size());
                 }
-                self.links.set_site(self.core.known().site());
+                self.links.set_site(self.core.statements().site());
                 self.links.renew();
                 // Those who come to the listener next are shown the state of now.
                 let now = self.clock.read();
@@ -246,7 +246,7 @@ impl Running {
             }
             Err(error) => {
                 tracing::warn!(%error, "the store still does not work");
-                self.table.make_room();
+                self.table.free_disk_space();
                 self.failed = Some(error.to_string());
                 self.retry = (self.retry * 2).min(LONGEST_RETRY);
                 self.retry_at = Some(self.clock.read().uptime + self.retry);
@@ -254,25 +254,25 @@ impl Running {
         }
     }
 
-    pub(super) fn step(&mut self, event: Event) -> Effects {
+    pub(super) fn step(&mut self, event: DaemonEvent) -> Effects {
         let input = match event {
-            Event::Link(link, LinkEvent::Up) => {
+            DaemonEvent::Link(link, LinkEvent::Up) => {
                 tracing::info!(link = self.links.name(link), "connected");
                 let uptime = self.clock.read().uptime;
                 if let Some(health) = self.links.health(link) {
-                    health.is_up(uptime);
+                    health.mark_up(uptime);
                 }
                 Input::LinkUp
             }
-            Event::Link(link, LinkEvent::Down { why, again }) => {
+            DaemonEvent::Link(link, LinkEvent::Down { why, again }) => {
                 tracing::warn!(link = self.links.name(link), %why, "not connected");
                 let uptime = self.clock.read().uptime;
                 if let Some(health) = self.links.health(link) {
-                    health.is_down(why, again, uptime);
+                    health.mark_down(why, again, uptime);
                 }
                 return Effects::default();
             }
-            Event::Link(
+            DaemonEvent::Link(
                 link,
                 LinkEvent::Message {
                     retained,
@@ -285,14 +285,14 @@ impl Running {
                 delivery: Delivery { link, number },
                 payload,
             },
-            Event::Tick => Input::Tick,
-            Event::Durable(Ok(size)) => {
+            DaemonEvent::Tick => Input::Tick,
+            DaemonEvent::Durable(Ok(size)) => {
                 if let Some(upload) = &self.upload {
                     upload.durable(size);
                 }
                 Input::Durable(size)
             }
-            Event::Durable(Err(error)) => {
+            DaemonEvent::Durable(Err(error)) => {
                 if self.failed.is_none() {
                     tracing::error!(%error, "the store failed; everything is denied for now");
                     self.failed = Some(error.to_string());
@@ -302,21 +302,21 @@ impl Running {
                 self.store = None;
                 Input::StoreFailed
             }
-            Event::Operation(OperationEvent::Finished(command, ended)) => {
+            DaemonEvent::Operation(OperationEvent::Finished(command, ended)) => {
                 self.running.remove(&command);
                 Input::Finished(command, ended)
             }
-            Event::Operation(OperationEvent::Notification(news)) => Input::News(news),
-            Event::Operation(OperationEvent::Progress(command, rows)) => {
+            DaemonEvent::Operation(OperationEvent::Notification(news)) => Input::Notification(news),
+            DaemonEvent::Operation(OperationEvent::Progress(command, rows)) => {
                 Input::Progress(command, rows)
             }
-            Event::Operation(OperationEvent::Chunk(topic, chunk)) => {
+            DaemonEvent::Operation(OperationEvent::Chunk(topic, chunk)) => {
                 let mut effects = Effects::default();
                 effects.actions.push(Action::Publish(topic, chunk));
                 return effects;
             }
-            Event::Operation(OperationEvent::Reauthorize(permit, answer)) => {
-                let allowed = self.core.still_allowed(&permit, &self.clock.read());
+            DaemonEvent::Operation(OperationEvent::Reauthorize(permit, answer)) => {
+                let allowed = self.core.reauthorize(&permit, &self.clock.read());
                 let _ = answer.send(allowed);
                 return Effects::default();
             }

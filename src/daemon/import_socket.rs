@@ -30,17 +30,17 @@ const DURABLE: Duration = Duration::from_secs(30);
 type Refused = BTreeMap<Code, u64>;
 
 /// Somebody who waits for the word on a bundle.
-struct Asker {
+struct PendingImport {
     refused: Refused,
     answer: oneshot::Sender<Refused>,
 }
 
 /// Those who wait, by the number of the delivery.
 #[derive(Clone, Default)]
-struct Waiting(Arc<Mutex<HashMap<u64, Asker>>>);
+struct Waiting(Arc<Mutex<HashMap<u64, PendingImport>>>);
 
 impl Waiting {
-    fn with<T>(&self, change: impl FnOnce(&mut HashMap<u64, Asker>) -> T) -> T {
+    fn with<T>(&self, change: impl FnOnce(&mut HashMap<u64, PendingImport>) -> T) -> T {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -129,7 +129,7 @@ async fn take(
     let mut limited = (&mut stream).take(MAX_BUNDLE as u64 + 1);
     timeout(PATIENCE, limited.read_to_end(&mut payload)).await??;
     let (sender, answer) = oneshot::channel();
-    let asker = Asker {
+    let asker = PendingImport {
         refused: Refused::new(),
         answer: sender,
     };

@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::config::Config;
-use crate::core::{Delivery, LinkId, Topic};
+use crate::core::{Delivery, LinkId, ReplyTopic};
 use crate::daemon::inbox::{Inbox, WAITING};
-use crate::daemon::listener_link::Listening;
-use crate::daemon::log_upload::Upload;
+use crate::daemon::listener_link::ListenerLink;
+use crate::daemon::log_upload::LogUpload;
 use crate::link::{Link, LinkConfig, connect};
 use doorward_protocol::gate::Origin;
 use doorward_protocol::wire::Id;
@@ -33,13 +33,13 @@ impl Health {
         }
     }
 
-    pub(super) fn is_up(&mut self, uptime: u64) {
+    pub(super) fn mark_up(&mut self, uptime: u64) {
         if self.down.take().is_some() {
             self.since = uptime;
         }
     }
 
-    pub(super) fn is_down(&mut self, why: String, again: u64, uptime: u64) {
+    pub(super) fn mark_down(&mut self, why: String, again: u64, uptime: u64) {
         if self.down.is_none() {
             self.since = uptime;
         }
@@ -71,7 +71,7 @@ struct LinkState {
 /// All of them, numbered in the order in which they were begun.
 pub(super) struct Links {
     brokers: Vec<LinkState>,
-    listening: Option<Listening>,
+    listener: Option<ListenerLink>,
 }
 
 /// The number of the first client of the listener: after the brokers, and the import.
@@ -113,7 +113,7 @@ impl Links {
         });
         Self {
             brokers: brokers.collect(),
-            listening: None,
+            listener: None,
         }
     }
 
@@ -132,46 +132,46 @@ impl Links {
         uptime: u64,
     ) {
         let first = first_client(config);
-        self.listening = Listening::start(config, device, time, inbox, first, uptime);
+        self.listener = ListenerLink::start(config, device, time, inbox, first, uptime);
     }
 
     /// Records go to the cloud; on a site without one, to its own broker.
-    pub(super) fn upload(&self, config: &Config, device: &Id) -> Option<Upload> {
+    pub(super) fn upload(&self, config: &Config, device: &Id) -> Option<LogUpload> {
         let mut brokers = self.brokers.iter();
         let cloud = brokers.find(|state| state.origin == Origin::Cloud);
         let publisher = cloud.or(self.brokers.first())?.link.publisher();
         let log = config.state.join("log");
-        Some(Upload::start(&log, publisher, topics::records(device)))
+        Some(LogUpload::start(&log, publisher, topics::records(device)))
     }
 
     pub(super) fn acknowledge(&self, delivery: Delivery) {
         if let Some(state) = self.brokers.get(delivery.link.0) {
             state.link.acknowledge(delivery.number);
-        } else if let Some(listening) = &self.listening {
+        } else if let Some(listening) = &self.listener {
             listening.acknowledge(delivery);
         }
     }
 
     /// Says to a client of the listener that its message was not heard.
     pub(super) fn refuse(&self, delivery: Delivery) {
-        if let Some(listening) = &self.listening {
+        if let Some(listening) = &self.listener {
             listening.refuse(delivery);
         }
     }
 
-    pub(super) fn publish(&self, device: &Id, topic: &Topic, payload: &[u8]) {
+    pub(super) fn publish(&self, device: &Id, topic: &ReplyTopic, payload: &[u8]) {
         let (name, retain) = match topic {
-            Topic::Receipts(holder, _) => (topics::receipts(device, holder), false),
-            Topic::Results(holder, _) => (topics::results(device, holder), false),
-            Topic::Notices(holder) => (topics::notices(device, holder), false),
-            Topic::State => (topics::state(device), true),
-            Topic::Confirmations => (topics::confirmations(device), false),
-            Topic::Events => (topics::events(device), false),
+            ReplyTopic::Receipts(holder, _) => (topics::receipts(device, holder), false),
+            ReplyTopic::Results(holder, _) => (topics::results(device, holder), false),
+            ReplyTopic::Notifications(holder) => (topics::notices(device, holder), false),
+            ReplyTopic::State => (topics::state(device), true),
+            ReplyTopic::Confirmations => (topics::confirmations(device), false),
+            ReplyTopic::Events => (topics::events(device), false),
         };
         for state in &self.brokers {
             state.link.publish(name.clone(), payload.to_vec(), retain);
         }
-        if let Some(listening) = &self.listening {
+        if let Some(listening) = &self.listener {
             listening.publish(topic, payload);
         }
     }
@@ -195,14 +195,14 @@ impl Links {
         for state in &self.brokers {
             state.link.renew();
         }
-        if let Some(listening) = &self.listening {
+        if let Some(listening) = &self.listener {
             listening.renew();
         }
     }
 
     pub(super) async fn close(self) {
         // Its clients go while the brokers are told goodbye.
-        if let Some(listening) = &self.listening {
+        if let Some(listening) = &self.listener {
             listening.renew();
         }
         for state in self.brokers {
@@ -221,7 +221,7 @@ impl Links {
     pub(super) fn health(&mut self, link: LinkId) -> Option<&mut Health> {
         match self.brokers.get_mut(link.0) {
             Some(state) => Some(&mut state.health),
-            None => self.listening.as_mut()?.health(link),
+            None => self.listener.as_mut()?.health(link),
         }
     }
 
@@ -237,7 +237,7 @@ impl Links {
             let json = state.health.json(uptime, "waiting", waiting);
             (state.origin.name().to_owned(), json)
         });
-        let listening = self.listening.iter();
+        let listening = self.listener.iter();
         let listening = listening.map(|it| ("listener".to_owned(), it.json(uptime)));
         Value::Object(brokers.chain(listening).collect())
     }

@@ -3,25 +3,25 @@
 use serde_json::Value;
 
 use crate::config::Config;
-use crate::core::{Delivery, LinkId, Topic};
+use crate::core::{Delivery, LinkId, ReplyTopic};
 use crate::daemon::inbox::Inbox;
 use crate::daemon::links::Health;
 use crate::link::listener::{CONNECTIONS, Listener, listen};
 use doorward_protocol::wire::Id;
-use doorward_protocol::wire::topics::Told;
+use doorward_protocol::wire::topics::OutboundTopic;
 use doorward_transport::TrustedTime;
 
 /// Messages of one client that wait for the core.
 const WAITING: usize = 2;
 
-pub(super) struct Listening {
+pub(super) struct ListenerLink {
     listener: Listener,
     /// The number of its first client among the links.
     first: LinkId,
     health: Health,
 }
 
-impl Listening {
+impl ListenerLink {
     /// Starts it, if there is to be one.
     pub(super) fn start(
         config: &Config,
@@ -57,20 +57,20 @@ impl Listening {
         }
     }
 
-    pub(super) fn publish(&self, topic: &Topic, payload: &[u8]) {
+    pub(super) fn publish(&self, topic: &ReplyTopic, payload: &[u8]) {
         match topic {
-            Topic::Receipts(holder, command) => {
-                let told = Told::Receipts(*holder);
+            ReplyTopic::Receipts(holder, command) => {
+                let told = OutboundTopic::Receipts(*holder);
                 self.listener.publish(told, Some(*command), payload);
             }
-            Topic::Results(holder, command) => {
-                let told = Told::Results(*holder);
+            ReplyTopic::Results(holder, command) => {
+                let told = OutboundTopic::Results(*holder);
                 self.listener.publish(told, Some(*command), payload);
             }
             // Who is at the other end has not been asked.
-            Topic::Notices(_) | Topic::Confirmations => {}
-            Topic::State => self.listener.publish(Told::State, None, payload),
-            Topic::Events => self.listener.publish(Told::Events, None, payload),
+            ReplyTopic::Notifications(_) | ReplyTopic::Confirmations => {}
+            ReplyTopic::State => self.listener.publish(OutboundTopic::State, None, payload),
+            ReplyTopic::Events => self.listener.publish(OutboundTopic::Events, None, payload),
         }
     }
 

@@ -21,12 +21,12 @@ struct Wanted {
 }
 
 /// A running upload.
-pub(super) struct Upload {
+pub(super) struct LogUpload {
     wanted: watch::Sender<Wanted>,
     task: tokio::task::JoinHandle<()>,
 }
 
-impl Upload {
+impl LogUpload {
     /// Waits for somebody to want the records in `log`.
     pub(super) fn start(log: &Path, publisher: Publisher, topic: String) -> Self {
         let (wanted, changes) = watch::channel(Wanted::default());
@@ -52,7 +52,7 @@ impl Upload {
     }
 }
 
-impl Drop for Upload {
+impl Drop for LogUpload {
     fn drop(&mut self) {
         self.task.abort();
     }

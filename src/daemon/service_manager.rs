@@ -6,11 +6,11 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 
 /// The manager's watchdog, if there is one.
-pub(super) struct Supervisor {
+pub(super) struct ServiceManager {
     every: Option<Duration>,
 }
 
-impl Supervisor {
+impl ServiceManager {
     /// Says that the daemon is ready.
     pub(super) fn ready() -> Self {
         tell(&[NotifyState::Ready]);

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use crate::config::Config;
 use crate::core::Batch;
 use crate::core::Core;
-use crate::core::Settings;
+use crate::core::CoreConfig;
 use crate::core::{Effects, Input};
 use crate::daemon::links::first_client;
-use crate::operation::Table;
+use crate::operation::OperationTable;
 use crate::store::Store;
 use doorward_protocol::gate::RebootLimit;
 use doorward_protocol::wire::{Bytes, Hash, Timestamp};
@@ -39,7 +39,7 @@ impl std::fmt::Display for StartError {
 impl std::error::Error for StartError {}
 
 /// A core as the disk has it, with everything durable that its start has written.
-pub(super) struct Begun {
+pub(super) struct OpenedCore {
     pub(super) core: Core,
     pub(super) effects: Effects,
     pub(super) store: Store,
@@ -47,12 +47,12 @@ pub(super) struct Begun {
 }
 
 /// `running`: commands whose operations this process still carries out.
-pub(super) fn begin(
+pub(super) fn open_core(
     config: &Config,
-    table: &Table,
+    table: &OperationTable,
     clock: &Clock,
     running: &BTreeSet<Hash>,
-) -> Result<Begun, StartError> {
+) -> Result<OpenedCore, StartError> {
     let mut epoch = Bytes([0; 16]);
     getrandom::fill(&mut epoch.0).map_err(|e| StartError::Machine(e.into()))?;
     let opened = Store::open(&config.state).map_err(StartError::Store)?;
@@ -60,15 +60,15 @@ pub(super) fn begin(
     for note in &notes {
         tracing::warn!("{note}");
     }
-    let settings = Settings {
+    let settings = CoreConfig {
         offers: table.offers(),
-        reboots: table.reboots(),
+        rebooting: table.rebooting(),
         reboot_limit: RebootLimit {
-            most: config.reboots.most,
+            max: config.reboots.most,
             seconds: config.reboots.within_s,
         },
-        resumes: table.resumes(),
-        at_once: table.at_once(),
+        resumable: table.resumable(),
+        in_memory_reads: table.in_memory_reads(),
         running: running.clone(),
         built: built(),
         log_limit: config.log.limit_mib << 20,
@@ -82,7 +82,7 @@ pub(super) fn begin(
     let durable = Input::Durable(core.log_size());
     let more = core.handle(durable, &clock.read());
     effects.actions.extend(more.actions);
-    Ok(Begun {
+    Ok(OpenedCore {
         core,
         effects,
         store,

@@ -3,18 +3,18 @@
 use serde_json::{Map, Value, json};
 
 use crate::core::Core;
-use crate::core::Facts;
-use crate::daemon::event_loop::Running;
-use doorward_protocol::gate::Known;
+use crate::core::DeviceStatus;
+use crate::daemon::event_loop::Daemon;
+use doorward_protocol::gate::StatementStore;
 
-impl Running {
+impl Daemon {
     /// How the device is.
     pub(super) fn status(&mut self) -> Value {
-        let facts = self.core.facts(&self.clock.read());
+        let facts = self.core.status(&self.clock.read());
         let uptime = facts.now.uptime;
         let refused = facts.refused.iter();
         let refused = refused.map(|(code, count)| (code.name().to_owned(), json!(count)));
-        let known = self.core.known();
+        let known = self.core.statements();
         let missing: Vec<String> = facts.missing.iter().map(ToString::to_string).collect();
         json!({
             "device": known.device().as_str(),
@@ -46,7 +46,7 @@ impl Running {
 /// What was allowed and has not ended.
 fn underway(core: &Core) -> Value {
     let rows = core
-        .underway()
+        .running_commands()
         .into_iter()
         .map(|(person, operation, rows)| {
             let progress = rows.iter();
@@ -61,7 +61,7 @@ fn underway(core: &Core) -> Value {
 }
 
 /// The revocation lists: their numbers, and their age in seconds if the device holds them.
-fn lists(known: &Known, facts: &Facts) -> Value {
+fn lists(known: &StatementStore, facts: &DeviceStatus) -> Value {
     let lists = facts.standing.revocations.iter().map(|(audience, seq)| {
         let held = known.revocations(audience);
         let age = held.map(|list| facts.now.estimate.since(list.iat));
@@ -72,7 +72,7 @@ fn lists(known: &Known, facts: &Facts) -> Value {
 
 /// How many seconds shares from before the newest list of this device still count without a
 /// newer one, by class.
-fn leases(known: &Known, facts: &Facts) -> Value {
+fn leases(known: &StatementStore, facts: &DeviceStatus) -> Value {
     let device = doorward_protocol::wire::Audience::Device(known.device().clone());
     let (Some(registration), Some(list)) = (known.registration(), known.revocations(&device))
     else {

@@ -18,7 +18,7 @@ use tokio::time::sleep;
 use crate::link::session_store::NothingInFlight;
 use doorward_protocol::wire::topics;
 use doorward_protocol::wire::{Audience, Id};
-use doorward_transport::connection_error::reason;
+use doorward_transport::connection_error::describe;
 use doorward_transport::{Broker, TrustedTime};
 
 /// How long the broker keeps what we have not acknowledged: a week, in seconds.
@@ -308,7 +308,7 @@ async fn poll(
             }
             Ok(_) => continue,
             Err(rumqttc::ConnectionError::RequestsDone) => return,
-            Err(error) => Err(reason(&error)),
+            Err(error) => Err(describe(&error)),
         };
         let lost = event.is_err();
         if lost {

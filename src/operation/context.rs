@@ -4,20 +4,20 @@ use doorward_protocol::gate::{Code, Permit};
 use doorward_protocol::wire::{Hash, Map, Text, Value};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::core::{Ended, Topic};
+use crate::core::{OperationResult, ReplyTopic};
 
 /// A report of a running operation. One channel carries them all, so that they arrive in order.
 pub enum OperationEvent {
     /// How far the operation of a command has come.
     Progress(Hash, Map<Text, Value>),
     /// A chunk of a result that is larger than a receipt.
-    Chunk(Topic, Vec<u8>),
+    Chunk(ReplyTopic, Vec<u8>),
     /// A request to check again whether the operation is still allowed.
     Reauthorize(Box<Permit>, oneshot::Sender<Result<(), Code>>),
     /// The equipment has changed.
     Notification(Map<Text, Value>),
     /// The operation of a command has ended.
-    Finished(Hash, Ended),
+    Finished(Hash, OperationResult),
 }
 
 /// The handle of one running operation.
@@ -47,7 +47,7 @@ impl OperationContext {
     }
 
     /// Sends a chunk of a large result to the caller.
-    pub async fn send_chunk(&self, topic: Topic, chunk: Vec<u8>) {
+    pub async fn send_chunk(&self, topic: ReplyTopic, chunk: Vec<u8>) {
         let _ = self.events.send(OperationEvent::Chunk(topic, chunk)).await;
     }
 
@@ -56,14 +56,14 @@ impl OperationContext {
     ///
     /// # Errors
     /// With the operation's result if its permission has ended.
-    pub async fn reauthorize(&self) -> Result<(), Ended> {
+    pub async fn reauthorize(&self) -> Result<(), OperationResult> {
         let (answer, answered) = oneshot::channel();
         let event = OperationEvent::Reauthorize(Box::new(self.permit.clone()), answer);
         let _ = self.events.send(event).await;
         // Without an answer the operation must not go on.
         match answered.await.unwrap_or(Err(Code::Store)) {
             Ok(()) => Ok(()),
-            Err(code) => Err(Ended::failed(
+            Err(code) => Err(OperationResult::failed(
                 code,
                 "the permission ended while it was running",
             )),

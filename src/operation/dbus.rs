@@ -2,7 +2,7 @@
 
 use zbus::{Connection, DBusError};
 
-use crate::core::Ended;
+use crate::core::OperationResult;
 use doorward_protocol::gate::Code;
 
 /// Longest answer of one call.
@@ -16,7 +16,7 @@ pub(super) async fn connect() -> zbus::Result<Connection> {
 }
 
 /// Why a service of the machine could not be used, with the remedy where there is one.
-pub(super) fn failed(who: &str, error: &zbus::Error) -> Ended {
+pub(super) fn failed(who: &str, error: &zbus::Error) -> OperationResult {
     let (name, why) = match error {
         zbus::Error::MethodError(name, why, _) => (name.to_string(), why.clone()),
         zbus::Error::FDO(error) => (
@@ -34,5 +34,5 @@ pub(super) fn failed(who: &str, error: &zbus::Error) -> Ended {
         _ => "",
     };
     let why = why.unwrap_or_else(|| error.to_string());
-    Ended::failed(Code::Failed, &format!("{who}: {why}{remedy}"))
+    OperationResult::failed(Code::Failed, &format!("{who}: {why}{remedy}"))
 }

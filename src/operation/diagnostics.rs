@@ -10,7 +10,7 @@ use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 use tokio::time::timeout;
 
 use crate::config::Config;
-use crate::core::Facts;
+use crate::core::DeviceStatus;
 use crate::operation::history::visible;
 use crate::operation::{exec, status};
 use doorward_protocol::event_log::describe::row;
@@ -30,7 +30,7 @@ struct Part {
 pub(super) async fn bundle(
     config: &Config,
     permit: &Permit,
-    facts: &Facts,
+    facts: &DeviceStatus,
 ) -> Result<Vec<u8>, String> {
     let mut left = usize::try_from(config.diagnostics.limit_kib << 10).unwrap_or(usize::MAX);
     let mut parts = vec![

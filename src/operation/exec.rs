@@ -6,7 +6,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 
 use crate::config::{Confirm, Definition, placeholder};
-use crate::core::Ended;
+use crate::core::OperationResult;
 use doorward_protocol::gate::Code;
 use doorward_protocol::wire::{Map, Text, Value};
 
@@ -14,7 +14,7 @@ use doorward_protocol::wire::{Map, Text, Value};
 const OUTPUT: u64 = 1024;
 
 /// Runs the program to its end, or until its time is over.
-pub(super) async fn run(definition: &Definition, args: &Map<Text, Value>) -> Ended {
+pub(super) async fn run(definition: &Definition, args: &Map<Text, Value>) -> OperationResult {
     let finished = async {
         let ended = exit(definition, args).await;
         // A program that asked for a boot has only been heard. The proof is the boot, and if
@@ -27,23 +27,23 @@ pub(super) async fn run(definition: &Definition, args: &Map<Text, Value>) -> End
     match timeout(definition.timeout(), finished).await {
         Ok(ended) => ended,
         Err(_) if definition.confirm == Confirm::Boot => {
-            Ended::failed(Code::Timeout, "the machine has not booted in the time set")
+            OperationResult::failed(Code::Timeout, "the machine has not booted in the time set")
         }
-        Err(_) => Ended::failed(
+        Err(_) => OperationResult::failed(
             Code::Timeout,
             "the program was stopped when its time was over",
         ),
     }
 }
 
-async fn exit(definition: &Definition, args: &Map<Text, Value>) -> Ended {
+async fn exit(definition: &Definition, args: &Map<Text, Value>) -> OperationResult {
     let Some(argv) = filled(&definition.argv, args) else {
-        return Ended::failed(Code::Param, "an argument is missing");
+        return OperationResult::failed(Code::Param, "an argument is missing");
     };
     match output(&argv, OUTPUT).await.and_then(Output::printed) {
-        Ok(out) if out.is_empty() => Ended::done(Map::default()),
-        Ok(out) => Ended::done(Map::named([("output", Value::Text(out))])),
-        Err(why) => Ended::failed(Code::Failed, &why),
+        Ok(out) if out.is_empty() => OperationResult::done(Map::default()),
+        Ok(out) => OperationResult::done(Map::named([("output", Value::Text(out))])),
+        Err(why) => OperationResult::failed(Code::Failed, &why),
     }
 }
 
@@ -145,7 +145,7 @@ mod tests {
         }
     }
 
-    async fn run(definition: &Definition) -> Ended {
+    async fn run(definition: &Definition) -> OperationResult {
         super::run(definition, &Map::default()).await
     }
 

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::core::Ended;
+use crate::core::OperationResult;
 use doorward_protocol::event_log::describe::{holder, row};
 use doorward_protocol::event_log::record::Record;
 use doorward_protocol::gate::{Code, Permit};
@@ -17,15 +17,15 @@ const LONGEST: usize = 280;
 
 /// Up to 40 records from argument `from` on, or the newest, by number; `next` is where to go
 /// on.
-pub(super) fn read(permit: &Permit, state: &Path) -> Ended {
+pub(super) fn read(permit: &Permit, state: &Path) -> OperationResult {
     let from = match permit.args().get("from") {
         None => None,
         Some(Value::Int(from)) => Some(u64::try_from(*from).unwrap_or(0)),
-        Some(_) => return Ended::failed(Code::Param, "from is the number of a record"),
+        Some(_) => return OperationResult::failed(Code::Param, "from is the number of a record"),
     };
     let mine = match visible(permit, state) {
         Ok(mine) => mine,
-        Err(why) => return Ended::failed(Code::Failed, &why),
+        Err(why) => return OperationResult::failed(Code::Failed, &why),
     };
     let begin = match from {
         Some(from) => mine.partition_point(|record| record.seq < from),
@@ -37,7 +37,7 @@ pub(super) fn read(permit: &Permit, state: &Path) -> Ended {
         let next = i64::try_from(next.seq).unwrap_or(i64::MAX);
         rows.push(("next".to_owned(), Value::Int(next)));
     }
-    Ended::done(Map::named(rows))
+    OperationResult::done(Map::named(rows))
 }
 
 /// The records that the sender of a command may see.

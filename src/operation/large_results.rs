@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::core::{Ended, Topic};
+use crate::core::{OperationResult, ReplyTopic};
 use crate::operation::OperationContext;
 use doorward_protocol::gate::{Code, Permit};
 use doorward_protocol::wire::{Bytes, Chunk, Hash, KeyBytes, Map, Value, hash, to_bytes};
@@ -12,16 +12,16 @@ use doorward_transport::files;
 use doorward_transport::files::FileError;
 
 /// Bytes in one piece.
-const PIECE: usize = 16 * 1024;
+const CHUNK: usize = 16 * 1024;
 /// Pieces that are sent for one command; `next` in its receipt is where to go on.
-const PIECES: usize = 64;
+const MAX_CHUNKS: usize = 64;
 /// Largest result, in bytes.
-pub(super) const LARGEST: usize = 8 << 20;
+pub(super) const MAX_RESULT: usize = 8 << 20;
 /// Results that are kept; the oldest goes.
 const KEPT: usize = 8;
 
 /// Which result is asked for once more, if one is.
-pub(super) fn asked_again(permit: &Permit) -> Option<Result<Hash, Ended>> {
+pub(super) fn resend_request(permit: &Permit) -> Option<Result<Hash, OperationResult>> {
     let of = permit.args().get("of")?;
     let Value::Text(of) = of else {
         return Some(Err(no_such()));
@@ -29,8 +29,8 @@ pub(super) fn asked_again(permit: &Permit) -> Option<Result<Hash, Ended>> {
     Some(Bytes::from_hex(of).ok_or_else(no_such))
 }
 
-fn no_such() -> Ended {
-    Ended::failed(
+fn no_such() -> OperationResult {
+    OperationResult::failed(
         Code::Failed,
         "the device keeps no such result of yours any more",
     )
@@ -42,32 +42,32 @@ pub(super) async fn new(
     permit: &Permit,
     context: &OperationContext,
     bytes: Vec<u8>,
-) -> Ended {
-    if bytes.len() > LARGEST {
-        return Ended::failed(Code::TooLarge, "the result is larger than 8 MiB");
+) -> OperationResult {
+    if bytes.len() > MAX_RESULT {
+        return OperationResult::failed(Code::TooLarge, "the result is larger than 8 MiB");
     }
     let of = context.command();
     if let Err(error) = keep(state, &permit.caller().key, &of, &bytes) {
-        return Ended::failed(Code::Failed, &error.to_string());
+        return OperationResult::failed(Code::Failed, &error.to_string());
     }
     send(&bytes, &of, 0, permit, context).await
 }
 
 /// Sends more of one that was kept.
-pub(super) async fn again(
+pub(super) async fn resend(
     state: &Path,
     permit: &Permit,
     context: &OperationContext,
     of: &Hash,
-) -> Ended {
+) -> OperationResult {
     let from = match permit.args().get("from") {
         Some(Value::Int(from)) => usize::try_from(*from).unwrap_or(usize::MAX),
         _ => 0,
     };
     let path = path(state, &permit.caller().key, of);
-    match files::read(&path, LARGEST as u64) {
+    match files::read(&path, MAX_RESULT as u64) {
         Ok(bytes) if from < bytes.len() => send(&bytes, of, from, permit, context).await,
-        Ok(_) => Ended::failed(Code::Param, "from is beyond its end"),
+        Ok(_) => OperationResult::failed(Code::Param, "from is beyond its end"),
         Err(_) => no_such(),
     }
 }
@@ -78,16 +78,16 @@ async fn send(
     from: usize,
     permit: &Permit,
     context: &OperationContext,
-) -> Ended {
+) -> OperationResult {
     let mut next = from;
     let rest = bytes.get(from..).unwrap_or_default();
-    for piece in rest.chunks(PIECE).take(PIECES) {
+    for piece in rest.chunks(CHUNK).take(MAX_CHUNKS) {
         let chunk = Chunk {
             result: *of,
             offset: next as u64,
             bytes: piece.to_vec(),
         };
-        let topic = Topic::Results(permit.caller().key, context.command());
+        let topic = ReplyTopic::Results(permit.caller().key, context.command());
         context.send_chunk(topic, to_bytes(&chunk)).await;
         next += piece.len();
     }
@@ -100,7 +100,7 @@ async fn send(
     if next < bytes.len() {
         rows.push(("next", number(next)));
     }
-    Ended::done(Map::named(rows))
+    OperationResult::done(Map::named(rows))
 }
 
 /// Lets go of all of them.

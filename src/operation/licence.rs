@@ -2,45 +2,47 @@
 //! has. It is kept where the maker's own programs look for it.
 
 use crate::config::LicenceConfig;
-use crate::core::Ended;
+use crate::core::OperationResult;
 use doorward_protocol::gate::{Code, Now};
 use doorward_protocol::wire::{Envelope, Licence, Map, Text, Value};
 use doorward_transport::files;
 
 /// Takes it, if it is sound.
-pub(super) fn apply(config: &LicenceConfig, args: &Map<Text, Value>, now: &Now) -> Ended {
+pub(super) fn apply(config: &LicenceConfig, args: &Map<Text, Value>, now: &Now) -> OperationResult {
     let Some(Value::Bytes(bytes)) = args.get("licence") else {
-        return Ended::failed(Code::Param, "licence is the bytes of a licence");
+        return OperationResult::failed(Code::Param, "licence is the bytes of a licence");
     };
     let licence = match verified(config, bytes) {
         Ok(licence) => licence,
-        Err(code) => return Ended::failed(code, "it is not signed by this machine's maker"),
+        Err(code) => {
+            return OperationResult::failed(code, "it is not signed by this machine's maker");
+        }
     };
     if licence.sub.as_str() != config.serial {
         let why = format!(
             "it is for serial {}, this is {}",
             licence.sub, config.serial
         );
-        return Ended::failed(Code::WrongDevice, &why);
+        return OperationResult::failed(Code::WrongDevice, &why);
     }
     if licence.exp.is_some_and(|exp| exp <= now.estimate) {
-        return Ended::failed(Code::Expired, "it has ended");
+        return OperationResult::failed(Code::Expired, "it has ended");
     }
     let held = files::read(&config.file, 4096).ok();
     let held = held.and_then(|bytes| verified(config, &bytes).ok());
     let held = held.map_or(0, |held| held.body.number);
     if licence.body.number <= held {
-        return Ended::failed(Code::Downgrade, &format!("licence {held} is in force"));
+        return OperationResult::failed(Code::Downgrade, &format!("licence {held} is in force"));
     }
     if let Err(error) = files::replace(&config.file, bytes, 0o644) {
-        return Ended::failed(Code::Failed, &error.to_string());
+        return OperationResult::failed(Code::Failed, &error.to_string());
     }
     let features: Vec<&str> = licence.body.features.iter().map(Text::as_str).collect();
     let rows = [
         ("number", Value::Int(licence.body.number.into())),
         ("features", Value::Text(features.join(", "))),
     ];
-    Ended::done(Map::named(rows))
+    OperationResult::done(Map::named(rows))
 }
 
 fn verified(config: &LicenceConfig, bytes: &[u8]) -> Result<Licence, Code> {
@@ -86,7 +88,7 @@ mod tests {
         assert_eq!(config.trusted().len(), 1);
         let now = Now {
             estimate: Timestamp(1000),
-            certain: Timestamp(1000),
+            lower_bound: Timestamp(1000),
             quality: 3,
             uptime: 1,
             boot: Bytes([0; 16]),

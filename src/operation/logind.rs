@@ -7,10 +7,10 @@ use tokio::time::{sleep, timeout};
 use zbus::proxy;
 
 use crate::config::{Definition, PowerAction};
-use crate::core::Ended;
+use crate::core::OperationResult;
 use crate::operation::OperationContext;
 use crate::operation::dbus;
-use crate::operation::retry::insist;
+use crate::operation::retry::retry;
 use doorward_protocol::gate::{Code, Permit};
 use doorward_protocol::wire::{Map, Text, Value};
 use doorward_transport::clock;
@@ -45,7 +45,7 @@ pub(super) async fn run(
     definition: &Definition,
     permit: &Permit,
     context: &OperationContext,
-) -> Ended {
+) -> OperationResult {
     let action = definition.action.unwrap_or(PowerAction::Cancel);
     let delay = match permit.args().get("delay_s") {
         Some(Value::Int(seconds)) => u64::try_from(*seconds).unwrap_or(0),
@@ -59,7 +59,7 @@ pub(super) async fn run(
         Ok(None) => {
             sleep(definition.timeout()).await;
             let _ = taken_back().await;
-            Ended::failed(Code::Timeout, "the machine has not booted in the time set")
+            OperationResult::failed(Code::Timeout, "the machine has not booted in the time set")
         }
         Ok(Some(ended)) => ended,
         Err(error) => dbus::failed("logind", &error),
@@ -70,11 +70,11 @@ async fn manager() -> zbus::Result<ManagerProxy<'static>> {
     ManagerProxy::new(&dbus::connect().await?).await
 }
 
-async fn cancel() -> zbus::Result<Option<Ended>> {
+async fn cancel() -> zbus::Result<Option<OperationResult>> {
     let cancelled = manager().await?.cancel_scheduled_shutdown().await?;
     Ok(Some(match cancelled {
-        true => Ended::done(Map::default()),
-        false => Ended::failed(Code::NoEffect, "nothing was scheduled"),
+        true => OperationResult::done(Map::default()),
+        false => OperationResult::failed(Code::NoEffect, "nothing was scheduled"),
     }))
 }
 
@@ -83,7 +83,7 @@ async fn begin(
     action: PowerAction,
     delay: u64,
     context: &OperationContext,
-) -> zbus::Result<Option<Ended>> {
+) -> zbus::Result<Option<OperationResult>> {
     let manager = manager().await?;
     let can = match action {
         PowerAction::PowerOff => manager.can_power_off().await?,
@@ -94,7 +94,7 @@ async fn begin(
             "logind says `{can}` when asked whether doorward may; its user needs the polkit rule \
              in systemd/"
         );
-        return Ok(Some(Ended::failed(Code::Failed, &why)));
+        return Ok(Some(OperationResult::failed(Code::Failed, &why)));
     }
     if let Err(ended) = context.reauthorize().await {
         return Ok(Some(ended));
@@ -114,7 +114,7 @@ async fn scheduled(
     action: PowerAction,
     delay: u64,
     context: &OperationContext,
-) -> zbus::Result<Option<Ended>> {
+) -> zbus::Result<Option<OperationResult>> {
     let kind = match action {
         PowerAction::PowerOff => "poweroff",
         PowerAction::DryReboot => "dry-reboot",
@@ -133,7 +133,7 @@ async fn scheduled(
         // It may be scheduled, and nobody would look after it any more.
         Err(error) => match taken_back().await {
             Ok(_) => Err(error),
-            Err(_) => Ok(Some(Ended::failed(
+            Err(_) => Ok(Some(OperationResult::failed(
                 Code::Unknown,
                 "logind was lost, and what is scheduled may still happen",
             ))),
@@ -146,7 +146,7 @@ async fn count_down(
     action: PowerAction,
     (at, delay): (String, u64),
     context: &OperationContext,
-) -> zbus::Result<Option<Ended>> {
+) -> zbus::Result<Option<OperationResult>> {
     let watch = Stopwatch::start();
     let mut looks = 0;
     loop {
@@ -163,11 +163,11 @@ async fn count_down(
         match (scheduled.is_empty(), left.is_zero(), action) {
             (true, _, PowerAction::DryReboot) if left <= LOOK => {
                 let rows = Map::named([("rehearsed", Value::Bool(true))]);
-                return Ok(Some(Ended::done(rows)));
+                return Ok(Some(OperationResult::done(rows)));
             }
             (true, false, _) => {
                 let why = "it was cancelled before its time";
-                return Ok(Some(Ended::failed(Code::Failed, why)));
+                return Ok(Some(OperationResult::failed(Code::Failed, why)));
             }
             (_, true, PowerAction::Reboot | PowerAction::PowerOff) => return Ok(None),
             _ => sleep(LOOK.min(left.max(Duration::from_millis(100)))).await,
@@ -177,20 +177,22 @@ async fn count_down(
 
 /// Takes back what is scheduled, over a new connection; whether anything was.
 async fn taken_back() -> zbus::Result<bool> {
-    insist(ATTEMPTS, LOOK, || async {
+    retry(ATTEMPTS, LOOK, || async {
         manager().await?.cancel_scheduled_shutdown().await
     })
     .await
 }
 
 /// After a stop in the same boot nobody has looked whether it may still happen, so it does not.
-pub(super) async fn resume() -> Ended {
+pub(super) async fn resume() -> OperationResult {
     match taken_back().await {
-        Ok(true) => Ended::failed(
+        Ok(true) => OperationResult::failed(
             Code::Failed,
             "doorward stopped before its time; it is cancelled",
         ),
-        Ok(false) | Err(_) => Ended::failed(Code::Unknown, "the device stopped while it ran"),
+        Ok(false) | Err(_) => {
+            OperationResult::failed(Code::Unknown, "the device stopped while it ran")
+        }
     }
 }
 
@@ -208,17 +210,20 @@ pub(super) async fn may_reboot() -> Result<(), String> {
         Ok(Ok(word)) => Err(format!(
             "logind says `{word}` when asked whether doorward may boot"
         )),
-        Ok(Err(error)) => Err(dbus::failed("logind", &error).words()),
+        Ok(Err(error)) => Err(dbus::failed("logind", &error).message()),
         Err(_) => Err("logind does not answer".to_owned()),
     }
 }
 
 /// Boots the machine for another operation that has to.
-pub(super) async fn reboot() -> Result<(), Ended> {
+pub(super) async fn reboot() -> Result<(), OperationResult> {
     let asked = async { manager().await?.reboot(false).await };
     match timeout(Duration::from_secs(30), asked).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(dbus::failed("logind", &error)),
-        Err(_) => Err(Ended::failed(Code::Timeout, "logind does not answer")),
+        Err(_) => Err(OperationResult::failed(
+            Code::Timeout,
+            "logind does not answer",
+        )),
     }
 }

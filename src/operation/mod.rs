@@ -28,21 +28,21 @@ use tokio::sync::{Mutex, Semaphore};
 
 pub use builtin::Builtin;
 pub use context::{OperationContext, OperationEvent};
-pub use firmware::Step;
+pub use firmware::FirmwareOperation;
 
 use crate::config::{Config, Definition, Handler, OperationName};
-use crate::core::{Ended, Facts};
+use crate::core::{DeviceStatus, OperationResult};
 use builtin::args;
 use doorward_protocol::event_log::record::Intent;
 use doorward_protocol::gate::{Argument, Code, Offer, Offers, Permit, REBOOTS};
 use doorward_protocol::wire::{ArgLimit, Hash, Id, Map, Operation, Text, Value};
 use doorward_transport::TrustedTime;
 use nut::Ups;
-use settings::{Here, Pending};
+use settings::{Pending, SettingsContext};
 
 /// The operations of this device.
 #[derive(Debug, Clone)]
-pub struct Table {
+pub struct OperationTable {
     config: Arc<Config>,
     /// Those that cannot work, and why.
     broken: Arc<BTreeMap<Operation, String>>,
@@ -55,13 +55,13 @@ pub struct Table {
     reading: Arc<Semaphore>,
 }
 
-impl Table {
+impl OperationTable {
     /// Takes them from a configuration that has been checked. Certificates of those who are asked
     /// are judged by `time`.
     #[must_use]
     pub fn new(config: &Config, time: TrustedTime) -> Self {
         Self {
-            broken: Arc::new(config.broken()),
+            broken: Arc::new(config.unusable_operations()),
             config: Arc::new(config.clone()),
             pending: Pending::found(config),
             updating: Arc::default(),
@@ -102,13 +102,19 @@ impl Table {
     /// Whether an operation boots the machine.
     fn boots(name: &Operation, definition: &Definition) -> bool {
         let firmware = definition.handler == Handler::Firmware;
-        definition.boots() || (firmware && Step::of(name).is_some_and(|it| it != Step::Stage))
+        definition.boots()
+            || (firmware
+                && FirmwareOperation::of(name).is_some_and(|it| it != FirmwareOperation::Stage))
     }
 
     fn args(&self, name: &Operation, definition: &Definition) -> BTreeMap<Text, Argument> {
-        match (definition.handler, Builtin::of(name), Step::of(name)) {
+        match (
+            definition.handler,
+            Builtin::of(name),
+            FirmwareOperation::of(name),
+        ) {
             (Handler::Builtin, Some(builtin), _) => builtin.args(&self.config),
-            (Handler::Firmware, _, Some(Step::Stage | Step::Install)) => {
+            (Handler::Firmware, _, Some(FirmwareOperation::Stage | FirmwareOperation::Install)) => {
                 let limit = ArgLimit {
                     min: Some(1),
                     ..ArgLimit::default()
@@ -126,7 +132,7 @@ impl Table {
 
     /// Those whose success shows in a new boot.
     #[must_use]
-    pub fn reboots(&self) -> Vec<Operation> {
+    pub fn rebooting(&self) -> Vec<Operation> {
         let boots = self.operations();
         let boots = boots.filter(|(name, definition)| Self::boots(name, definition));
         boots.map(|(name, _)| name.clone()).collect()
@@ -134,12 +140,14 @@ impl Table {
 
     /// Those that a stop interrupts and that then have to be brought to an end.
     #[must_use]
-    pub fn resumes(&self) -> Vec<Operation> {
+    pub fn resumable(&self) -> Vec<Operation> {
         let resumes = self
             .operations()
             .filter(|(name, definition)| match definition.handler {
                 Handler::Mqtt | Handler::Logind => true,
-                Handler::Firmware => Step::of(name) == Some(Step::Install),
+                Handler::Firmware => {
+                    FirmwareOperation::of(name) == Some(FirmwareOperation::Install)
+                }
                 Handler::Builtin => Builtin::of(name) == Some(Builtin::ConfigWrite),
                 _ => false,
             });
@@ -148,7 +156,7 @@ impl Table {
 
     /// Those that only look at what is in memory.
     #[must_use]
-    pub fn at_once(&self) -> Vec<Operation> {
+    pub fn in_memory_reads(&self) -> Vec<Operation> {
         let looks = self.operations().filter(|(name, definition)| {
             definition.handler == Handler::Builtin
                 && definition.interlocks.is_empty()
@@ -160,10 +168,12 @@ impl Table {
 
     /// Does one of those that was permitted.
     #[must_use]
-    pub fn look(permit: &Permit, facts: &Facts) -> Ended {
+    pub fn read_in_memory(permit: &Permit, facts: &DeviceStatus) -> OperationResult {
         match Builtin::of(&permit.caller().operation) {
             Some(Builtin::Status) => status::read(facts),
-            _ => Ended::failed(Code::Failed, "it does not only look at what is in memory"),
+            _ => {
+                OperationResult::failed(Code::Failed, "it does not only look at what is in memory")
+            }
         }
     }
 
@@ -174,18 +184,21 @@ impl Table {
     }
 
     /// Carries out what was permitted, and says how it ended.
-    pub async fn carry_out(
+    pub async fn execute(
         &self,
         permit: Permit,
-        facts: Facts,
+        facts: DeviceStatus,
         context: &OperationContext,
-    ) -> Ended {
+    ) -> OperationResult {
         let name = &permit.caller().operation;
         let Some(definition) = self.definition(name) else {
-            return Ended::failed(Code::Failed, "the operation is no longer configured");
+            return OperationResult::failed(Code::Failed, "the operation is no longer configured");
         };
         if let Some(why) = self.broken.get(name) {
-            return Ended::failed(Code::Failed, &format!("its definition is broken: {why}"));
+            return OperationResult::failed(
+                Code::Failed,
+                &format!("its definition is broken: {why}"),
+            );
         }
         // The gate has looked at them; whoever hands them on looks again.
         let sound = |(arg, value): (&Text, &Value)| {
@@ -194,13 +207,17 @@ impl Table {
         };
         let own = matches!(definition.handler, Handler::Builtin | Handler::Firmware);
         if !own && !permit.args().iter().all(sound) {
-            return Ended::failed(Code::Param, "an argument is not what the operation takes");
+            return OperationResult::failed(
+                Code::Param,
+                "an argument is not what the operation takes",
+            );
         }
         let config = &*self.config;
-        if let Err(ended) = locked(self.ups.as_deref(), definition).await {
+        if let Err(ended) = check_interlocks(self.ups.as_deref(), definition).await {
             return ended;
         }
-        let missing = |what: &str| Ended::failed(Code::Failed, &format!("no {what} is configured"));
+        let missing =
+            |what: &str| OperationResult::failed(Code::Failed, &format!("no {what} is configured"));
         match definition.handler {
             Handler::Builtin => self.builtin(permit, facts, context).await,
             Handler::Exec => exec::run(definition, permit.args()).await,
@@ -214,13 +231,13 @@ impl Table {
                 Some(bus) => mqtt::run(bus, definition, &permit, context).await,
                 None => missing("bus"),
             },
-            Handler::Firmware => match (&config.firmware, Step::of(name)) {
+            Handler::Firmware => match (&config.firmware, FirmwareOperation::of(name)) {
                 (Some(firmware), Some(step)) => {
                     let Ok(_alone) = self.updating.try_lock() else {
                         let why = "another image is being fetched or installed";
-                        return Ended::failed(Code::Busy, why);
+                        return OperationResult::failed(Code::Busy, why);
                     };
-                    let work = firmware::Work {
+                    let work = firmware::FirmwareJob {
                         firmware,
                         definition,
                         ups: self.ups.as_deref(),
@@ -237,23 +254,28 @@ impl Table {
         }
     }
 
-    fn here(&self) -> Here<'_> {
-        Here {
+    fn settings_context(&self) -> SettingsContext<'_> {
+        SettingsContext {
             config: &self.config,
             ups: self.ups.as_deref(),
         }
     }
 
-    async fn builtin(&self, permit: Permit, facts: Facts, context: &OperationContext) -> Ended {
+    async fn builtin(
+        &self,
+        permit: Permit,
+        facts: DeviceStatus,
+        context: &OperationContext,
+    ) -> OperationResult {
         let config = &*self.config;
         let state: &Path = &config.state;
-        let failed = |why: &str| Ended::failed(Code::Failed, why);
+        let failed = |why: &str| OperationResult::failed(Code::Failed, why);
         let Some(builtin) = Builtin::of(&permit.caller().operation) else {
             return failed("doorward has no built-in operation of this name");
         };
         if matches!(builtin, Builtin::Diagnostics | Builtin::Report) {
-            match large_results::asked_again(&permit) {
-                Some(Ok(of)) => return large_results::again(state, &permit, context, &of).await,
+            match large_results::resend_request(&permit) {
+                Some(Ok(of)) => return large_results::resend(state, &permit, context, &of).await,
                 Some(Err(ended)) => return ended,
                 None => {}
             }
@@ -278,9 +300,9 @@ impl Table {
                 Some(licence) => licence::apply(licence, permit.args(), &facts.now),
                 None => failed("nobody's licences are trusted here"),
             },
-            Builtin::ConfigRead => settings::read(self.here(), permit.args()).await,
+            Builtin::ConfigRead => settings::read(self.settings_context(), permit.args()).await,
             Builtin::ConfigWrite => {
-                settings::write(self.here(), &self.pending, &permit, context).await
+                settings::write(self.settings_context(), &self.pending, &permit, context).await
             }
             Builtin::Diagnostics => match diagnostics::bundle(config, &permit, &facts).await {
                 Ok(bundle) => large_results::new(state, &permit, context, bundle).await,
@@ -311,12 +333,12 @@ impl Table {
 
     /// Takes that change back.
     pub async fn take_back(&self, command: &Hash) {
-        let ended = settings::resume(self.here(), &self.pending, command).await;
+        let ended = settings::resume(self.settings_context(), &self.pending, command).await;
         tracing::warn!(detail = ?ended.detail, "a change of settings that was not confirmed");
     }
 
     /// Lets go of what can be had again, where a disk is too full to serve.
-    pub fn make_room(&self) {
+    pub fn free_disk_space(&self) {
         large_results::clear(&self.config.state);
         firmware::drop_parts(&self.config.state);
     }
@@ -329,17 +351,17 @@ impl Table {
     }
 
     /// Lets go of what was kept for people: results, and firmware that was staged.
-    pub fn forget(&self) {
+    pub fn clear_user_data(&self) {
         large_results::clear(&self.config.state);
         firmware::clear(&self.config.state);
     }
 
     /// Brings to an end what a stop had interrupted; `booted` says that the machine has booted
     /// since. It is never begun again.
-    pub async fn resume(&self, intent: &Intent, booted: bool) -> Ended {
+    pub async fn resume(&self, intent: &Intent, booted: bool) -> OperationResult {
         let name = &intent.asked.operation;
         let config = &*self.config;
-        let stopped = || Ended::failed(Code::Unknown, "the device stopped while it ran");
+        let stopped = || OperationResult::failed(Code::Unknown, "the device stopped while it ran");
         let Some(definition) = self.definition(name) else {
             return stopped();
         };
@@ -352,7 +374,7 @@ impl Table {
                 (Some(firmware), Some(version)) => {
                     let _alone = self.updating.lock().await;
                     let command = &intent.asked.command;
-                    let after = firmware::After {
+                    let after = firmware::ResumedInstall {
                         firmware,
                         asked: version,
                         command,
@@ -363,9 +385,16 @@ impl Table {
                 _ => stopped(),
             },
             Handler::Builtin => {
-                settings::resume(self.here(), &self.pending, &intent.asked.command).await
+                settings::resume(
+                    self.settings_context(),
+                    &self.pending,
+                    &intent.asked.command,
+                )
+                .await
             }
-            Handler::Logind if booted && definition.boots() => Ended::done(Map::default()),
+            Handler::Logind if booted && definition.boots() => {
+                OperationResult::done(Map::default())
+            }
             Handler::Logind => logind::resume().await,
             _ => stopped(),
         }
@@ -373,13 +402,19 @@ impl Table {
 }
 
 /// Whether a condition of the UPS forbids an operation now.
-async fn locked(ups: Option<&Ups>, definition: &Definition) -> Result<(), Ended> {
+async fn check_interlocks(
+    ups: Option<&Ups>,
+    definition: &Definition,
+) -> Result<(), OperationResult> {
     if definition.interlocks.is_empty() {
         return Ok(());
     }
     let forbidden = match ups {
-        Some(ups) => nut::forbidden(ups, &definition.interlocks).await,
-        None => Some(Ended::failed(Code::Interlock, "no UPS is configured")),
+        Some(ups) => nut::blocking_interlock(ups, &definition.interlocks).await,
+        None => Some(OperationResult::failed(
+            Code::Interlock,
+            "no UPS is configured",
+        )),
     };
     forbidden.map_or(Ok(()), Err)
 }

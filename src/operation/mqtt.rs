@@ -8,11 +8,11 @@ use serde_json::{Map as Json, Value as JsonValue, json};
 use tokio::time::timeout;
 
 use crate::config::{Definition, LinkSection};
-use crate::core::Ended;
+use crate::core::OperationResult;
 use crate::operation::OperationContext;
 use doorward_protocol::gate::{Code, Permit};
 use doorward_protocol::wire::{Hash, Map, Text, Value};
-use doorward_transport::{CallError, Caller};
+use doorward_transport::{MqttClient, MqttError};
 
 /// Largest answer that is looked at, in bytes.
 const ANSWER: usize = 4096;
@@ -26,7 +26,7 @@ pub(super) async fn run(
     definition: &Definition,
     permit: &Permit,
     context: &OperationContext,
-) -> Ended {
+) -> OperationResult {
     let topic = topic(definition, &context.command());
     let mut told = false;
     let done = async {
@@ -40,9 +40,9 @@ pub(super) async fn run(
     };
     let ended = match timeout(definition.timeout(), done).await {
         Ok(Ok(ended)) => ended,
-        Ok(Err(error)) if told => Ended::failed(Code::Unknown, &error.to_string()),
-        Ok(Err(error)) => Ended::failed(Code::Failed, &error.to_string()),
-        Err(_) => Ended::failed(
+        Ok(Err(error)) if told => OperationResult::failed(Code::Unknown, &error.to_string()),
+        Ok(Err(error)) => OperationResult::failed(Code::Failed, &error.to_string()),
+        Err(_) => OperationResult::failed(
             Code::Timeout,
             "the service on the bus has not come to an end",
         ),
@@ -54,7 +54,11 @@ pub(super) async fn run(
 }
 
 /// After a stop: the answer may have come meanwhile, and is retained.
-pub(super) async fn resume(bus: &LinkSection, definition: &Definition, command: &Hash) -> Ended {
+pub(super) async fn resume(
+    bus: &LinkSection,
+    definition: &Definition,
+    command: &Hash,
+) -> OperationResult {
     let topic = topic(definition, command);
     let done = async {
         let mut caller = open(bus, &topic).await?;
@@ -62,8 +66,8 @@ pub(super) async fn resume(bus: &LinkSection, definition: &Definition, command: 
     };
     let ended = match timeout(definition.timeout(), done).await {
         Ok(Ok(ended)) => ended,
-        Ok(Err(error)) => Ended::failed(Code::Unknown, &error.to_string()),
-        Err(_) => Ended::failed(Code::Unknown, "the device stopped while it ran"),
+        Ok(Err(error)) => OperationResult::failed(Code::Unknown, &error.to_string()),
+        Err(_) => OperationResult::failed(Code::Unknown, "the device stopped while it ran"),
     };
     clear(bus, &topic).await;
     ended
@@ -75,15 +79,15 @@ fn topic(definition: &Definition, command: &Hash) -> String {
     format!("{base}/doorward-{id}")
 }
 
-async fn open(bus: &LinkSection, topic: &str) -> Result<Caller, CallError> {
-    let caller = Caller::connect(&bus.broker()).await?;
+async fn open(bus: &LinkSection, topic: &str) -> Result<MqttClient, MqttError> {
+    let caller = MqttClient::connect(&bus.broker()).await?;
     caller.subscribe(vec![topic.to_owned()]).await?;
     Ok(caller)
 }
 
 async fn clear(bus: &LinkSection, topic: &str) {
     let cleared = async {
-        let caller = Caller::connect(&bus.broker()).await?;
+        let caller = MqttClient::connect(&bus.broker()).await?;
         caller.publish(topic.to_owned(), Vec::new(), true).await
     };
     if let Err(error) = cleared.await {
@@ -103,10 +107,10 @@ fn init(permit: &Permit) -> Vec<u8> {
 
 /// Waits for the end.
 async fn answered(
-    caller: &mut Caller,
+    caller: &mut MqttClient,
     topic: &str,
     context: Option<&OperationContext>,
-) -> Result<Ended, CallError> {
+) -> Result<OperationResult, MqttError> {
     loop {
         let Some((on, payload)) = caller.next(Duration::from_secs(3600)).await? else {
             continue;
@@ -119,11 +123,11 @@ async fn answered(
         };
         let status = fields.remove("status");
         match status.as_ref().and_then(JsonValue::as_str) {
-            Some("successful") => return Ok(Ended::done(rows(fields))),
+            Some("successful") => return Ok(OperationResult::done(rows(fields))),
             Some("failed") => {
                 let reason = fields.get("reason").and_then(JsonValue::as_str);
                 let reason = reason.unwrap_or("the service on the bus says no more than that");
-                return Ok(Ended::failed(Code::Failed, reason));
+                return Ok(OperationResult::failed(Code::Failed, reason));
             }
             Some("init") | None => {}
             Some(other) => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 /// Asks until it works, so many times at most, with a pause between. What it last came to.
-pub(super) async fn insist<T, E, F: Future<Output = Result<T, E>>>(
+pub(super) async fn retry<T, E, F: Future<Output = Result<T, E>>>(
     attempts: u32,
     pause: Duration,
     asked: impl Fn() -> F,

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use crate::config::{Config, Confirm, Handler, UpdaterKind};
 use crate::operation::nut::Ups;
 use crate::operation::{dbus, firmware, logind};
-use doorward_transport::{Caller, TrustedTime};
+use doorward_transport::{MqttClient, TrustedTime};
 
 /// How long one answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -42,7 +42,7 @@ pub struct Finding {
 impl Finding {
     /// All is well.
     #[must_use]
-    pub fn good(what: &str, text: impl Into<String>) -> Self {
+    pub fn ok(what: &str, text: impl Into<String>) -> Self {
         Self::new(what, Level::Good, text, "")
     }
 
@@ -63,8 +63,8 @@ pub async fn probe(config: &Config) -> Vec<Finding> {
     let mut found = programs(config);
     found.extend(ups(config).await);
     if let Some(bus) = &config.bus {
-        found.push(match Caller::connect(&bus.broker()).await {
-            Ok(_) => Finding::good("bus", format!("{} answers", bus.url)),
+        found.push(match MqttClient::connect(&bus.broker()).await {
+            Ok(_) => Finding::ok("bus", format!("{} answers", bus.url)),
             Err(error) => Finding::new(
                 "bus",
                 Level::Broken,
@@ -128,7 +128,7 @@ fn programs(config: &Config) -> Vec<Finding> {
         .collect();
     match (missing.is_empty(), programs.len()) {
         (_, 0) => Vec::new(),
-        (true, count) => vec![Finding::good("programs", format!("{count} can be started"))],
+        (true, count) => vec![Finding::ok("programs", format!("{count} can be started"))],
         (false, _) => missing,
     }
 }
@@ -145,7 +145,7 @@ async fn ups(config: &Config) -> Vec<Finding> {
     let status = timeout(PATIENCE, ups.get("ups.status")).await;
     let status = status.unwrap_or_else(|_| Err("upsd does not answer".to_owned()));
     let mut found = vec![match status {
-        Ok(status) => Finding::good("ups", format!("upsd at {address} says: {status}")),
+        Ok(status) => Finding::ok("ups", format!("upsd at {address} says: {status}")),
         Err(why) => Finding::new(
             "ups",
             Level::Broken,
@@ -216,7 +216,7 @@ async fn services(config: &Config) -> Vec<Finding> {
     let mut found = Vec::new();
     if uses(Handler::Logind) || firmware.is_some() || by_program {
         found.push(match logind::may_reboot().await {
-            Ok(()) => Finding::good("logind", "doorward may boot the machine"),
+            Ok(()) => Finding::ok("logind", "doorward may boot the machine"),
             Err(why) => Finding::new(
                 "logind",
                 Level::Broken,
@@ -227,7 +227,7 @@ async fn services(config: &Config) -> Vec<Finding> {
     }
     if rauc.is_some() {
         found.push(match firmware::updater_answers().await {
-            Ok(said) => Finding::good("rauc", said),
+            Ok(said) => Finding::ok("rauc", said),
             Err(why) => Finding::new(
                 "rauc",
                 Level::Broken,
@@ -244,7 +244,7 @@ async fn services(config: &Config) -> Vec<Finding> {
                 format!("{} has no number", firmware.version_file.display()),
                 "Have the image write its own version there; until then none is installed.",
             ),
-            version => Finding::good("firmware", format!("version {version} runs")),
+            version => Finding::ok("firmware", format!("version {version} runs")),
         });
         if firmware.updater == UpdaterKind::Swupdate && firmware.keep.is_empty() {
             found.push(Finding::new(

@@ -11,13 +11,13 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::config::{Config, Setting};
-use crate::core::Ended;
+use crate::core::OperationResult;
 use crate::operation::OperationContext;
 use crate::operation::exec;
 use crate::operation::exec::filled;
 use crate::operation::nut;
 use crate::operation::nut::Ups;
-use crate::operation::retry::insist;
+use crate::operation::retry::retry;
 use doorward_protocol::gate::{Code, Permit};
 use doorward_protocol::wire::{Bytes, Hash, KeyBytes, Map, Text, Value};
 use doorward_transport::files;
@@ -34,7 +34,7 @@ const LONGEST: u64 = 256;
 
 /// Where settings are.
 #[derive(Clone, Copy)]
-pub(super) struct Here<'a> {
+pub(super) struct SettingsContext<'a> {
     pub(super) config: &'a Config,
     pub(super) ups: Option<&'a Ups>,
 }
@@ -101,7 +101,7 @@ pub(super) fn unconfirmed(config: &Config) -> Option<Hash> {
 }
 
 /// Settings as they are: one, or all.
-pub(super) async fn read(here: Here<'_>, args: &Map<Text, Value>) -> Ended {
+pub(super) async fn read(here: SettingsContext<'_>, args: &Map<Text, Value>) -> OperationResult {
     let one = match args.get("key") {
         Some(Value::Text(name)) => Some(name.as_str()),
         _ => None,
@@ -117,7 +117,7 @@ pub(super) async fn read(here: Here<'_>, args: &Map<Text, Value>) -> Ended {
         }
         match get(here, setting).await {
             Ok(value) => rows.push((name.clone(), Value::Text(value))),
-            Err(why) if one.is_some() => return Ended::failed(Code::Failed, &why),
+            Err(why) if one.is_some() => return OperationResult::failed(Code::Failed, &why),
             // The others can still be told.
             Err(_) => {}
         }
@@ -127,15 +127,15 @@ pub(super) async fn read(here: Here<'_>, args: &Map<Text, Value>) -> Ended {
 
 /// Changes one, or confirms that it was changed.
 pub(super) async fn write(
-    here: Here<'_>,
+    here: SettingsContext<'_>,
     pending: &Pending,
     permit: &Permit,
     context: &OperationContext,
-) -> Ended {
+) -> OperationResult {
     let (Some(Value::Text(name)), Some(value)) =
         (permit.args().get("key"), permit.args().get("value"))
     else {
-        return Ended::failed(Code::Param, "key and value are needed");
+        return OperationResult::failed(Code::Param, "key and value are needed");
     };
     let Some(setting) = here
         .config
@@ -143,17 +143,17 @@ pub(super) async fn write(
         .get(name)
         .filter(|it| it.value.takes(value))
     else {
-        return Ended::failed(Code::Param, "the value is not what this setting takes");
+        return OperationResult::failed(Code::Param, "the value is not what this setting takes");
     };
     if setting.owner_only && permit.share().is_some() {
-        return Ended::failed(Code::OwnerOnly, "only the owner may change this setting");
+        return OperationResult::failed(Code::OwnerOnly, "only the owner may change this setting");
     }
     match pending.begin(permit, name, value) {
         Begin::New => {}
         Begin::Confirms => return done(vec![("confirmed".to_owned(), Value::Bool(true))]),
         Begin::Other => {
             let why = "another change waits to be confirmed, or is being made";
-            return Ended::failed(Code::Busy, why);
+            return OperationResult::failed(Code::Busy, why);
         }
     }
     let ended = change(here, pending, permit, context, (name, setting, value)).await;
@@ -162,19 +162,19 @@ pub(super) async fn write(
 }
 
 async fn change(
-    here: Here<'_>,
+    here: SettingsContext<'_>,
     pending: &Pending,
     permit: &Permit,
     context: &OperationContext,
     (name, setting, value): (&str, &Setting, &Value),
-) -> Ended {
-    let failed = |why: &str| Ended::failed(Code::Failed, why);
+) -> OperationResult {
+    let failed = |why: &str| OperationResult::failed(Code::Failed, why);
     let old = match get(here, setting).await {
         Ok(old) => old,
         Err(why) => return failed(&why),
     };
     if old == value.to_string() || Some(&old) == nut::plain(value).as_ref() {
-        return Ended::failed(Code::NoEffect, &format!("{name} is {old} already"));
+        return OperationResult::failed(Code::NoEffect, &format!("{name} is {old} already"));
     }
     let undo = Undo {
         command: context.command().hex(),
@@ -189,7 +189,9 @@ async fn change(
         // How far it came is not known.
         return match take_back(here, &undo).await {
             Ok(()) => failed(&format!("{why}; {name} is {old} as before")),
-            Err(back) => Ended::failed(Code::Unknown, &format!("{why}; nor back: {back}")),
+            Err(back) => {
+                OperationResult::failed(Code::Unknown, &format!("{why}; nor back: {back}"))
+            }
         };
     }
     let observed = get(here, setting).await;
@@ -211,40 +213,47 @@ async fn change(
                 Ok(()) => failed(&format!(
                     "nobody confirmed it within {seconds} s; {name} is {old} again"
                 )),
-                Err(why) => {
-                    Ended::failed(Code::Unknown, &format!("it cannot be taken back: {why}"))
-                }
+                Err(why) => OperationResult::failed(
+                    Code::Unknown,
+                    &format!("it cannot be taken back: {why}"),
+                ),
             };
         }
     }
     match remove(&file) {
         Ok(()) => done(rows),
-        Err(error) => Ended::failed(Code::Store, &error.to_string()),
+        Err(error) => OperationResult::failed(Code::Store, &error.to_string()),
     }
 }
 
 /// After a stop: a change that was not confirmed is taken back.
-pub(super) async fn resume(here: Here<'_>, pending: &Pending, command: &Hash) -> Ended {
+pub(super) async fn resume(
+    here: SettingsContext<'_>,
+    pending: &Pending,
+    command: &Hash,
+) -> OperationResult {
     let Some(undo) = undo(here.config).filter(|undo| undo.command == command.hex()) else {
-        return Ended::failed(Code::Unknown, "the device stopped while it ran");
+        return OperationResult::failed(Code::Unknown, "the device stopped while it ran");
     };
     let taken_back = take_back_for_certain(here, &undo).await;
     pending.end();
     match taken_back {
-        Ok(()) => Ended::failed(
+        Ok(()) => OperationResult::failed(
             Code::Failed,
             &format!(
                 "the device stopped before it was confirmed; {} is {} again",
                 undo.name, undo.old
             ),
         ),
-        Err(why) => Ended::failed(Code::Unknown, &format!("it cannot be taken back: {why}")),
+        Err(why) => {
+            OperationResult::failed(Code::Unknown, &format!("it cannot be taken back: {why}"))
+        }
     }
 }
 
 /// Takes a change back for as long as it takes: what it needs may only be starting.
-async fn take_back_for_certain(here: Here<'_>, undo: &Undo) -> Result<(), String> {
-    insist(ATTEMPTS, PAUSE, || async {
+async fn take_back_for_certain(here: SettingsContext<'_>, undo: &Undo) -> Result<(), String> {
+    retry(ATTEMPTS, PAUSE, || async {
         let taken_back = take_back(here, undo).await;
         if let Err(why) = &taken_back {
             tracing::warn!(setting = %undo.name, %why, "it cannot be taken back yet");
@@ -319,14 +328,14 @@ fn remove(file: &Path) -> Result<(), files::FileError> {
     .doing("remove", file)
 }
 
-async fn take_back(here: Here<'_>, undo: &Undo) -> Result<(), String> {
+async fn take_back(here: SettingsContext<'_>, undo: &Undo) -> Result<(), String> {
     let setting = here.config.settings.get(&undo.name);
     let setting = setting.ok_or("it is no longer configured")?;
     set(here, setting, &Value::Text(undo.old.clone())).await?;
     remove(&undo_file(here.config)).map_err(|error| error.to_string())
 }
 
-async fn get(here: Here<'_>, setting: &Setting) -> Result<String, String> {
+async fn get(here: SettingsContext<'_>, setting: &Setting) -> Result<String, String> {
     let asked = async {
         match (&setting.variable, here.ups) {
             (Some(variable), Some(ups)) => ups.get(variable).await,
@@ -337,7 +346,7 @@ async fn get(here: Here<'_>, setting: &Setting) -> Result<String, String> {
     timeout(PATIENCE, asked).await.unwrap_or_else(late)
 }
 
-async fn set(here: Here<'_>, setting: &Setting, value: &Value) -> Result<(), String> {
+async fn set(here: SettingsContext<'_>, setting: &Setting, value: &Value) -> Result<(), String> {
     let asked = async {
         match (&setting.variable, here.ups) {
             (Some(variable), Some(ups)) => ups.set(variable, value).await,
@@ -352,6 +361,6 @@ async fn set(here: Here<'_>, setting: &Setting, value: &Value) -> Result<(), Str
     timeout(PATIENCE, asked).await.unwrap_or_else(late)
 }
 
-fn done(rows: Vec<(String, Value)>) -> Ended {
-    Ended::done(Map::named(rows))
+fn done(rows: Vec<(String, Value)>) -> OperationResult {
+    OperationResult::done(Map::named(rows))
 }

@@ -1,15 +1,15 @@
 //! `status.read`: what the device says of itself.
 
-use crate::core::{Ended, Facts};
+use crate::core::{DeviceStatus, OperationResult};
 use doorward_protocol::wire::{Map, Text, Value};
 
 /// The status as a flat table.
-pub(super) fn read(facts: &Facts) -> Ended {
-    Ended::done(rows(facts))
+pub(super) fn read(facts: &DeviceStatus) -> OperationResult {
+    OperationResult::done(rows(facts))
 }
 
 /// The same, a line each.
-pub(super) fn text(facts: &Facts) -> String {
+pub(super) fn text(facts: &DeviceStatus) -> String {
     let rows = rows(facts);
     let lines = rows
         .iter()
@@ -17,7 +17,7 @@ pub(super) fn text(facts: &Facts) -> String {
     lines.collect()
 }
 
-fn rows(facts: &Facts) -> Map<Text, Value> {
+fn rows(facts: &DeviceStatus) -> Map<Text, Value> {
     let number = |n: u64| Value::Int(i64::try_from(n).unwrap_or(i64::MAX));
     let mut rows = vec![
         (

@@ -7,7 +7,7 @@ use zbus::proxy;
 use zbus::wire::ObjectPath;
 
 use crate::config::{Definition, Job};
-use crate::core::Ended;
+use crate::core::OperationResult;
 use crate::operation::dbus;
 use doorward_protocol::gate::Code;
 use doorward_protocol::wire::{Map, Value};
@@ -35,18 +35,20 @@ trait Manager {
 }
 
 /// Has systemd do it, and waits for the end of its job.
-pub(super) async fn run(definition: &Definition) -> Ended {
+pub(super) async fn run(definition: &Definition) -> OperationResult {
     let mut told = false;
     let done = job(definition, &mut told);
     match timeout(definition.timeout(), done).await {
         Ok(Ok(ended)) => ended,
         Ok(Err(error)) => dbus::failed("systemd", &error),
-        Err(_) if told => Ended::failed(Code::Timeout, "its job has not ended in the time set"),
-        Err(_) => Ended::failed(Code::Timeout, "systemd does not answer"),
+        Err(_) if told => {
+            OperationResult::failed(Code::Timeout, "its job has not ended in the time set")
+        }
+        Err(_) => OperationResult::failed(Code::Timeout, "systemd does not answer"),
     }
 }
 
-async fn job(definition: &Definition, told: &mut bool) -> zbus::Result<Ended> {
+async fn job(definition: &Definition, told: &mut bool) -> zbus::Result<OperationResult> {
     let name = definition.unit.as_deref().unwrap_or_default();
     let connection = dbus::connect().await?;
     let manager = ManagerProxy::new(&connection).await?;
@@ -62,7 +64,7 @@ async fn job(definition: &Definition, told: &mut bool) -> zbus::Result<Ended> {
     };
     let result = loop {
         let Some(end) = ends.next().await else {
-            return Ok(Ended::failed(
+            return Ok(OperationResult::failed(
                 Code::Unknown,
                 "the bus was lost while it ran",
             ));
@@ -73,7 +75,7 @@ async fn job(definition: &Definition, told: &mut bool) -> zbus::Result<Ended> {
         }
     };
     if result != "done" {
-        return Ok(Ended::failed(
+        return Ok(OperationResult::failed(
             Code::Failed,
             &format!("its job ended as `{result}`"),
         ));
@@ -90,5 +92,5 @@ async fn job(definition: &Definition, told: &mut bool) -> zbus::Result<Ended> {
         ("accepted", Value::Bool(true)),
         ("state", Value::Text(state)),
     ];
-    Ok(Ended::done(Map::named(rows)))
+    Ok(OperationResult::done(Map::named(rows)))
 }

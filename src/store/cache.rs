@@ -20,7 +20,7 @@ const MAX_STATEMENT: usize = doorward_protocol::wire::MAX_BUNDLE;
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3600);
 
 /// A cache as it was found.
-pub struct Found {
+pub struct OpenedCache {
     /// For writing.
     pub cache: Cache,
     /// What it held, unchecked.
@@ -55,7 +55,7 @@ impl Cache {
     ///
     /// # Errors
     /// If even a new one cannot be made.
-    pub fn open(path: &Path) -> Result<Found, FileError> {
+    pub fn open(path: &Path) -> Result<OpenedCache, FileError> {
         let mut notes = Vec::new();
         // A release build ends when sled panics, so the attempt is written down first.
         let marker = path.with_extension("opening");
@@ -72,7 +72,7 @@ impl Cache {
             }
         };
         fs::remove_file(&marker).doing("remove", &marker)?;
-        Ok(Found {
+        Ok(OpenedCache {
             cache,
             statements,
             notes,

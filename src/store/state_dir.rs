@@ -1,6 +1,6 @@
 //! The state directory as a whole: opened by one process, written to in batches.
 
-use crate::core::{Batch, Found};
+use crate::core::{Batch, RecoveredState};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -40,7 +40,7 @@ pub struct Opened {
 impl Opened {
     /// The open store, the state for the core, and the notes for people, with the damage among them.
     #[must_use]
-    pub fn into_parts(self) -> (Store, Found, Vec<String>) {
+    pub fn into_parts(self) -> (Store, RecoveredState, Vec<String>) {
         let Identity {
             device,
             key,
@@ -49,7 +49,7 @@ impl Opened {
         } = self.identity;
         let mut notes = self.notes;
         notes.extend(self.damage.as_ref().map(ToString::to_string));
-        let found = Found {
+        let found = RecoveredState {
             device,
             key,
             issuers,

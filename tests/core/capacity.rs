@@ -19,7 +19,7 @@ fn a_share_above_the_cap_is_refused_until_another_has_expired() {
         bench.deliver(&signed(&numbered(number, NOON + DAY)));
     }
     bench.deliver(&signed(&numbered(0, NOON + 60)));
-    let held = |bench: &mut Bench| bench.core.facts(&bench.reading).shares;
+    let held = |bench: &mut Bench| bench.core.status(&bench.reading).shares;
     assert_eq!(held(&mut bench), MAX_SHARES);
     let one_more = signed(&share("bob", &[STATUS]));
     bench.deliver(&one_more);
@@ -30,7 +30,7 @@ fn a_share_above_the_cap_is_refused_until_another_has_expired() {
     let mut longer = numbered(1, NOON + 2 * DAY);
     longer.body.version = 2;
     bench.deliver(&signed(&longer));
-    assert_eq!(bench.core.known().share(&longer.cti), Some(&longer));
+    assert_eq!(bench.core.statements().share(&longer.cti), Some(&longer));
     bench.pass(60);
     bench.deliver(&one_more);
     assert_eq!(bench.ask("bob", STATUS), "done");

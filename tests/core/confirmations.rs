@@ -1,6 +1,6 @@
 //! What a device says to whoever issues shares.
 
-use doorward::core::Topic;
+use doorward::core::ReplyTopic;
 use doorward_protocol::wire::*;
 use doorward_testkit::*;
 
@@ -9,7 +9,7 @@ fn confirmed(bench: &mut Bench) -> Vec<(Hash, Outcome, String)> {
     let published = std::mem::take(&mut bench.published);
     let confirmations = published
         .iter()
-        .filter(|(topic, _)| *topic == Topic::Confirmations)
+        .filter(|(topic, _)| *topic == ReplyTopic::Confirmations)
         .map(|(_, bytes)| receipt(bytes).body);
     confirmations
         .map(|body| {

@@ -344,7 +344,7 @@ fn n06_a_clock_set_back_over_a_restart_stops_at_the_last_signed_time() {
     bench.reading.boot = Bytes([0xb1; 16]);
     bench.restart();
     bench.deliver(&signed(&anna));
-    let facts = bench.core.facts(&bench.reading);
+    let facts = bench.core.status(&bench.reading);
     assert_eq!(facts.now.estimate, list.iat);
     assert_eq!(facts.now.quality, 1, "such a clock is not believed");
     assert_eq!(facts.shares, 0, "what has ended is not taken");

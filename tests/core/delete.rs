@@ -1,6 +1,6 @@
 //! A device that its owner deletes.
 
-use doorward::core::{Settings, Topic};
+use doorward::core::{CoreConfig, ReplyTopic};
 use doorward_protocol::event_log::record::Event;
 use doorward_protocol::gate::Code;
 use doorward_protocol::wire::*;
@@ -68,7 +68,7 @@ fn a_power_cut_between_the_record_of_it_and_the_rest_undoes_no_deletion() {
 
 #[test]
 fn a_deletion_is_remembered_where_the_log_begins_anew() {
-    let settings = || Settings {
+    let settings = || CoreConfig {
         segment: 1,
         ..settings()
     };
@@ -93,6 +93,6 @@ fn a_deletion_is_remembered_where_the_log_begins_anew() {
         bench
             .published
             .iter()
-            .all(|(topic, _)| *topic == Topic::State)
+            .all(|(topic, _)| *topic == ReplyTopic::State)
     );
 }

@@ -1,7 +1,7 @@
 //! The course of a command that was allowed: what it says while it runs, when it must stop, and
 //! how often it may boot the machine.
 
-use doorward::core::{Ended, Input, Settings, Topic};
+use doorward::core::{CoreConfig, Input, OperationResult, ReplyTopic};
 use doorward_protocol::event_log::record::Event;
 use doorward_protocol::gate::{Code, Permit, REBOOTS, RebootLimit};
 use doorward_protocol::wire::*;
@@ -17,7 +17,7 @@ fn running(bench: &mut Bench, person: &str, operation: &str) -> Permit {
 
 fn asks(bench: &mut Bench, permit: &Permit) -> Result<(), Code> {
     let reading = bench.reading;
-    bench.core.still_allowed(permit, &reading)
+    bench.core.reauthorize(permit, &reading)
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn progress_is_told_to_whoever_asked_and_not_written_down() {
         .published
         .iter()
         .map(|(topic, bytes)| {
-            let Topic::Receipts(holder, _) = topic else {
+            let ReplyTopic::Receipts(holder, _) = topic else {
                 panic!("{topic:?}");
             };
             assert_eq!(*holder, key("anna").public());
@@ -139,12 +139,12 @@ fn progress_is_told_to_whoever_asked_and_not_written_down() {
         ]
     );
     assert_eq!(bench.disk.log.len(), records);
-    assert_eq!(bench.core.underway()[0].2, rows(40));
+    assert_eq!(bench.core.running_commands()[0].2, rows(40));
     bench.finish(hash(&command));
     bench.published.clear();
     bench.input(Input::Progress(hash(&command), rows(90)));
     assert!(bench.published.is_empty(), "it has ended");
-    assert!(bench.core.underway().is_empty());
+    assert!(bench.core.running_commands().is_empty());
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn after_a_failed_write_what_still_runs_tells_its_own_end() {
     let mut bench = Bench::with(&[share("anna", &[INSTALL, REBOOT])]);
     let command = sign(&bench.command(REBOOT), &key("anna"));
     bench.deliver(&command);
-    let running = Settings {
+    let running = CoreConfig {
         running: [hash(&command)].into(),
         ..settings()
     };
@@ -190,17 +190,20 @@ fn after_a_failed_write_what_still_runs_tells_its_own_end() {
         bench
             .published
             .iter()
-            .all(|(topic, _)| *topic == Topic::State)
+            .all(|(topic, _)| *topic == ReplyTopic::State)
     );
-    bench.input(Input::Finished(hash(&command), Ended::done(Map::default())));
+    bench.input(Input::Finished(
+        hash(&command),
+        OperationResult::done(Map::default()),
+    ));
     assert_eq!(bench.last_receipt().body.outcome, Outcome::Done);
 }
 
 /// Three reboots an hour.
-fn three_an_hour() -> Settings {
+fn three_an_hour() -> CoreConfig {
     let mut settings = settings();
     settings.reboot_limit = RebootLimit {
-        most: 3,
+        max: 3,
         seconds: 3600,
     };
     let offer = settings.offers.get_mut(&operation(REBOOT)).unwrap();
@@ -238,7 +241,7 @@ fn no_loop_can_be_made_of_reboots_not_even_by_the_owner() {
 #[test]
 fn reboots_are_remembered_where_the_log_begins_anew() {
     let mut bench = Bench::with(&[]);
-    let settings = || Settings {
+    let settings = || CoreConfig {
         segment: 1,
         ..three_an_hour()
     };
@@ -262,9 +265,9 @@ fn reboots_are_remembered_where_the_log_begins_anew() {
 
 #[test]
 fn what_has_to_be_brought_to_its_end_stays_open_until_it_is() {
-    let settings = || Settings {
-        resumes: vec![operation(INSTALL)],
-        at_once: Vec::new(),
+    let settings = || CoreConfig {
+        resumable: vec![operation(INSTALL)],
+        in_memory_reads: Vec::new(),
         ..settings()
     };
     let mut bench = Bench::with(&[share("anna", &[INSTALL])]);
@@ -287,10 +290,13 @@ fn what_has_to_be_brought_to_its_end_stays_open_until_it_is() {
             bench
                 .published
                 .iter()
-                .all(|(topic, _)| *topic == Topic::State)
+                .all(|(topic, _)| *topic == ReplyTopic::State)
         );
     }
-    bench.input(Input::Finished(hash(&command), Ended::done(Map::default())));
+    bench.input(Input::Finished(
+        hash(&command),
+        OperationResult::done(Map::default()),
+    ));
     let (_, last) = bench.published.last().unwrap();
     assert_eq!(receipt(last).body.outcome, Outcome::Done);
     bench.restart_with(settings());

@@ -31,7 +31,7 @@ fn a_forged_share_in_the_cache_lets_nobody_in_and_takes_nobodys_place() {
     assert_eq!(bench.ask("f1", STATUS), "silence");
     assert_eq!(bench.counted(Code::NoGrant), 1);
     let f1 = key("f1").public();
-    assert!(bench.core.known().authority(&f1).is_none());
+    assert!(bench.core.statements().authority(&f1).is_none());
     assert_eq!(bench.ask("anna", STATUS), "done");
 }
 
@@ -110,5 +110,5 @@ fn a_full_cache_is_kept_up_to_the_cap() {
         bench.disk.cache.insert(name, bytes);
     }
     bench.restart();
-    assert_eq!(bench.core.known().share_count(), MAX_SHARES);
+    assert_eq!(bench.core.statements().share_count(), MAX_SHARES);
 }

@@ -2,7 +2,7 @@
 
 use doorward::core::Input;
 use doorward_protocol::event_log::record::Event;
-use doorward_protocol::gate::{Charge, Origin};
+use doorward_protocol::gate::{Origin, UsageAccounting};
 use doorward_protocol::wire::*;
 use doorward_testkit::*;
 
@@ -325,20 +325,20 @@ fn what_a_command_uses_up_is_what_the_share_limits() {
         }),
     );
     for (limits, charged) in [
-        (limits.clone(), Charge::No),
+        (limits.clone(), UsageAccounting::None),
         (
             Limits {
                 uses,
                 ..limits.clone()
             },
-            Charge::Counted,
+            UsageAccounting::Count,
         ),
         (
             Limits {
                 rate,
                 ..limits.clone()
             },
-            Charge::Timed,
+            UsageAccounting::CountAndTime,
         ),
         (
             Limits {
@@ -346,7 +346,7 @@ fn what_a_command_uses_up_is_what_the_share_limits() {
                 uses,
                 ..limits
             },
-            Charge::Timed,
+            UsageAccounting::CountAndTime,
         ),
     ] {
         let mut bench = Bench::with(&[limited("anna", &[REBOOT], limits)]);

@@ -11,7 +11,7 @@ fn count(bench: &Bench, of: impl Fn(&Event) -> bool) -> usize {
 }
 
 fn now(bench: &mut Bench) -> Now {
-    bench.core.facts(&bench.reading).now
+    bench.core.status(&bench.reading).now
 }
 
 /// Lets time pass until something is due, does it, and says how long that took.
@@ -179,7 +179,7 @@ fn time_that_was_counted_is_written_down_with_other_records_and_before_a_reboot(
 #[test]
 fn records_go_only_when_they_are_kept_elsewhere_and_the_log_is_half_full() {
     let small = |acknowledge: bool| {
-        let settings = doorward::core::Settings {
+        let settings = doorward::core::CoreConfig {
             log_limit: 100_000,
             segment: 5_000,
             ..settings()

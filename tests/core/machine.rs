@@ -1,6 +1,6 @@
 //! What the agent promises over crashes: at most once, and an outcome for all that was allowed.
 
-use doorward::core::{Action, Ended, Input, Topic};
+use doorward::core::{Action, Input, OperationResult, ReplyTopic};
 use doorward_protocol::event_log::LogWrite;
 use doorward_protocol::event_log::record::{Event, Record};
 use doorward_protocol::gate::{Code, Origin};
@@ -38,7 +38,7 @@ fn outcomes(bench: &Bench) -> Vec<(Outcome, String)> {
     bench
         .published
         .iter()
-        .filter(|(topic, _)| matches!(topic, Topic::Receipts(..)))
+        .filter(|(topic, _)| matches!(topic, ReplyTopic::Receipts(..)))
         .map(|(_, bytes)| receipt(bytes).body)
         .map(|body| {
             (
@@ -65,7 +65,11 @@ fn nothing_runs_and_nothing_is_acknowledged_before_its_record_is_durable() {
     assert!(matches!(effects.actions[..], [Action::Ack(_)]));
     let size = bench.core.log_size();
     let effects = bench.handle(Input::Durable(size));
-    let [Action::Publish(Topic::Events, checkpoint), Action::Run(_)] = &effects.actions[..] else {
+    let [
+        Action::Publish(ReplyTopic::Events, checkpoint),
+        Action::Run(_),
+    ] = &effects.actions[..]
+    else {
         panic!("{:?}", effects.actions);
     };
     let checkpoint: Checkpoint = Envelope::parse(checkpoint).unwrap().claims().unwrap();
@@ -82,7 +86,10 @@ fn a_look_at_memory_begins_at_once_and_is_answered_when_its_record_is_durable() 
         panic!("{:?}", effects.actions);
     };
     // It ends before anything is durable.
-    let end = Input::Finished(permit.caller().command, Ended::done(Map::default()));
+    let end = Input::Finished(
+        permit.caller().command,
+        OperationResult::done(Map::default()),
+    );
     let end = bench.handle(end);
     assert!(end.actions.is_empty());
     let size = bench.core.log_size();
@@ -92,7 +99,7 @@ fn a_look_at_memory_begins_at_once_and_is_answered_when_its_record_is_durable() 
         "its end is not durable"
     );
     let said = bench.handle(Input::Durable(size));
-    let [Action::Publish(Topic::Receipts(..), _)] = said.actions[..] else {
+    let [Action::Publish(ReplyTopic::Receipts(..), _)] = said.actions[..] else {
         panic!("{:?}", said.actions);
     };
     // Power is cut before: it comes again, begins again, and is answered once.
@@ -110,7 +117,10 @@ fn a_look_at_memory_begins_at_once_and_is_answered_when_its_record_is_durable() 
         panic!("{:?}", begun.actions);
     };
     bench.handle(Input::StoreFailed);
-    let end = Input::Finished(permit.caller().command, Ended::done(Map::default()));
+    let end = Input::Finished(
+        permit.caller().command,
+        OperationResult::done(Map::default()),
+    );
     let end = bench.handle(end);
     assert!(end.actions.is_empty() && end.batch.is_empty());
 }
@@ -123,7 +133,10 @@ fn a_receipt_that_is_signed_while_the_log_is_written_goes_out_no_earlier_and_is_
     let [Action::Run(permit)] = &begun.actions[..] else {
         panic!("{:?}", begun.actions);
     };
-    let end = Input::Finished(permit.caller().command, Ended::done(Map::default()));
+    let end = Input::Finished(
+        permit.caller().command,
+        OperationResult::done(Map::default()),
+    );
     let end = bench.handle(end);
     assert!(!end.batch.is_empty() && end.actions.is_empty());
     bench.core.sign_ahead();
@@ -145,7 +158,10 @@ fn a_receipt_that_is_signed_while_the_log_is_written_goes_out_no_earlier_and_is_
     let [Action::Run(permit)] = &begun.actions[..] else {
         panic!("{:?}", begun.actions);
     };
-    let end = Input::Finished(permit.caller().command, Ended::done(Map::default()));
+    let end = Input::Finished(
+        permit.caller().command,
+        OperationResult::done(Map::default()),
+    );
     bench.handle(end);
     bench.core.sign_ahead();
     bench.handle(Input::StoreFailed);
@@ -166,10 +182,7 @@ fn a_look_is_not_begun_when_the_share_has_ended_meanwhile() {
     bench.handle(Bench::arrived(&list, Origin::Cloud, false));
     // What carries it out asks right before.
     let reading = bench.reading;
-    assert_eq!(
-        bench.core.still_allowed(permit, &reading),
-        Err(Code::Revoked)
-    );
+    assert_eq!(bench.core.reauthorize(permit, &reading), Err(Code::Revoked));
 }
 
 #[test]
@@ -259,8 +272,11 @@ fn a_command_that_comes_twice_while_it_runs_is_run_once() {
     bench.input(Bench::arrived(&command, Origin::Local, false));
     assert_eq!((bench.started.len(), bench.acknowledged), (1, 4));
     let hash = bench.started[0].caller().command;
-    bench.input(Input::Finished(hash, Ended::done(Map::default())));
-    bench.input(Input::Finished(hash, Ended::failed(Code::Failed, "late")));
+    bench.input(Input::Finished(hash, OperationResult::done(Map::default())));
+    bench.input(Input::Finished(
+        hash,
+        OperationResult::failed(Code::Failed, "late"),
+    ));
     assert_eq!(outcomes(&bench), [(Outcome::Done, String::new())]);
 }
 
@@ -354,7 +370,7 @@ fn when_the_disk_fails_everything_is_denied_and_nothing_runs() {
         .actions
         .iter()
         .filter_map(|action| match action {
-            Action::Publish(Topic::Receipts(..), bytes) => receipt(bytes).body.code,
+            Action::Publish(ReplyTopic::Receipts(..), bytes) => receipt(bytes).body.code,
             _ => None,
         })
         .collect();

@@ -1,6 +1,6 @@
 //! News for those who asked to be told.
 
-use doorward::core::{Input, Topic};
+use doorward::core::{Input, ReplyTopic};
 use doorward_protocol::wire::*;
 use doorward_testkit::*;
 
@@ -8,7 +8,7 @@ const NOTIFY: &str = "notify.manage";
 
 fn on_battery() -> Input {
     let name = Text::new("ups.status").unwrap();
-    Input::News(Map::new([(name, Value::from("OB DISCHRG"))]))
+    Input::Notification(Map::new([(name, Value::from("OB DISCHRG"))]))
 }
 
 /// Who is told.
@@ -17,7 +17,7 @@ fn told(bench: &mut Bench) -> Vec<KeyBytes> {
     bench.input(on_battery());
     let mut keys = Vec::new();
     for (topic, bytes) in &bench.published {
-        let Topic::Notices(holder) = topic else {
+        let ReplyTopic::Notifications(holder) = topic else {
             panic!("{topic:?}");
         };
         let envelope = Envelope::parse(bytes).unwrap();
@@ -100,7 +100,7 @@ fn n25_at_most_64_are_told_and_those_whose_shares_have_ended_make_room() {
 #[test]
 fn what_is_told_begins_anew_with_the_log() {
     let mut bench = Bench::with(&[share("anna", &[NOTIFY, STATUS])]);
-    let settings = || doorward::core::Settings {
+    let settings = || doorward::core::CoreConfig {
         segment: 1,
         ..settings()
     };

@@ -8,7 +8,7 @@ fn issuers_rotate_one_version_at_a_time_with_the_thresholds_of_both() {
     let two = rotated(&issuers(), Role::Root, &["root-a", "root-b", "root-c"], 2);
     let three = rotated(&two, Role::Shares, &["shares-2"], 1);
     let mut bench = Bench::with(&[share("anna", &[STATUS])]);
-    let version = |bench: &Bench| bench.core.known().issuers().body.version;
+    let version = |bench: &Bench| bench.core.statements().issuers().body.version;
     for not_enough in [
         vec!["root"],
         vec!["root", "root-a"],
@@ -47,13 +47,13 @@ fn a_device_offline_for_years_takes_the_chain_in_one_bundle() {
     let mut bench = Bench::with(&[]);
     let chain = [signed_by(&two, &["root"]), signed_by(&three, &["root"])];
     bench.deliver(&chain.concat());
-    assert_eq!(bench.core.known().issuers().body.version, 3);
+    assert_eq!(bench.core.statements().issuers().body.version, 3);
     // A threshold of two now signs firmware.
     bench.deliver(&signed_by(&release(9, 5), &["fw-a"]));
     assert!(
         bench
             .core
-            .known()
+            .statements()
             .release(&release(9, 5).body.model, 9)
             .is_none()
     );
@@ -61,7 +61,7 @@ fn a_device_offline_for_years_takes_the_chain_in_one_bundle() {
     assert!(
         bench
             .core
-            .known()
+            .statements()
             .release(&release(9, 5).body.model, 9)
             .is_some()
     );
@@ -69,7 +69,7 @@ fn a_device_offline_for_years_takes_the_chain_in_one_bundle() {
     assert!(
         bench
             .core
-            .known()
+            .statements()
             .release(&release(9, 5).body.model, 9)
             .is_some()
     );

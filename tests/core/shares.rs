@@ -1,7 +1,7 @@
 //! What a share is on the device, who ends it, and what the owner does there: the rules of
 //! `features.md` by number.
 
-use doorward::core::Topic;
+use doorward::core::ReplyTopic;
 use doorward_protocol::event_log::record::{Change, Event};
 use doorward_protocol::gate::{Code, Origin};
 use doorward_protocol::wire::*;
@@ -217,7 +217,7 @@ fn s38_n01_n04_a_cancellation_is_obeyed_on_arrival_and_the_device_signs_that_it_
     let list = signed(&revocations(5, &[&anna]));
     bench.input(Bench::arrived(&list, Origin::Local, false));
     let (topic, state) = bench.published.last().unwrap();
-    assert_eq!(*topic, Topic::State);
+    assert_eq!(*topic, ReplyTopic::State);
     let envelope = Envelope::parse(state).unwrap();
     envelope
         .verify(&PublicKey::new(&key("device").public()).unwrap())
@@ -449,7 +449,7 @@ fn releases_of_other_models_are_not_kept_and_the_newest_stay() {
         bench.deliver(&signed(&release(version, 0)));
     }
     let model = release(1, 0).body.model;
-    let known = |version| bench.core.known().release(&model, version).is_some();
+    let known = |version| bench.core.statements().release(&model, version).is_some();
     let versions: Vec<u32> = (1..=70).filter(|version| known(*version)).collect();
     assert_eq!(versions, (7..=70).collect::<Vec<_>>());
     assert_eq!(bench.disk.cache.len(), 64);

@@ -27,7 +27,7 @@ fn a_forged_successor_of_what_is_held_is_refused() {
     bench.deliver(&forged(&signed(&longer)));
     assert_eq!(bench.counted(Code::BadSignature), 3);
     assert_eq!(bench.ask("anna", STATUS), "done");
-    assert_eq!(bench.core.known().share(&anna.cti), Some(&anna));
+    assert_eq!(bench.core.statements().share(&anna.cti), Some(&anna));
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn a_key_that_joins_its_role_takes_no_share_away() {
     let mut bench = Bench::with(&[share("anna", &[STATUS])]);
     let next = rotated(&issuers(), Role::Shares, &["shares", "shares-2"], 1);
     bench.deliver(&signed_by(&next, &["root"]));
-    assert_eq!(bench.core.known().issuers().body.version, 2);
+    assert_eq!(bench.core.statements().issuers().body.version, 2);
     assert_eq!(bench.ask("anna", STATUS), "done");
 }
 
@@ -124,15 +124,15 @@ fn a_release_that_comes_twice_is_no_news_and_the_oldest_make_room() {
         bench.deliver(&signed(&refused));
         let held = bench
             .core
-            .known()
+            .statements()
             .release(&refused.body.model, refused.body.version);
         assert!(held.is_none());
     }
     assert_eq!(bench.counted(Code::SlotsFull), 2);
     bench.deliver(&signed(&release(100, 5)));
     let model = release(100, 5).body.model;
-    assert!(bench.core.known().release(&model, 100).is_some());
-    assert!(bench.core.known().release(&model, 10).is_none());
+    assert!(bench.core.statements().release(&model, 100).is_some());
+    assert!(bench.core.statements().release(&model, 10).is_none());
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn the_last_moment_of_an_age_and_the_first_of_what_is_early_still_count() {
 #[test]
 fn in_a_log_that_is_full_for_holders_the_owner_still_reads() {
     let first = Bench::with(&[share("anna", &[STATUS])]);
-    let small = doorward::core::Settings {
+    let small = doorward::core::CoreConfig {
         log_limit: 20_000,
         ..settings()
     };

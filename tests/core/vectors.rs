@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use doorward_protocol::gate::{Code, Reading};
+use doorward_protocol::gate::{ClockReading, Code};
 use doorward_protocol::wire::*;
 use doorward_testkit::*;
 use serde_json::{Value as Json, json};
@@ -15,7 +15,7 @@ const EPOCH: Bytes<16> = Bytes([0xe0; 16]);
 
 /// A registered device at noon: anna may read and reboot, bob may read, the group TZBV reads.
 fn device_at_noon() -> Bench {
-    let reading = Reading {
+    let reading = ClockReading {
         system: Timestamp(NOON),
         uptime: 1000,
         boot: Bytes([0xb0; 16]),
@@ -438,12 +438,12 @@ fn statements() -> Vec<(&'static str, &'static str, Vec<u8>)> {
 /// What a device that is in the state of all samples makes of one.
 fn verdict(bytes: &[u8]) -> String {
     let mut bench = device_at_noon();
-    let (records, facts) = (bench.disk.log.len(), bench.core.facts(&bench.reading));
+    let (records, facts) = (bench.disk.log.len(), bench.core.status(&bench.reading));
     let word = bench.send_bytes(bytes);
     if word != "silence" {
         return word;
     }
-    let after = bench.core.facts(&bench.reading);
+    let after = bench.core.status(&bench.reading);
     let refused = Code::ALL
         .iter()
         .find(|code| after.refused.get(code) > facts.refused.get(code));

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use doorward_transport::Broker;
-use doorward_transport::Caller;
+use doorward_transport::MqttClient;
 use site::{COUNT, Site, block_on, wait_until};
 
 /// What somebody publishes who must not.
@@ -115,7 +115,7 @@ fn overheard(broker: &Broker, meanwhile: impl FnOnce()) -> Vec<String> {
     std::thread::scope(|scope| {
         let listening = scope.spawn(|| {
             block_on(async {
-                let mut caller = Caller::connect(broker).await.unwrap();
+                let mut caller = MqttClient::connect(broker).await.unwrap();
                 caller.subscribe(vec!["#".to_owned()]).await.unwrap();
                 ready.send(()).unwrap();
                 let mut heard = Vec::new();
@@ -202,7 +202,7 @@ fn with_the_rules_the_main_job_works_and_strangers_neither_read_nor_write() {
     for user in ["stranger", "ups-8", &anna] {
         overheard(&fenced.broker("issuer"), || {
             block_on(async {
-                let caller = Caller::connect(&fenced.broker(user)).await.unwrap();
+                let caller = MqttClient::connect(&fenced.broker(user)).await.unwrap();
                 for topic in forbidden {
                     let _ = caller
                         .publish(topic.to_owned(), FORGED.to_vec(), true)
@@ -224,7 +224,7 @@ fn without_a_user_name_or_with_a_wrong_password_nobody_gets_in_and_is_told_why()
     let fenced = Fenced::new();
     let plain = fenced.site.cloud.broker();
     let why = |broker: &Broker| {
-        let came = block_on(Caller::connect(broker)).err();
+        let came = block_on(MqttClient::connect(broker)).err();
         came.unwrap().to_string()
     };
     assert!(why(&plain).contains("may not connect"), "{}", why(&plain));

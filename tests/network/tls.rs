@@ -8,7 +8,7 @@ use doorward_testkit::test_ca;
 #[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
 use std::path::{Path, PathBuf};
 
-use doorward_transport::Caller;
+use doorward_transport::MqttClient;
 use doorward_transport::{Broker, BrokerUrl, Tls};
 use site::{COUNT, Mosquitto, Site, block_on, free_port, wait_until};
 use test_ca::{Authority, DAY, Files, today};
@@ -25,7 +25,9 @@ fn listener(port: u16, ca: &Path, (certificate, key): &(PathBuf, PathBuf), both:
 
 fn connect(broker: &Broker) -> Result<(), String> {
     block_on(async {
-        let caller = Caller::connect(broker).await.map_err(|e| e.to_string())?;
+        let caller = MqttClient::connect(broker)
+            .await
+            .map_err(|e| e.to_string())?;
         let topic = "doorward/v1/x/command".to_owned();
         caller
             .publish(topic, b"x".to_vec(), false)

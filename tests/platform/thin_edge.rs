@@ -13,7 +13,7 @@ use std::time::Duration;
 use doorward_client::HolderKey;
 use doorward_client::{SendParams, send};
 use doorward_protocol::wire::{Bytes, Map, Outcome, PublicKey, Text, Value};
-use doorward_transport::Caller;
+use doorward_transport::MqttClient;
 use hostile_inputs::hostile;
 use serde_json::{Value as Json, json};
 use site::{COUNT, Mosquitto, Site, block_on, wait_until, wish};
@@ -64,7 +64,7 @@ impl Machine {
         let (ready, is_ready) = channel();
         std::thread::spawn(move || {
             block_on(async move {
-                let mut caller = Caller::connect(&broker).await.unwrap();
+                let mut caller = MqttClient::connect(&broker).await.unwrap();
                 caller.subscribe(vec!["te/#".to_owned()]).await.unwrap();
                 ready.send(()).unwrap();
                 while let Ok(message) = caller.next(Duration::from_secs(60)).await {
@@ -91,7 +91,7 @@ impl Machine {
     /// What is retained on the bus.
     fn retained(&self) -> BTreeMap<String, Vec<u8>> {
         block_on(async {
-            let mut caller = Caller::connect(&self.bus.broker()).await.unwrap();
+            let mut caller = MqttClient::connect(&self.bus.broker()).await.unwrap();
             caller.subscribe(vec!["te/#".to_owned()]).await.unwrap();
             let mut all = BTreeMap::new();
             while let Ok(Some((topic, payload))) = caller.next(Duration::from_millis(300)).await {
@@ -170,7 +170,7 @@ fn after_a_stop_the_answer_that_came_meanwhile_is_the_outcome() {
     machine.site.kill();
     let (topic, _) = machine.retained().pop_first().unwrap();
     block_on(async {
-        let caller = Caller::connect(&machine.bus.broker()).await.unwrap();
+        let caller = MqttClient::connect(&machine.bus.broker()).await.unwrap();
         let said = json!({"status": "successful"}).to_string().into_bytes();
         caller.publish(topic, said, true).await.unwrap();
     });

@@ -1,6 +1,6 @@
 //! Groups and whole sites.
 
-use doorkey::domain::{AccountRole, Actor, Group, LookupKey, Rule, Status, To};
+use doorkey::domain::{AccountRole, Actor, Group, LookupKey, RuleCode, ShareTarget, Status};
 use doorkey::service::NewGroup;
 use doorward_protocol::wire::{Audience, Kind, Map, Roster, RosterBody, sign};
 
@@ -46,11 +46,11 @@ pub async fn s23_s25_s26_a_group_gets_in_as_one_and_its_roster_says_who_that_is(
     let group = depot(&world).await;
     world
         .platform
-        .take_roster(&roster(1, &["anna"], "tzbv"), NOW)
+        .accept_roster(&roster(1, &["anna"], "tzbv"), NOW)
         .await
         .unwrap();
     let ole = world.who("ole").await;
-    let new = World::new_share(To::Group(id("tzbv")), &["partner"]);
+    let new = World::new_share(ShareTarget::Group(id("tzbv")), &["partner"]);
     let made = world
         .platform
         .share(Actor::Account(&ole), &[site()], &new, NOW)
@@ -79,21 +79,21 @@ pub async fn s23_s25_s26_a_group_gets_in_as_one_and_its_roster_says_who_that_is(
     );
     let reached = world
         .platform
-        .take_roster(&roster(2, &["anna", "ben"], "tzbv"), NOW)
+        .accept_roster(&roster(2, &["anna", "ben"], "tzbv"), NOW)
         .await;
     assert_eq!(reached.unwrap(), 1);
     let (world, second) = kept(world).await;
     assert_eq!(second, Some(roster(2, &["anna", "ben"], "tzbv")));
     let back = world
         .platform
-        .take_roster(&roster(1, &["anna"], "tzbv"), NOW)
+        .accept_roster(&roster(1, &["anna"], "tzbv"), NOW)
         .await;
-    assert_eq!(rule(back), Rule::Taken);
+    assert_eq!(rule(back), RuleCode::Taken);
     let forged = world
         .platform
-        .take_roster(&roster(3, &["eve"], "eve"), NOW)
+        .accept_roster(&roster(3, &["eve"], "eve"), NOW)
         .await;
-    assert_eq!(rule(forged), Rule::Unknown);
+    assert_eq!(rule(forged), RuleCode::Unknown);
     let ben = world.account("ben", AccountRole::User).await;
     assert_eq!(
         world
@@ -106,7 +106,7 @@ pub async fn s23_s25_s26_a_group_gets_in_as_one_and_its_roster_says_who_that_is(
     );
     world
         .platform
-        .take_roster(&roster(3, &["anna"], "tzbv"), NOW)
+        .accept_roster(&roster(3, &["anna"], "tzbv"), NOW)
         .await
         .unwrap();
     assert!(
@@ -137,7 +137,7 @@ pub async fn s31_s32_s33_who_manages_a_site_decides_and_nobody_else(world: World
     let uma = world.who("uma").await;
     assert!(world.platform.sites(&uma).await.unwrap().is_empty());
     for who in ["uma", "fay", "tess"] {
-        assert_eq!(rule(decide(who, true).await), Rule::Unknown, "{who}");
+        assert_eq!(rule(decide(who, true).await), RuleCode::Unknown, "{who}");
     }
     let denied = decide("ole", false).await.unwrap();
     assert!(denied.share.is_none());
@@ -156,7 +156,7 @@ pub async fn s31_s32_s33_who_manages_a_site_decides_and_nobody_else(world: World
         .await;
     assert_eq!(
         rule(entrusted),
-        Rule::Role,
+        RuleCode::Role,
         "a mere user is not entrusted with it"
     );
     world
@@ -179,7 +179,7 @@ pub async fn s31_s32_s33_who_manages_a_site_decides_and_nobody_else(world: World
 pub async fn s36_s37_a_share_of_a_site_covers_devices_that_come_later(world: World) {
     depot(&world).await;
     let ole = world.who("ole").await;
-    let new = World::new_share(To::Group(id("tzbv")), &["partner"]);
+    let new = World::new_share(ShareTarget::Group(id("tzbv")), &["partner"]);
     let made = world
         .platform
         .share(Actor::Account(&ole), &[site()], &new, NOW)
@@ -225,7 +225,7 @@ pub async fn s36_s37_a_share_of_a_site_covers_devices_that_come_later(world: Wor
     }
     assert_eq!(
         rule(world.share("ev-3", "e").await),
-        Rule::SlotsFull,
+        RuleCode::SlotsFull,
         "the group has a slot"
     );
 }
@@ -244,17 +244,17 @@ pub async fn s27_s28_s29_a_lookup_key_leads_to_a_name_and_members_see_it_at_thei
         .platform
         .group_by_lookup_key(&LookupKey::new("tzbx").unwrap())
         .await;
-    assert_eq!(rule(unknown), Rule::Unknown);
+    assert_eq!(rule(unknown), RuleCode::Unknown);
     world
         .platform
-        .take_roster(&roster(1, &["anna"], "tzbv"), NOW)
+        .accept_roster(&roster(1, &["anna"], "tzbv"), NOW)
         .await
         .unwrap();
     let anna = world.account("anna", AccountRole::User).await;
     let eve = world.account("eve", AccountRole::User).await;
     let before = world.platform.groups_at(&anna, &id("depot"), NOW).await;
-    assert_eq!(rule(before), Rule::Unknown);
-    let new = World::new_share(To::Group(id("tzbv")), &["partner"]);
+    assert_eq!(rule(before), RuleCode::Unknown);
+    let new = World::new_share(ShareTarget::Group(id("tzbv")), &["partner"]);
     let audience = [site()];
     world
         .platform
@@ -269,7 +269,7 @@ pub async fn s27_s28_s29_a_lookup_key_leads_to_a_name_and_members_see_it_at_thei
     assert_eq!(seen.len(), 1);
     assert_eq!(
         rule(world.platform.groups_at(&eve, &id("depot"), NOW).await),
-        Rule::Unknown
+        RuleCode::Unknown
     );
     let uma = world.account("uma", AccountRole::User).await;
     let new = NewGroup {
@@ -281,12 +281,12 @@ pub async fn s27_s28_s29_a_lookup_key_leads_to_a_name_and_members_see_it_at_thei
     };
     assert_eq!(
         rule(world.platform.add_group(&uma, new.clone()).await),
-        Rule::Role
+        RuleCode::Role
     );
     let tess = world.who("tess").await;
     assert_eq!(
         rule(world.platform.add_group(&tess, new).await),
-        Rule::Taken
+        RuleCode::Taken
     );
     assert!(device("ev-1") != site());
 }
@@ -319,7 +319,7 @@ pub async fn s39_s41_a_request_for_a_site_of_somebody_else_leaks_nothing(world: 
         .platform
         .decide(&ole, &lookup, &id("depot"), answer, url, NOW)
         .await;
-    assert_eq!(rule(decided), Rule::ReturnUrl);
+    assert_eq!(rule(decided), RuleCode::ReturnUrl);
     assert!(
         world
             .platform

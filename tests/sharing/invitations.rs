@@ -1,6 +1,8 @@
 //! Invitations, guests and sessions.
 
-use doorkey::domain::{AccountRole, Actor, Code, Email, LAPSES_AFTER, Rule, Status, To};
+use doorkey::domain::{
+    AccountRole, Actor, Email, InviteCode, LAPSES_AFTER, RuleCode, ShareTarget, Status,
+};
 use doorkey::service::{SESSION_LASTS, accept_message, sign_in_message};
 use doorward_protocol::wire::{Bytes, Text};
 
@@ -47,7 +49,7 @@ pub async fn s15_s16_s17_an_invitation_grants_nothing_until_its_code_is_given(wo
         .platform
         .accept(&invitation, &code, &acceptance, NOW)
         .await;
-    assert_eq!(rule(again), Rule::CodeUsed);
+    assert_eq!(rule(again), RuleCode::CodeUsed);
 }
 
 pub async fn s19_what_was_offered_before_the_plan_fell_is_not_accepted_after(world: World) {
@@ -61,7 +63,7 @@ pub async fn s19_what_was_offered_before_the_plan_fell_is_not_accepted_after(wor
     set(plan("basic")).await.unwrap();
     let acceptance = world.acceptance(&invitation, "anna");
     let accept = || world.platform.accept(&invitation, &code, &acceptance, NOW);
-    assert_eq!(rule(accept().await), Rule::Plan);
+    assert_eq!(rule(accept().await), RuleCode::Plan);
     assert_eq!(world.status(&shares[0].id).await, Status::Pending);
     set(plan("advanced")).await.unwrap();
     accept().await.unwrap();
@@ -71,21 +73,21 @@ pub async fn s16_five_wrong_codes_lock_an_invitation_for_good(world: World) {
     let (invitation, code, _) = world.invite(&["ups-1"], "anna").await;
     let acceptance = world.acceptance(&invitation, "anna");
     for _ in 0..5 {
-        let wrong = Code::typed("22222-22222");
+        let wrong = InviteCode::typed("22222-22222");
         let tried = world
             .platform
             .accept(&invitation, &wrong, &acceptance, NOW)
             .await;
-        assert_eq!(rule(tried), Rule::WrongCode);
+        assert_eq!(rule(tried), RuleCode::WrongCode);
     }
     let right = world
         .platform
         .accept(&invitation, &code, &acceptance, NOW)
         .await;
-    assert_eq!(rule(right), Rule::CodeLocked);
+    assert_eq!(rule(right), RuleCode::CodeLocked);
     assert_eq!(
         rule(world.platform.invitation(&invitation, &code, NOW).await),
-        Rule::CodeLocked
+        RuleCode::CodeLocked
     );
 }
 
@@ -100,7 +102,7 @@ pub async fn s53_s55_an_invitation_that_was_withdrawn_or_has_lapsed_is_no_longer
         .unwrap();
     assert_eq!(
         rule(world.platform.invitation(&withdrawn, &code, NOW).await),
-        Rule::NoLongerValid
+        RuleCode::NoLongerValid
     );
     assert_eq!(
         world.status(&shares[0].id).await,
@@ -111,12 +113,12 @@ pub async fn s53_s55_an_invitation_that_was_withdrawn_or_has_lapsed_is_no_longer
     let over = NOW.plus(LAPSES_AFTER);
     assert_eq!(
         rule(world.platform.invitation(&lapsed, &code, over).await),
-        Rule::NoLongerValid
+        RuleCode::NoLongerValid
     );
     world.platform.chores(over).await.unwrap();
     assert_eq!(world.status(&shares[0].id).await, Status::Lapsed);
     let unknown = world.platform.invitation(&Bytes([0; 16]), &code, NOW).await;
-    assert_eq!(rule(unknown), Rule::NoLongerValid);
+    assert_eq!(rule(unknown), RuleCode::NoLongerValid);
 }
 
 pub async fn s43_s56_s57_an_invitation_is_for_one_address_one_key_and_one_region(world: World) {
@@ -127,17 +129,17 @@ pub async fn s43_s56_s57_an_invitation_is_for_one_address_one_key_and_one_region
         async move { rule(platform.accept(&invitation, code, &acceptance, NOW).await) }
     };
     let other_account = world.acceptance(&invitation, "eve");
-    assert_eq!(accept(other_account).await, Rule::Taken);
+    assert_eq!(accept(other_account).await, RuleCode::Taken);
     let mut stolen = world.acceptance(&invitation, "anna");
     stolen.key = key("eve").public();
     assert_eq!(
         accept(stolen).await,
-        Rule::Session,
+        RuleCode::Session,
         "the proof is of another key"
     );
     let mut elsewhere = world.acceptance(&invitation, "anna");
     elsewhere.region = id("us");
-    assert_eq!(accept(elsewhere).await, Rule::WrongRegion);
+    assert_eq!(accept(elsewhere).await, RuleCode::WrongRegion);
     let right = world.acceptance(&invitation, "anna");
     world
         .platform
@@ -152,7 +154,7 @@ pub async fn s43_s56_s57_an_invitation_is_for_one_address_one_key_and_one_region
     let message = accept_message(world.platform.name(), &invitation, &id("ivy"));
     thief.proof = key("eve").sign_text(&message);
     let stolen = world.platform.accept(&invitation, &code, &thief, NOW).await;
-    assert_eq!(rule(stolen), Rule::Taken);
+    assert_eq!(rule(stolen), RuleCode::Taken);
     // The same person in another enterprise is another account, and sees nothing of it.
     let mut other = world.who("anna").await;
     other.id = id("anna-b");
@@ -171,10 +173,10 @@ pub async fn s43_s56_s57_an_invitation_is_for_one_address_one_key_and_one_region
 
 pub async fn s33_who_declines_leaves_nothing_but_the_word_denied(world: World) {
     let (invitation, code, shares) = world.invite(&["ups-1"], "anna").await;
-    let wrong = Code::typed("22222-22222");
+    let wrong = InviteCode::typed("22222-22222");
     assert_eq!(
         rule(world.platform.decline(&invitation, &wrong, NOW).await),
-        Rule::WrongCode
+        RuleCode::WrongCode
     );
     world
         .platform
@@ -184,12 +186,15 @@ pub async fn s33_who_declines_leaves_nothing_but_the_word_denied(world: World) {
     assert_eq!(world.status(&shares[0].id).await, Status::Denied);
     let late = world.acceptance(&invitation, "anna");
     let late = world.platform.accept(&invitation, &code, &late, NOW).await;
-    assert_eq!(rule(late), Rule::NoLongerValid);
+    assert_eq!(rule(late), RuleCode::NoLongerValid);
 }
 
 pub async fn n24_a_guest_has_a_share_and_no_account(world: World) {
     let made = world
-        .invite_to(&["ups-1"], To::Guest(Text::new("visitor").unwrap()))
+        .invite_to(
+            &["ups-1"],
+            ShareTarget::Guest(Text::new("visitor").unwrap()),
+        )
         .await;
     let (invitation, code) = made.invitation.unwrap();
     let ole = world.acceptance(&invitation.id, "ole");
@@ -199,7 +204,7 @@ pub async fn n24_a_guest_has_a_share_and_no_account(world: World) {
         .await;
     assert_eq!(
         rule(taken),
-        Rule::Taken,
+        RuleCode::Taken,
         "nobody is a guest under the name of an account"
     );
     let acceptance = world.acceptance(&invitation.id, "visitor");
@@ -224,7 +229,7 @@ pub async fn a_session_is_for_whoever_signs_the_challenge_and_only_once(world: W
         .platform
         .sign_in(&id("ole"), &nonce, &forged, NOW)
         .await;
-    assert_eq!(rule(tried), Rule::Session);
+    assert_eq!(rule(tried), RuleCode::Session);
     let right = sign("ole", "ole", &nonce);
     let used = world
         .platform
@@ -232,7 +237,7 @@ pub async fn a_session_is_for_whoever_signs_the_challenge_and_only_once(world: W
         .await;
     assert_eq!(
         rule(used),
-        Rule::Session,
+        RuleCode::Session,
         "a wrong answer uses the challenge up"
     );
     let nonce = world.platform.challenge(&id("ole"), NOW).await.unwrap();
@@ -250,16 +255,16 @@ pub async fn a_session_is_for_whoever_signs_the_challenge_and_only_once(world: W
         .platform
         .sign_in(&id("ole"), &nonce, &right, NOW)
         .await;
-    assert_eq!(rule(again), Rule::Session);
+    assert_eq!(rule(again), RuleCode::Session);
     let over = NOW.plus(SESSION_LASTS);
     assert_eq!(
         rule(world.platform.session(&token, over).await),
-        Rule::Session
+        RuleCode::Session
     );
     world.platform.sign_out(&token).await.unwrap();
     assert_eq!(
         rule(world.platform.session(&token, NOW).await),
-        Rule::Session
+        RuleCode::Session
     );
     let nonce = world.platform.challenge(&id("nobody"), NOW).await.unwrap();
     let nobody = sign("nobody", "nobody", &nonce);
@@ -267,6 +272,6 @@ pub async fn a_session_is_for_whoever_signs_the_challenge_and_only_once(world: W
         .platform
         .sign_in(&id("nobody"), &nonce, &nobody, NOW)
         .await;
-    assert_eq!(rule(tried), Rule::Session);
+    assert_eq!(rule(tried), RuleCode::Session);
     assert!(Email::new("anna@example.org").is_ok() && device("x") != device("y"));
 }

@@ -5,7 +5,7 @@ use crate::accounts;
 
 use std::time::{Duration, Instant};
 
-use doorkey::domain::{Account, AccountRole, Actor, NewShare, To};
+use doorkey::domain::{Account, AccountRole, Actor, NewShare, ShareTarget};
 use doorkey::service::{PAGE, Platform};
 use doorward_protocol::wire::{Audience, Timestamp};
 
@@ -45,7 +45,7 @@ async fn platform(directory: &std::path::Path, shares: usize) -> Platform {
 
 fn share_with(name: &str) -> NewShare {
     NewShare {
-        to: To::Key(id(name), key(name).public()),
+        to: ShareTarget::Key(id(name), key(name).public()),
         permissions: vec!["view".into()],
         end: NOW.plus(86400),
         description: None,

@@ -1,6 +1,6 @@
 //! Cancelling, and what devices say of it.
 
-use doorkey::domain::{AccountRole, Actor, Rule, Status};
+use doorkey::domain::{AccountRole, Actor, RuleCode, Status};
 use doorkey::service::FRESH_FOR;
 use doorward_protocol::wire::{Kind, Outcome, Revocations, hash};
 
@@ -41,7 +41,7 @@ pub async fn s38_s61_s62_cancelling_is_one_list_and_applied_when_the_device_has_
         .platform
         .cancel(Actor::Account(&eve), &[c.id], NOW)
         .await;
-    assert_eq!(rule(hers), Rule::Unknown);
+    assert_eq!(rule(hers), RuleCode::Unknown);
 }
 
 pub async fn s18_who_gives_up_a_share_frees_the_slot_and_nobody_elses(world: World) {
@@ -49,7 +49,7 @@ pub async fn s18_who_gives_up_a_share_frees_the_slot_and_nobody_elses(world: Wor
     let hers = world.share("ups-1", "anna").await.unwrap();
     let bens = world.share("ups-1", "ben").await.unwrap();
     let not_hers = world.platform.relinquish(&anna, &bens.id, NOW).await;
-    assert_eq!(rule(not_hers), Rule::Unknown);
+    assert_eq!(rule(not_hers), RuleCode::Unknown);
     world
         .platform
         .relinquish(&anna, &hers.id, NOW)
@@ -62,7 +62,7 @@ pub async fn s18_who_gives_up_a_share_frees_the_slot_and_nobody_elses(world: Wor
     }
     assert_eq!(
         rule(world.share("ups-1", "f").await),
-        Rule::SlotsFull,
+        RuleCode::SlotsFull,
         "the device has not said so"
     );
     world.says("ups-1", 1, &[(&device("ups-1"), 1)]).await;

@@ -1,6 +1,6 @@
 //! Who owns a device.
 
-use doorkey::domain::{AccountRole, Actor, Rule, Status};
+use doorkey::domain::{AccountRole, Actor, RuleCode, Status};
 use doorkey::service::Claim;
 use doorward_protocol::wire::{Outcome, Plan, Registration, Revocations, Text};
 
@@ -35,12 +35,12 @@ pub async fn s11_who_shows_the_claim_secret_becomes_the_owner_and_only_once(worl
         ..claim("label-code")
     };
     let pushed = world.platform.claim(&mia, foreign, NOW).await;
-    assert_eq!(rule(pushed), Rule::Unknown, "a site of somebody else");
+    assert_eq!(rule(pushed), RuleCode::Unknown, "a site of somebody else");
     let wrong = world.platform.claim(&ole, claim("guessed"), NOW).await;
-    assert_eq!(rule(wrong), Rule::WrongClaim);
+    assert_eq!(rule(wrong), RuleCode::WrongClaim);
     assert_eq!(
         rule(world.platform.claim(&uma, claim("label-code"), NOW).await),
-        Rule::Role
+        RuleCode::Role
     );
     let owned = world
         .platform
@@ -49,7 +49,7 @@ pub async fn s11_who_shows_the_claim_secret_becomes_the_owner_and_only_once(worl
         .unwrap();
     assert_eq!((owned.owner, owned.plan.name), (id("mia"), id("basic")));
     let again = world.platform.claim(&ole, claim("label-code"), NOW).await;
-    assert_eq!(rule(again), Rule::WrongClaim);
+    assert_eq!(rule(again), RuleCode::WrongClaim);
     world
         .platform
         .add_claim(&id("ups-9"), "another")
@@ -57,7 +57,7 @@ pub async fn s11_who_shows_the_claim_secret_becomes_the_owner_and_only_once(worl
         .unwrap();
     assert_eq!(
         rule(world.platform.claim(&ole, claim("another"), NOW).await),
-        Rule::WrongClaim
+        RuleCode::WrongClaim
     );
     let registration: Registration = world.claims(&device("ups-9")).await;
     assert_eq!(
@@ -73,11 +73,14 @@ pub async fn s12_only_the_owner_deletes_a_device(world: World) {
     let ole = world.who("ole").await;
     world.share("ups-1", "anna").await.unwrap();
     let delete = |account| world.platform.delete(account, &ups, NOW);
-    assert_eq!(rule(delete(Actor::Account(&anna)).await), Rule::NotOwner);
-    assert_eq!(rule(delete(Actor::Account(&eve)).await), Rule::Unknown);
+    assert_eq!(
+        rule(delete(Actor::Account(&anna)).await),
+        RuleCode::NotOwner
+    );
+    assert_eq!(rule(delete(Actor::Account(&eve)).await), RuleCode::Unknown);
     delete(Actor::Account(&ole)).await.unwrap();
     assert_eq!(world.platform.device(&ups).await.unwrap(), None);
-    assert_eq!(rule(world.share("ups-1", "anna").await), Rule::Unknown);
+    assert_eq!(rule(world.share("ups-1", "anna").await), RuleCode::Unknown);
     let again = world.register("ups-1", |_| {}).await;
     assert!(again.seq > 2, "numbers never go back");
 }
@@ -106,14 +109,14 @@ pub async fn n17_a_handover_ends_every_share_in_one_step(world: World) {
     assert_eq!(world.status(&share.id).await, Status::CancelRequested);
     assert_eq!(
         rule(world.share("ups-1", "ben").await),
-        Rule::Unknown,
+        RuleCode::Unknown,
         "it is no longer his"
     );
     let back = world
         .platform
         .hand_over(Actor::Account(&ole), &ups, &id("ole"), at)
         .await;
-    assert_eq!(rule(back), Rule::Unknown);
+    assert_eq!(rule(back), RuleCode::Unknown);
     assert_eq!(world.platform.devices_of(&mia).await.unwrap().len(), 1);
 }
 
@@ -131,13 +134,13 @@ pub async fn s20_plans_are_the_platforms_and_bring_back_what_rested(world: World
         .platform
         .set_plan(Actor::Account(&ole), &ups, plan("basic"), NOW)
         .await;
-    assert_eq!(rule(owner), Rule::Role, "an owner does not set plans");
+    assert_eq!(rule(owner), RuleCode::Role, "an owner does not set plans");
     let set = |name| {
         world
             .platform
             .set_plan(Actor::Account(&otto), &ups, name, NOW)
     };
-    assert_eq!(rule(set(plan("gold")).await), Rule::Invalid);
+    assert_eq!(rule(set(plan("gold")).await), RuleCode::Invalid);
     set(plan("basic")).await.unwrap();
     assert_eq!(world.status(&share.id).await, Status::Suspended);
     set(plan("advanced")).await.unwrap();

@@ -17,7 +17,7 @@ use accounts::{id, key};
 use doorkey::domain::{AccountRole, Status};
 use doorkey::service::{Platform, sign_in_message};
 use doorward_protocol::wire::{Audience, Bytes, Envelope, Kind, Revocations};
-use doorward_transport::Caller;
+use doorward_transport::MqttClient;
 use serde_json::{Value, json};
 use site::{DOORKEY, DOORWARD, Mosquitto, Process, block_on, free_port, wait_until};
 
@@ -177,7 +177,7 @@ fn overhear(play: &Play, stop: &Arc<AtomicBool>, seen: &Seen) -> std::thread::Jo
     let (broker, stop, seen) = (play.broker.broker(), stop.clone(), seen.clone());
     std::thread::spawn(move || {
         block_on(async {
-            let mut caller = Caller::connect(&broker).await.unwrap();
+            let mut caller = MqttClient::connect(&broker).await.unwrap();
             let filter = "doorward/v1/+/statements/revocations".to_owned();
             caller.subscribe(vec![filter]).await.unwrap();
             while !stop.load(Ordering::Relaxed) {
@@ -398,7 +398,7 @@ fn agree(play: &Play, answered: &HashMap<String, String>, asked: u64) {
 /// Ids of the shares that the broker keeps.
 fn kept_shares(play: &Play) -> Vec<String> {
     block_on(async {
-        let mut caller = Caller::connect(&play.broker.broker()).await.unwrap();
+        let mut caller = MqttClient::connect(&play.broker.broker()).await.unwrap();
         let filter = "doorward/v1/+/statements/share/+".to_owned();
         caller.subscribe(vec![filter]).await.unwrap();
         let mut kept = Vec::new();

@@ -1,6 +1,6 @@
 //! Making shares and looking at them.
 
-use doorkey::domain::{AccountRole, Actor, Rule, Status, To};
+use doorkey::domain::{AccountRole, Actor, RuleCode, ShareTarget, Status};
 use doorward_protocol::wire::{Kind, Plan, Registration, Timestamp};
 
 use super::world::{DAY, NOW, World, device, id, key, rule};
@@ -14,7 +14,7 @@ pub async fn s01_s14_each_device_gets_a_share_of_its_own_and_the_owner_stays_the
         .statement(&device("ups-1"), Kind::Registration, "")
         .await
         .unwrap();
-    let to = To::Key(id("anna"), key("anna").public());
+    let to = ShareTarget::Key(id("anna"), key("anna").public());
     let audiences = ["ups-1", "ups-2", "ups-3"].map(device);
     let new = World::new_share(to, &["view"]);
     let made = world
@@ -55,7 +55,7 @@ pub async fn s02_the_sixth_person_is_refused_before_anything_is_signed(world: Wo
     for name in ["a", "b", "c", "d", "e"] {
         world.share("ups-1", name).await.unwrap();
     }
-    assert_eq!(rule(world.share("ups-1", "f").await), Rule::SlotsFull);
+    assert_eq!(rule(world.share("ups-1", "f").await), RuleCode::SlotsFull);
     world
         .share("ups-1", "e")
         .await
@@ -88,7 +88,7 @@ pub async fn s19_s20_without_sharing_in_the_plan_nothing_new_is_shared_and_what_
         .set_plan(Actor::Issuer, &id("ups-1"), plan, NOW)
         .await
         .unwrap();
-    assert_eq!(rule(world.share("ups-1", "ben").await), Rule::Plan);
+    assert_eq!(rule(world.share("ups-1", "ben").await), RuleCode::Plan);
     world
         .receives("ups-1", &share, doorward_protocol::wire::Outcome::Done)
         .await;
@@ -101,7 +101,7 @@ pub async fn s19_s20_without_sharing_in_the_plan_nothing_new_is_shared_and_what_
         .extend(Actor::Issuer, &share.id, DAY, NOW.plus(5));
     assert_eq!(
         rule(longer.await),
-        Rule::Plan,
+        RuleCode::Plan,
         "a device would take it for a share of today"
     );
 }
@@ -110,7 +110,7 @@ pub async fn s44_who_has_a_share_cannot_share_on_and_strangers_hear_of_nothing(w
     let anna = world.account("anna", AccountRole::Holder).await;
     let eve = world.account("eve", AccountRole::Holder).await;
     world.share("ups-1", "anna").await.unwrap();
-    let new = World::new_share(To::Key(id("ben"), key("ben").public()), &["view"]);
+    let new = World::new_share(ShareTarget::Key(id("ben"), key("ben").public()), &["view"]);
     let share = |actor, on: &'static str| {
         let (platform, new) = (&world.platform, &new);
         async move {
@@ -123,17 +123,26 @@ pub async fn s44_who_has_a_share_cannot_share_on_and_strangers_hear_of_nothing(w
     };
     assert_eq!(
         share(Actor::Account(&anna), "ups-1").await,
-        Rule::NotResharable
+        RuleCode::NotResharable
     );
-    assert_eq!(share(Actor::Account(&eve), "ups-1").await, Rule::Unknown);
-    assert_eq!(share(Actor::Account(&eve), "no-such").await, Rule::Unknown);
+    assert_eq!(
+        share(Actor::Account(&eve), "ups-1").await,
+        RuleCode::Unknown
+    );
+    assert_eq!(
+        share(Actor::Account(&eve), "no-such").await,
+        RuleCode::Unknown
+    );
 }
 
 pub async fn s45_s46_of_several_devices_each_is_told_why_it_was_not_shared(world: World) {
     world.register("ups-2", |new| new.demo = true).await;
     let ole = world.who("ole").await;
     let audiences = ["ups-1", "ups-2", "no-such"].map(device);
-    let new = World::new_share(To::Key(id("anna"), key("anna").public()), &["view"]);
+    let new = World::new_share(
+        ShareTarget::Key(id("anna"), key("anna").public()),
+        &["view"],
+    );
     let made = world
         .platform
         .share(Actor::Account(&ole), &audiences, &new, NOW)
@@ -141,19 +150,22 @@ pub async fn s45_s46_of_several_devices_each_is_told_why_it_was_not_shared(world
         .unwrap();
     let mut each = made.each.into_iter().map(|(_, made)| made);
     assert!(each.next().unwrap().is_ok());
-    assert_eq!(rule(each.next().unwrap()), Rule::Demo);
-    assert_eq!(rule(each.next().unwrap()), Rule::Unknown);
+    assert_eq!(rule(each.next().unwrap()), RuleCode::Demo);
+    assert_eq!(rule(each.next().unwrap()), RuleCode::Unknown);
 }
 
 pub async fn s42_whose_role_does_not_permit_sharing_cannot_share(world: World) {
     for (name, role) in [("uma", AccountRole::User), ("otto", AccountRole::Operator)] {
         let account = world.account(name, role).await;
-        let new = World::new_share(To::Key(id("anna"), key("anna").public()), &["view"]);
+        let new = World::new_share(
+            ShareTarget::Key(id("anna"), key("anna").public()),
+            &["view"],
+        );
         let made = world
             .platform
             .share(Actor::Account(&account), &[device("ups-1")], &new, NOW)
             .await;
-        assert_eq!(rule(made), Rule::Role);
+        assert_eq!(rule(made), RuleCode::Role);
     }
 }
 
@@ -199,7 +211,7 @@ pub async fn s54_a_device_added_later_has_the_same_end_and_an_id_of_its_own(worl
     let again = world
         .platform
         .add_device(Actor::Account(&ole), &first.id, &third, later);
-    assert_eq!(rule(again.await), Rule::Ended);
+    assert_eq!(rule(again.await), RuleCode::Ended);
 }
 
 pub async fn s60_an_extension_is_the_same_share_with_a_later_end(world: World) {
@@ -224,13 +236,13 @@ pub async fn s60_an_extension_is_the_same_share_with_a_later_end(world: World) {
         .platform
         .extend(Actor::Account(&ole), &share.id, DAY, over)
         .await;
-    assert_eq!(rule(late), Rule::Ended);
+    assert_eq!(rule(late), RuleCode::Ended);
     let eve = world.account("eve", AccountRole::Holder).await;
     let hers = world
         .platform
         .extend(Actor::Account(&eve), &share.id, DAY, at)
         .await;
-    assert_eq!(rule(hers), Rule::Unknown);
+    assert_eq!(rule(hers), RuleCode::Unknown);
 }
 
 pub async fn s58_s64_both_sides_see_what_is_shared(world: World) {

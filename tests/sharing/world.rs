@@ -7,13 +7,14 @@ pub use crate::accounts::{id, key};
 
 use doorkey::IssuerError;
 use doorkey::domain::{
-    Account, AccountRole, Actor, Code, Device, Email, NewRegistration, NewShare, Rule, ShareRecord,
-    Status, To,
+    Account, AccountRole, Actor, Device, Email, InviteCode, NewRegistration, NewShare, RuleCode,
+    ShareRecord, ShareTarget, Status,
 };
-use doorkey::service::{Acceptance, Made, Platform, accept_message};
+use doorkey::service::{Acceptance, CreatedShares, Platform, accept_message};
 use doorward_protocol::wire::{
-    Audience, Bytes, Envelope, Hash, Kind, LogHead, Map, Object, Operation, Outcome, PublicKey,
-    Receipt, ReceiptBody, Share, Standing, State, StateBody, Text, Timestamp, Value, hash, sign,
+    Audience, Bytes, DeviceStanding, Envelope, Hash, Kind, LogHead, Map, Object, Operation,
+    Outcome, PublicKey, Receipt, ReceiptBody, Share, State, StateBody, Text, Timestamp, Value,
+    hash, sign,
 };
 
 pub const NOW: Timestamp = Timestamp(1_800_000_000);
@@ -44,7 +45,7 @@ pub fn device(name: &str) -> Audience {
     Audience::Device(id(name))
 }
 
-pub fn rule<T: std::fmt::Debug>(refused: Result<T, IssuerError>) -> Rule {
+pub fn rule<T: std::fmt::Debug>(refused: Result<T, IssuerError>) -> RuleCode {
     match refused.unwrap_err() {
         IssuerError::Refused(refusal) => refusal.rule,
         other => panic!("{other}"),
@@ -86,7 +87,7 @@ impl World {
         self.platform.account(&id(name)).await.unwrap().unwrap()
     }
 
-    pub fn new_share(to: To, permissions: &[&str]) -> NewShare {
+    pub fn new_share(to: ShareTarget, permissions: &[&str]) -> NewShare {
         NewShare {
             to,
             permissions: permissions.iter().map(ToString::to_string).collect(),
@@ -99,7 +100,7 @@ impl World {
 
     /// Shares as ole with somebody whose key is known.
     pub async fn share(&self, on: &str, with: &str) -> Result<ShareRecord, IssuerError> {
-        let to = To::Key(id(with), key(with).public());
+        let to = ShareTarget::Key(id(with), key(with).public());
         let new = Self::new_share(to, &["status.read", "device.reboot"]);
         let ole = self.who("ole").await;
         let made = self
@@ -110,9 +111,13 @@ impl World {
     }
 
     /// Invites NAME@example.org as ole.
-    pub async fn invite(&self, on: &[&str], name: &str) -> (Bytes<16>, Code, Vec<ShareRecord>) {
+    pub async fn invite(
+        &self,
+        on: &[&str],
+        name: &str,
+    ) -> (Bytes<16>, InviteCode, Vec<ShareRecord>) {
         let email = Email::new(&format!("{name}@example.org")).unwrap();
-        let made = self.invite_to(on, To::Address(email)).await;
+        let made = self.invite_to(on, ShareTarget::Address(email)).await;
         let (invitation, code) = made.invitation.unwrap();
         let shares = made
             .each
@@ -122,7 +127,7 @@ impl World {
         (invitation.id, code, shares)
     }
 
-    pub async fn invite_to(&self, on: &[&str], to: To) -> Made {
+    pub async fn invite_to(&self, on: &[&str], to: ShareTarget) -> CreatedShares {
         let audiences: Vec<Audience> = on.iter().map(|name| device(name)).collect();
         let ole = self.who("ole").await;
         let new = Self::new_share(to, &["view"]);
@@ -250,8 +255,8 @@ pub fn receipt(
     sign(&receipt, &key(signer))
 }
 
-fn standing() -> Standing {
-    Standing {
+fn standing() -> DeviceStanding {
+    DeviceStanding {
         epoch: Bytes([1; 16]),
         boot: Bytes([2; 16]),
         uptime: 100,

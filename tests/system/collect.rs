@@ -7,7 +7,7 @@ use doorward_protocol::event_log::record::{Event, Record};
 use doorward_protocol::wire::topics;
 use doorward_protocol::wire::{Bytes, Id, Text, Timestamp};
 #[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
-use doorward_transport::Caller;
+use doorward_transport::MqttClient;
 use doorward_transport::event_log::read_log;
 use site::{COUNT, DOORKEY, Site, block_on};
 
@@ -103,7 +103,7 @@ fn whoever_lost_what_was_collected_gets_it_again_and_a_forged_record_is_refused(
     };
     let topic = topics::records(&Id::new("ups-7").unwrap());
     block_on(async {
-        let caller = Caller::connect(&site.cloud.broker()).await.unwrap();
+        let caller = MqttClient::connect(&site.cloud.broker()).await.unwrap();
         caller.publish(topic, forged.encode(), true).await.unwrap();
     });
     let (exit, _, why) = collect(&site, "copy");

@@ -9,7 +9,7 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use doorward_client::{HolderKey, Wish};
+use doorward_client::{CommandRequest, HolderKey};
 use doorward_client::{SendParams, send};
 use doorward_protocol::wire::*;
 use site::{COUNT, Mosquitto, Site, block_on, free_port, wait_until, wish};
@@ -57,7 +57,7 @@ struct Two {
     local: Local,
     holder: HolderKey,
     device_key: PublicKey,
-    wish: Wish,
+    wish: CommandRequest,
 }
 
 impl Two {
@@ -123,7 +123,7 @@ impl Two {
 
     /// A command in the owner's name that the owner has not signed.
     fn forged(&self) -> Vec<u8> {
-        let standing = Standing {
+        let standing = DeviceStanding {
             epoch: Bytes([0; 16]),
             boot: Bytes([0; 16]),
             uptime: 0,

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use doorward_client::{HolderKey, Wish};
-use doorward_client::{Request, code_of, send};
+use doorward_client::{CommandRequest, HolderKey};
+use doorward_client::{SendParams, code_of, send};
 use doorward_protocol::wire::{Bytes, Id, LogHead, Map, Operation, Outcome, PublicKey, Receipt};
 use doorward_transport::event_log::read_log;
 use site::Site;
@@ -26,7 +26,7 @@ struct Killer {
     holder: HolderKey,
     device_key: PublicKey,
     pass: Vec<u8>,
-    wish: Wish,
+    wish: CommandRequest,
     /// What receipts said of the log.
     heads: Vec<LogHead>,
     /// People whose share was cancelled.
@@ -45,7 +45,7 @@ impl Killer {
             holder,
             device_key,
             pass,
-            wish: Wish {
+            wish: CommandRequest {
                 device: Id::new("ups-7").unwrap(),
                 operation: Operation::new("device.reboot").unwrap(),
                 args: Map::default(),
@@ -61,10 +61,10 @@ impl Killer {
     /// Sends a command while `kill` does its work, and waits for the receipt.
     fn send_while(&mut self, kill: impl FnOnce(&mut Site)) -> Receipt {
         let broker = self.site.cloud.broker();
-        let request = Request {
+        let request = SendParams {
             carry: std::slice::from_ref(&self.pass),
             wait: Duration::from_secs(10),
-            ..Request::new(&broker, &self.device_key, &self.holder, &self.wish)
+            ..SendParams::new(&broker, &self.device_key, &self.holder, &self.wish)
         };
         let site = &mut self.site;
         let receipt = std::thread::scope(|scope| {

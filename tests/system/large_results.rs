@@ -7,7 +7,7 @@ use doorward_testkit::site;
 use std::process::Command;
 
 use doorward_protocol::wire::Chunk;
-use doorward_transport::Caller;
+use doorward_transport::MqttClient;
 use serde_json::Value;
 use site::{COUNT, DOORKEY, Site, block_on};
 
@@ -210,7 +210,7 @@ fn a_result_belongs_to_whoever_asked_and_pieces_of_others_do_not_pass() {
     let (stop, stopped) = std::sync::mpsc::channel::<()>();
     let forging = std::thread::spawn(move || {
         block_on(async {
-            let mut caller = Caller::connect(&broker).await.unwrap();
+            let mut caller = MqttClient::connect(&broker).await.unwrap();
             caller
                 .subscribe(vec!["doorward/v1/ups-7/command".to_owned()])
                 .await

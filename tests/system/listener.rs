@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use doorward_protocol::wire::{Bytes, KeyBytes};
 use doorward_transport::Broker;
-use doorward_transport::Caller;
+use doorward_transport::MqttClient;
 use site::{COUNT, DOORKEY, Site, free_port, wait_until};
 use test_ca::{Authority, Files, today};
 
@@ -214,7 +214,7 @@ fn receipts_are_told_to_whoever_brought_the_command_and_to_nobody_else() {
         .enable_all()
         .build()
         .unwrap();
-    let mut spy = runtime.block_on(Caller::connect(&broker)).unwrap();
+    let mut spy = runtime.block_on(MqttClient::connect(&broker)).unwrap();
     runtime.block_on(spy.subscribe(vec![receipts])).unwrap();
     for _ in 0..3 {
         assert_eq!(alone.send("ole", "status.read")["outcome"], "done");

@@ -5,13 +5,13 @@ use doorward_testkit::site;
 #[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
 use std::time::Duration;
 
-use doorward_client::{HolderKey, Wish};
+use doorward_client::{CommandRequest, HolderKey};
 use doorward_protocol::wire::topics;
 use doorward_protocol::wire::{
     Bundle, Envelope, Id, Map, Operation, Outcome, Receipt, ReceiptBody, SecretKey, State,
     Timestamp, hash, sign,
 };
-use doorward_transport::Caller;
+use doorward_transport::MqttClient;
 use site::{COUNT, DOORKEY, DOORWARD, Site, block_on, wait_until, wish};
 
 #[test]
@@ -148,7 +148,7 @@ fn a_forged_receipt_is_passed_over_and_a_forged_state_is_named() {
     let sent = std::thread::scope(|scope| {
         let asking = scope.spawn(|| site.try_send("anna", "status.read", 2));
         block_on(async {
-            let mut caller = Caller::connect(&broker).await.unwrap();
+            let mut caller = MqttClient::connect(&broker).await.unwrap();
             caller
                 .subscribe(vec![topics::command(&device), topics::state(&device)])
                 .await
@@ -216,7 +216,7 @@ fn bad_input_from_the_network_is_survived_and_counted() {
     };
     let command = "doorward/v1/ups-7/command";
     block_on(async {
-        let caller = Caller::connect(&broker).await.unwrap();
+        let caller = MqttClient::connect(&broker).await.unwrap();
         let publish = |payload: Vec<u8>, retain| caller.publish(command.into(), payload, retain);
         publish(b"reboot please".to_vec(), false).await.unwrap();
         publish(Vec::new(), false).await.unwrap();
@@ -248,7 +248,7 @@ fn a_retained_command_is_refused_when_it_is_sent_and_at_every_reconnection() {
     let topic = "doorward/v1/ups-7/command";
     let broker = site.cloud.broker();
     let recorded = block_on(async {
-        let mut spy = Caller::connect(&broker).await.unwrap();
+        let mut spy = MqttClient::connect(&broker).await.unwrap();
         spy.subscribe(vec![topic.to_owned()]).await.unwrap();
         site.kill();
         assert_eq!(site.send("anna", "device.reboot", 1)["outcome"], "silence");
@@ -282,7 +282,7 @@ fn a_command_that_the_broker_delivers_hours_late_is_refused_and_its_twin_gets_th
     let broker = site.cloud.broker();
     let receipts = topics::receipts(&device, &holder.public());
     let said = block_on(async {
-        let mut owner = Caller::connect(&broker).await.unwrap();
+        let mut owner = MqttClient::connect(&broker).await.unwrap();
         let state = topics::state(&device);
         owner.subscribe(vec![state, receipts]).await.unwrap();
         let (_, state) = owner.next(Duration::from_secs(5)).await.unwrap().unwrap();
@@ -395,14 +395,14 @@ fn a_lost_log_is_a_new_epoch_with_the_same_owner_and_said_in_the_status() {
     let holder = HolderKey::open(&site.path().join("anna.key")).unwrap();
     // A command that was signed before, and never arrived.
     let old = block_on(async {
-        let mut caller = Caller::connect(&broker).await.unwrap();
+        let mut caller = MqttClient::connect(&broker).await.unwrap();
         caller
             .subscribe(vec![topics::state(&device)])
             .await
             .unwrap();
         let (_, state) = caller.next(Duration::from_secs(10)).await.unwrap().unwrap();
         let state: State = Envelope::parse(&state).unwrap().claims().unwrap();
-        let wish = Wish {
+        let wish = CommandRequest {
             device: device.clone(),
             operation: Operation::new("device.reboot").unwrap(),
             args: Map::default(),
@@ -435,7 +435,7 @@ fn a_lost_log_is_a_new_epoch_with_the_same_owner_and_said_in_the_status() {
     );
     let refused = after["refused"]["epoch"].as_u64();
     block_on(async {
-        let caller = Caller::connect(&broker).await.unwrap();
+        let caller = MqttClient::connect(&broker).await.unwrap();
         caller
             .publish(topics::command(&device), old, false)
             .await
@@ -475,7 +475,7 @@ fn n04_whoever_cancels_can_wait_for_the_signed_word_of_the_device() {
     site.kill();
     let topic = topics::state(&Id::new("ups-7").unwrap());
     block_on(async {
-        let mut caller = Caller::connect(&site.cloud.broker()).await.unwrap();
+        let mut caller = MqttClient::connect(&site.cloud.broker()).await.unwrap();
         caller.subscribe(vec![topic.clone()]).await.unwrap();
         let (_, kept) = caller.next(Duration::from_secs(5)).await.unwrap().unwrap();
         let mut state: State = Envelope::parse(&kept).unwrap().claims().unwrap();
@@ -594,7 +594,7 @@ fn the_broker_says_that_a_device_is_gone_however_it_went() {
     let says = |word: &str| {
         wait_until(word, || {
             block_on(async {
-                let mut caller = Caller::connect(&broker).await.unwrap();
+                let mut caller = MqttClient::connect(&broker).await.unwrap();
                 caller.subscribe(vec![topic.clone()]).await.unwrap();
                 let kept = caller.next(Duration::from_millis(500)).await.unwrap();
                 kept.is_some_and(|(_, text)| text == word.as_bytes())

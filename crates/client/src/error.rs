@@ -2,7 +2,7 @@
 
 use doorward_protocol::gate::Code;
 use doorward_protocol::wire::{Id, MAX_ITEMS};
-use doorward_transport::CallError;
+use doorward_transport::MqttError;
 use doorward_transport::event_log::Damage;
 use doorward_transport::files::FileError;
 
@@ -10,7 +10,7 @@ use doorward_transport::files::FileError;
 #[derive(Debug)]
 pub enum ClientError {
     /// The broker cannot be reached, or ended the connection.
-    Broker(CallError),
+    Broker(MqttError),
     /// A file, such as the key or its counter, cannot be used.
     File(FileError),
     /// The device's retained `state` is not on the broker.
@@ -148,8 +148,8 @@ impl std::fmt::Display for ClientError {
 
 impl std::error::Error for ClientError {}
 
-impl From<CallError> for ClientError {
-    fn from(error: CallError) -> Self {
+impl From<MqttError> for ClientError {
+    fn from(error: MqttError) -> Self {
         Self::Broker(error)
     }
 }

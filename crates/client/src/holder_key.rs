@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use doorward_protocol::wire::{
-    Audience, Bytes, Command, CommandBody, Id, MAX_TTL, Map, Operation, SecretKey, Standing, Text,
-    Timestamp, Value, sign,
+    Audience, Bytes, Command, CommandBody, DeviceStanding, Id, MAX_TTL, Map, Operation, SecretKey,
+    Text, Timestamp, Value, sign,
 };
 use doorward_transport::files;
 use doorward_transport::files::{Doing, FileError};
@@ -91,7 +91,7 @@ impl HolderKey {
         &self,
         request: &CommandRequest,
         (instance, counter): (Bytes<4>, u64),
-        standing: &Standing,
+        standing: &DeviceStanding,
         now: Timestamp,
         until: Option<u64>,
     ) -> Result<Vec<u8>, FileError> {

@@ -10,7 +10,7 @@ use doorward_protocol::wire::{
     Bytes, Hash, Id, LogHead, Map, Operation, Outcome, PublicKey, Text, Value, hash, items, topics,
 };
 use doorward_transport::event_log::Log;
-use doorward_transport::{Broker, Caller};
+use doorward_transport::{Broker, MqttClient};
 
 use crate::send::{SendParams, code_of, send};
 use crate::{ClientError, CommandRequest, HolderKey};
@@ -33,7 +33,7 @@ pub enum Collected {
 }
 
 struct Connection {
-    caller: Caller,
+    caller: MqttClient,
     /// The last head that the device has signed.
     goal: LogHead,
     acknowledged: u64,
@@ -99,7 +99,7 @@ impl LogCollector {
 
     async fn try_next(&mut self) -> Result<Collected, ClientError> {
         if self.connection.is_none() {
-            let caller = Caller::connect(&self.broker).await?;
+            let caller = MqttClient::connect(&self.broker).await?;
             caller
                 .subscribe(vec![topics::records(&self.device)])
                 .await?;

@@ -8,7 +8,7 @@ use crate::send::{Progress, SendParams, verified};
 use doorward_protocol::wire::topics;
 use doorward_protocol::wire::{Chunk, Hash, Kind, Outcome, Receipt, State};
 use doorward_transport::clock::Stopwatch;
-use doorward_transport::{CallError, Caller};
+use doorward_transport::{MqttClient, MqttError};
 
 /// Chunks of a large result that one command brings at most.
 const MAX_CHUNKS: usize = 256;
@@ -20,7 +20,7 @@ const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 /// A connection to the device's broker with subscriptions to the device's answers to one key.
 pub(super) struct ReceiptStream<'a> {
     params: &'a SendParams<'a>,
-    caller: Caller,
+    caller: MqttClient,
     receipts: String,
     results: String,
     /// Chunks of a large result, in order of arrival.
@@ -117,7 +117,7 @@ impl<'a> ReceiptStream<'a> {
         &mut self,
         left: Duration,
         bundle: &[u8],
-        lost: &CallError,
+        lost: &MqttError,
     ) -> Result<(), ClientError> {
         (self.params.progress)(Progress::ConnectionLost(lost));
         let watch = Stopwatch::start();
@@ -138,8 +138,8 @@ impl<'a> ReceiptStream<'a> {
     }
 }
 
-async fn connect(params: &SendParams<'_>) -> Result<Caller, ClientError> {
-    let caller = Caller::connect(params.broker).await?;
+async fn connect(params: &SendParams<'_>) -> Result<MqttClient, ClientError> {
+    let caller = MqttClient::connect(params.broker).await?;
     let (device, key) = (&params.command.device, params.holder.public());
     let mut filters = vec![topics::receipts(device, &key), topics::state(device)];
     filters.extend(params.results.then(|| topics::results(device, &key)));
@@ -148,7 +148,7 @@ async fn connect(params: &SendParams<'_>) -> Result<Caller, ClientError> {
 }
 
 async fn publish(
-    caller: &Caller,
+    caller: &MqttClient,
     params: &SendParams<'_>,
     bundle: &[u8],
 ) -> Result<(), ClientError> {

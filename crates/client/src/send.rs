@@ -6,12 +6,12 @@ use crate::receipt_stream::ReceiptStream;
 use crate::{ClientError, CommandRequest, HolderKey};
 use doorward_protocol::gate::{Code, Retry};
 use doorward_protocol::wire::{
-    Chunk, Envelope, Kind, MAX_BUNDLE, MAX_ITEMS, PublicKey, Receipt, Registration, Revocations,
-    Standing, WireError, hash, items,
+    Chunk, DeviceStanding, Envelope, Kind, MAX_BUNDLE, MAX_ITEMS, PublicKey, Receipt, Registration,
+    Revocations, WireError, hash, items,
 };
 use doorward_transport::clock;
 use doorward_transport::clock::Stopwatch;
-use doorward_transport::{Broker, CallError};
+use doorward_transport::{Broker, MqttError};
 
 /// Lifetime of a command for a device without a clock, in seconds of its uptime.
 const UPTIME_LIMIT: u64 = 120;
@@ -22,7 +22,7 @@ pub enum Progress<'a> {
     /// The device reports how far the operation has come.
     Executing(&'a Receipt),
     /// The broker was lost; the command is sent again when it is back.
-    ConnectionLost(&'a CallError),
+    ConnectionLost(&'a MqttError),
 }
 
 /// A command, where to send it, and what goes with it.
@@ -138,7 +138,10 @@ pub async fn send(params: &SendParams<'_>) -> Result<Sent, ClientError> {
 /// The statements to attach: those of `if_missing` that the device's `state` shows it lacks, or all
 /// of them without a `state`, and those of `carry`. Lists of issuer keys go only together with other
 /// statements, which those keys may have signed.
-fn attached(params: &SendParams<'_>, standing: Option<&Standing>) -> Result<Vec<u8>, ClientError> {
+fn attached(
+    params: &SendParams<'_>,
+    standing: Option<&DeviceStanding>,
+) -> Result<Vec<u8>, ClientError> {
     let is_missing = |item: &&[u8]| {
         let envelope = Envelope::parse(item).ok();
         !envelope.is_some_and(|it| standing.is_some_and(|standing| is_known(&it, standing)))
@@ -172,7 +175,7 @@ fn split(statements: &[Vec<u8>]) -> Result<Vec<&[u8]>, ClientError> {
     Ok(lists.map_err(broken)?.concat())
 }
 
-fn is_known(envelope: &Envelope<'_>, standing: &Standing) -> bool {
+fn is_known(envelope: &Envelope<'_>, standing: &DeviceStanding) -> bool {
     match envelope.kind {
         Kind::Registration => envelope
             .claims::<Registration>()
@@ -193,7 +196,7 @@ fn is_stale(receipt: &Receipt) -> bool {
 /// Whether signing the command again is enough. A command that may have run is never sent again
 /// automatically.
 fn needs_new_signature(receipt: &Receipt) -> bool {
-    code_of(receipt).is_some_and(|code| code.retry() == Retry::Anew && !code.may_have_run())
+    code_of(receipt).is_some_and(|code| code.retry() == Retry::SignAgain && !code.may_have_run())
 }
 
 /// Decodes an object of a kind if this key has signed it.

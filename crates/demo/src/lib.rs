@@ -17,7 +17,7 @@ use doorward_protocol::wire::topics;
 use doorward_protocol::wire::{Receipt, Value};
 use doorward_terminal::{CliError, block_on, exit_status, style};
 use doorward_transport::Broker;
-use doorward_transport::Caller;
+use doorward_transport::MqttClient;
 use doorward_transport::clock;
 use doorward_transport::clock::Stopwatch;
 use doorward_transport::event_log::read_log;
@@ -158,7 +158,7 @@ async fn replay(
 ) -> Result<(Outcome, i64), CliError> {
     let before = refused(world, owner, Code::Replay, broker).await?;
     let watch = Stopwatch::start();
-    let caller = Caller::connect(broker).await?;
+    let caller = MqttClient::connect(broker).await?;
     let topic = topics::command(&world.device);
     caller.publish(topic, recorded.to_vec(), false).await?;
     let took = watch.elapsed();

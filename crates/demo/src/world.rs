@@ -18,7 +18,7 @@ use doorward_protocol::wire::{
     SecretKey, Share, ShareBody, Text, Timestamp, default_leases, default_plans, sign, topics,
 };
 use doorward_terminal::{CliError, exit_status};
-use doorward_transport::{Broker, BrokerUrl, Caller, files, random};
+use doorward_transport::{Broker, BrokerUrl, MqttClient, files, random};
 
 const REGION: &str = "eu";
 const DAY: u64 = 86400;
@@ -196,7 +196,7 @@ impl World {
             daemon: None,
         };
         let topic = topics::statement(&world.audience(), Kind::Registration, None);
-        let caller = Caller::connect(cloud).await?;
+        let caller = MqttClient::connect(cloud).await?;
         caller
             .publish(topic, world.registration.clone(), true)
             .await?;
@@ -278,7 +278,7 @@ impl World {
         let bytes = self.issuer.sign(Role::Shares, &share)?;
         if let Some(broker) = broker {
             let topic = topics::statement(&share.aud, Kind::Share, Some(&share.cti.hex()));
-            let caller = Caller::connect(broker).await?;
+            let caller = MqttClient::connect(broker).await?;
             caller.publish(topic, bytes.clone(), true).await?;
         }
         let pass = [self.registration.as_slice(), &bytes].concat();
@@ -323,7 +323,7 @@ impl World {
 
     /// Waits until the device's retained state on a broker is signed after its start.
     pub(super) async fn ready(&self, broker: &Broker, registered: bool) -> Result<(), CliError> {
-        let mut caller = Caller::connect(broker).await?;
+        let mut caller = MqttClient::connect(broker).await?;
         caller.subscribe(vec![topics::state(&self.device)]).await?;
         let watch = doorward_transport::clock::Stopwatch::start();
         while let Some(left) = Duration::from_secs(20).checked_sub(watch.elapsed()) {

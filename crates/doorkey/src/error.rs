@@ -5,7 +5,7 @@ use doorward_protocol::wire::{Audience, WireError};
 use doorward_terminal::{CliError, exit_status};
 use doorward_transport::files::FileError;
 
-use crate::broker::publish::PostError;
+use crate::broker::publish::BrokerSyncError;
 use crate::domain::Refusal;
 
 /// Why the sharing side refused.
@@ -59,7 +59,7 @@ impl From<Refusal> for IssuerError {
 }
 
 /// What came of it for one audience.
-pub type Each<T> = Vec<(Audience, Result<T, IssuerError>)>;
+pub type PerAudience<T> = Vec<(Audience, Result<T, IssuerError>)>;
 
 impl From<IssuerError> for CliError {
     fn from(error: IssuerError) -> Self {
@@ -75,11 +75,11 @@ impl From<IssuerError> for CliError {
     }
 }
 
-impl From<PostError> for CliError {
-    fn from(error: PostError) -> Self {
+impl From<BrokerSyncError> for CliError {
+    fn from(error: BrokerSyncError) -> Self {
         match error {
-            PostError::Issuer(error) => error.into(),
-            PostError::Broker(error) => error.into(),
+            BrokerSyncError::Issuer(error) => error.into(),
+            BrokerSyncError::Broker(error) => error.into(),
         }
     }
 }

@@ -14,4 +14,4 @@ pub mod ledger;
 pub mod serve;
 pub mod service;
 
-pub use error::{Each, IssuerError};
+pub use error::{IssuerError, PerAudience};

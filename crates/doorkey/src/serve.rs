@@ -12,7 +12,7 @@ use crate::broker::{publish, subscribe};
 use crate::http::{Shared, router};
 use doorward_protocol::wire::topics;
 use doorward_transport::Broker;
-use doorward_transport::Caller;
+use doorward_transport::MqttClient;
 use doorward_transport::clock;
 
 /// Pause before a broker that was lost is tried again.
@@ -20,7 +20,7 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// How often the ledger is looked at for what others have changed.
 const GLANCE: Duration = Duration::from_secs(1);
 /// How often chores are done.
-const CHORES: Duration = Duration::from_secs(60);
+const MAINTENANCE: Duration = Duration::from_secs(60);
 /// How long requests that have begun may take when the service ends.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -49,7 +49,7 @@ pub(crate) async fn serve(
         tasks.spawn(until(ended.clone(), send_out(shared.clone(), to)));
         tasks.spawn(until(ended.clone(), listen(shared.clone(), from)));
     }
-    tasks.spawn(until(ended.clone(), chores(shared.clone())));
+    tasks.spawn(until(ended.clone(), maintenance(shared.clone())));
     options.listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(options.listener)?;
     let service = router(shared).into_make_service_with_connect_info::<SocketAddr>();
@@ -80,7 +80,7 @@ async fn until(mut ended: watch::Receiver<bool>, work: impl Future<Output = ()>)
 /// Publishes what was signed, by this process or another.
 async fn send_out(shared: Arc<Shared>, broker: Broker) {
     loop {
-        match Caller::connect(&broker).await {
+        match MqttClient::connect(&broker).await {
             Ok(caller) => loop {
                 if let Err(error) =
                     publish::send_all(&shared.platform, &caller, clock::system).await
@@ -109,35 +109,35 @@ async fn listen(shared: Arc<Shared>, broker: Broker) {
     }
 }
 
-async fn listen_once(shared: &Shared, broker: &Broker) -> Result<(), publish::PostError> {
-    let mut caller = Caller::connect(broker)
+async fn listen_once(shared: &Shared, broker: &Broker) -> Result<(), publish::BrokerSyncError> {
+    let mut caller = MqttClient::connect(broker)
         .await
-        .map_err(publish::PostError::Broker)?;
-    let words = topics::words_of_devices().to_vec();
+        .map_err(publish::BrokerSyncError::Broker)?;
+    let words = topics::device_report_filters().to_vec();
     caller
         .subscribe(words)
         .await
-        .map_err(publish::PostError::Broker)?;
+        .map_err(publish::BrokerSyncError::Broker)?;
     loop {
         let next = caller
-            .next(CHORES)
+            .next(MAINTENANCE)
             .await
-            .map_err(publish::PostError::Broker)?;
+            .map_err(publish::BrokerSyncError::Broker)?;
         if let Some((topic, payload)) = next
-            && subscribe::hear(&shared.platform, &topic, &payload).await?
+            && subscribe::apply_report(&shared.platform, &topic, &payload).await?
         {
             shared.changed.notify_one();
         }
     }
 }
 
-async fn chores(shared: Arc<Shared>) {
+async fn maintenance(shared: Arc<Shared>) {
     loop {
         match shared.platform.chores(clock::system()).await {
             Ok(0) => {}
             Ok(_) => shared.changed.notify_one(),
             Err(error) => tracing::warn!(%error, "chores wait"),
         }
-        tokio::time::sleep(CHORES).await;
+        tokio::time::sleep(MAINTENANCE).await;
     }
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use doorward_transport::CallError;
+use doorward_transport::MqttError;
 use doorward_transport::files::FileError;
 
 use crate::{output, style};
@@ -62,8 +62,8 @@ impl From<FileError> for CliError {
     }
 }
 
-impl From<CallError> for CliError {
-    fn from(error: CallError) -> Self {
+impl From<MqttError> for CliError {
+    fn from(error: MqttError) -> Self {
         // Its text already says what to do.
         Self::new(exit_status::UNAVAILABLE, error)
     }

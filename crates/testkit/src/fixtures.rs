@@ -3,11 +3,12 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use doorward::core::{
-    Action, Core, Delivery, Effects, Ended, Found, Input, LinkId, Settings, Topic,
+    Action, Core, CoreConfig, Delivery, Effects, Input, LinkId, OperationResult, RecoveredState,
+    ReplyTopic,
 };
 use doorward_protocol::event_log::LogWrite;
 use doorward_protocol::event_log::record::{Intent, Record};
-use doorward_protocol::gate::{Argument, Code, Offer, Offers, Origin, Reading, RebootLimit};
+use doorward_protocol::gate::{Argument, ClockReading, Code, Offer, Offers, Origin, RebootLimit};
 use doorward_protocol::wire::*;
 use doorward_protocol::wire::{default_leases, default_plans};
 
@@ -221,9 +222,9 @@ impl Disk {
 pub struct Bench {
     pub core: Core,
     pub disk: Disk,
-    pub reading: Reading,
+    pub reading: ClockReading,
     /// Receipts and `state` that the device has published, oldest first.
-    pub published: Vec<(Topic, Vec<u8>)>,
+    pub published: Vec<(ReplyTopic, Vec<u8>)>,
     /// Checkpoints of the log, oldest first.
     pub checkpoints: Vec<Vec<u8>>,
     /// Operations that have been started.
@@ -301,15 +302,15 @@ pub fn offers() -> Offers {
     ])
 }
 
-pub fn settings() -> Settings {
-    Settings {
+pub fn settings() -> CoreConfig {
+    CoreConfig {
         offers: offers(),
-        reboots: vec![operation("device.reboot")],
-        resumes: Vec::new(),
-        at_once: vec![operation("status.read")],
+        rebooting: vec![operation("device.reboot")],
+        resumable: Vec::new(),
+        in_memory_reads: vec![operation("status.read")],
         running: Default::default(),
         reboot_limit: RebootLimit {
-            most: 1000,
+            max: 1000,
             seconds: 60,
         },
         built: Timestamp(NOON - 200 * DAY),
@@ -323,7 +324,7 @@ pub fn settings() -> Settings {
 impl Bench {
     /// A device that has been provisioned and not yet registered.
     pub fn provisioned() -> Self {
-        let reading = Reading {
+        let reading = ClockReading {
             system: Timestamp(NOON),
             uptime: 1000,
             boot: Bytes([0xb0; 16]),
@@ -342,7 +343,7 @@ impl Bench {
         bench
     }
 
-    pub fn start(disk: Disk, reading: Reading, settings: Settings) -> Self {
+    pub fn start(disk: Disk, reading: ClockReading, settings: CoreConfig) -> Self {
         // In the daemon these are random bytes; here every start has its own.
         static STARTS: AtomicU64 = AtomicU64::new(0);
         let start = STARTS.fetch_add(1, Ordering::Relaxed).to_be_bytes();
@@ -351,8 +352,13 @@ impl Bench {
     }
 
     /// With the epoch that a device without a log begins with.
-    pub fn start_with(disk: Disk, reading: Reading, settings: Settings, fresh: Bytes<16>) -> Self {
-        let found = Found {
+    pub fn start_with(
+        disk: Disk,
+        reading: ClockReading,
+        settings: CoreConfig,
+        fresh: Bytes<16>,
+    ) -> Self {
+        let found = RecoveredState {
             device: id("ups-7"),
             key: key("device"),
             issuers: disk.issuers(),
@@ -394,7 +400,7 @@ impl Bench {
     }
 
     /// The same with other settings.
-    pub fn restart_with(&mut self, settings: Settings) {
+    pub fn restart_with(&mut self, settings: CoreConfig) {
         let fresh = Self::start(self.disk.clone(), self.reading, settings);
         let counter = self.counter;
         *self = Self { counter, ..fresh };
@@ -435,15 +441,15 @@ impl Bench {
     fn act(&mut self, action: Action) {
         match action {
             Action::Run(permit) => self.started.push(*permit),
-            Action::Publish(Topic::Events, bytes) => self.checkpoints.push(bytes),
+            Action::Publish(ReplyTopic::Events, bytes) => self.checkpoints.push(bytes),
             Action::Publish(topic, bytes) => self.published.push((topic, bytes)),
             Action::Ack(_) => self.acknowledged += 1,
             Action::Refuse(_) => self.unheard += 1,
             Action::Upload(from, again) => self.uploads.push((from, again)),
             Action::Resume(intent, booted) => self.resumed.push((*intent, booted)),
-            Action::Site(_) | Action::Forget => {}
-            Action::Watch(watched) => self.watched = watched,
-            Action::Refresh => self.refreshed += 1,
+            Action::SetSite(_) | Action::ClearUserData => {}
+            Action::WatchEquipment(watched) => self.watched = watched,
+            Action::RequestRetained => self.refreshed += 1,
         }
     }
 
@@ -495,8 +501,8 @@ impl Bench {
         }
     }
 
-    pub fn state(&mut self) -> Standing {
-        self.core.facts(&self.reading).standing
+    pub fn state(&mut self) -> DeviceStanding {
+        self.core.status(&self.reading).standing
     }
 
     /// Sends a command and, if it was started, lets it end well. Returns the word of the
@@ -520,7 +526,8 @@ impl Bench {
 
     /// The last receipt that was published.
     pub fn last_receipt(&self) -> Receipt {
-        let is_receipt = |(topic, _): &&(Topic, Vec<u8>)| matches!(topic, Topic::Receipts(..));
+        let is_receipt =
+            |(topic, _): &&(ReplyTopic, Vec<u8>)| matches!(topic, ReplyTopic::Receipts(..));
         let (_, bytes) = self.published.iter().rfind(is_receipt).unwrap();
         receipt(bytes)
     }
@@ -535,7 +542,7 @@ impl Bench {
         }
         let receipts: Vec<Receipt> = self.published[before..]
             .iter()
-            .filter(|(topic, _)| matches!(topic, Topic::Receipts(..)))
+            .filter(|(topic, _)| matches!(topic, ReplyTopic::Receipts(..)))
             .map(|(_, bytes)| receipt(bytes))
             .collect();
         match receipts.last() {
@@ -550,12 +557,15 @@ impl Bench {
 
     /// Lets an operation end well.
     pub fn finish(&mut self, command: Hash) {
-        self.input(Input::Finished(command, Ended::done(Map::default())));
+        self.input(Input::Finished(
+            command,
+            OperationResult::done(Map::default()),
+        ));
     }
 
     /// How often a code was counted since the start.
     pub fn counted(&mut self, code: Code) -> u64 {
-        let facts = self.core.facts(&self.reading);
+        let facts = self.core.status(&self.reading);
         facts.refused.get(&code).copied().unwrap_or(0)
     }
 

@@ -64,8 +64,8 @@ impl Clock {
 
     /// All clocks at this moment.
     #[must_use]
-    pub fn read(&self) -> doorward_protocol::gate::Reading {
-        doorward_protocol::gate::Reading {
+    pub fn read(&self) -> doorward_protocol::gate::ClockReading {
+        doorward_protocol::gate::ClockReading {
             system: system(),
             uptime: self.uptime_at_start + self.watch.elapsed().as_secs(),
             boot: self.boot,

@@ -9,7 +9,7 @@ use crate::tls::NOT_TLS;
 use doorward_protocol::wire::Timestamp;
 
 /// Puts it into words.
-pub fn reason(error: &ConnectionError) -> String {
+pub fn describe(error: &ConnectionError) -> String {
     match error {
         ConnectionError::Io(error)
         | ConnectionError::MqttState(

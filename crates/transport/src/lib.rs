@@ -13,8 +13,8 @@ pub mod tls;
 
 pub use broker::{Broker, Tls};
 pub use broker_url::BrokerUrl;
-pub use mqtt_client::{CallError, Caller};
-pub use nagle::held_back;
+pub use mqtt_client::{MqttClient, MqttError};
+pub use nagle::acknowledgement_delay;
 pub use tls::{Connector, TrustedTime};
 
 /// Random bytes from the kernel.

@@ -6,7 +6,7 @@ use rumqttc::{AsyncClient, Event, Packet, PublishOptions, QoS};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::connection_error::reason;
+use crate::connection_error::describe;
 use crate::{Broker, BrokerUrl, TrustedTime};
 
 /// How long the broker may take for anything that we ask of it.
@@ -14,12 +14,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why the broker could not be used.
 #[derive(Debug)]
-pub struct CallError {
+pub struct MqttError {
     broker: BrokerUrl,
     why: String,
 }
 
-impl std::fmt::Display for CallError {
+impl std::fmt::Display for MqttError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
@@ -29,23 +29,23 @@ impl std::fmt::Display for CallError {
     }
 }
 
-impl std::error::Error for CallError {}
+impl std::error::Error for MqttError {}
 
 /// A connection to a broker.
-pub struct Caller {
+pub struct MqttClient {
     broker: BrokerUrl,
     client: AsyncClient,
     messages: mpsc::Receiver<Result<(String, Vec<u8>), String>>,
     polling: tokio::task::JoinHandle<()>,
 }
 
-impl Caller {
+impl MqttClient {
     /// Connects, with a client id that nobody else has.
     ///
     /// # Errors
     /// If the broker cannot be reached or refuses.
-    pub async fn connect(broker: &Broker) -> Result<Self, CallError> {
-        let failed = |why| CallError {
+    pub async fn connect(broker: &Broker) -> Result<Self, MqttError> {
+        let failed = |why| MqttError {
             broker: broker.url.clone(),
             why,
         };
@@ -55,7 +55,7 @@ impl Caller {
         let mut options = broker.options(client_id, &TrustedTime::default());
         broker
             .log_in(&mut options)
-            .map_err(|error| failed(reason(&error)))?;
+            .map_err(|error| failed(describe(&error)))?;
         options.set_clean_start(true);
         let (client, mut eventloop) = AsyncClient::builder(options).capacity(64).build();
         let (sender, mut messages) = mpsc::channel(256);
@@ -68,7 +68,7 @@ impl Caller {
                         publish.payload.to_vec(),
                     )),
                     Ok(_) => continue,
-                    Err(error) => Err(reason(&error)),
+                    Err(error) => Err(describe(&error)),
                 };
                 let ended = message.is_err();
                 if sender.send(message).await.is_err() || ended {
@@ -95,7 +95,7 @@ impl Caller {
     ///
     /// # Errors
     /// If the broker is lost or refuses.
-    pub async fn subscribe(&self, filters: Vec<String>) -> Result<(), CallError> {
+    pub async fn subscribe(&self, filters: Vec<String>) -> Result<(), MqttError> {
         let filters = filters
             .into_iter()
             .map(|path| rumqttc::SubscribeFilterInput::new(path, QoS::AtLeastOnce));
@@ -121,7 +121,7 @@ impl Caller {
         topic: String,
         payload: Vec<u8>,
         retain: bool,
-    ) -> Result<(), CallError> {
+    ) -> Result<(), MqttError> {
         let options = PublishOptions::new(QoS::AtLeastOnce).retain(retain);
         let taken = async {
             match self.client.publish_tracked(topic, payload, options).await {
@@ -139,7 +139,7 @@ impl Caller {
     ///
     /// # Errors
     /// If the broker is lost.
-    pub async fn next(&mut self, wait: Duration) -> Result<Option<(String, Vec<u8>)>, CallError> {
+    pub async fn next(&mut self, wait: Duration) -> Result<Option<(String, Vec<u8>)>, MqttError> {
         match timeout(wait, self.messages.recv()).await {
             Err(_) => Ok(None),
             Ok(Some(Ok(message))) => Ok(Some(message)),
@@ -151,7 +151,7 @@ impl Caller {
     async fn within(
         &self,
         asked: impl Future<Output = Result<(), String>>,
-    ) -> Result<(), CallError> {
+    ) -> Result<(), MqttError> {
         match timeout(PATIENCE, asked).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(why)) => Err(self.error(why)),
@@ -159,15 +159,15 @@ impl Caller {
         }
     }
 
-    fn error(&self, why: String) -> CallError {
-        CallError {
+    fn error(&self, why: String) -> MqttError {
+        MqttError {
             broker: self.broker.clone(),
             why,
         }
     }
 }
 
-impl Drop for Caller {
+impl Drop for MqttClient {
     fn drop(&mut self) {
         let _ = self.client.try_disconnect();
         self.polling.abort();

@@ -27,7 +27,7 @@ const ATTEMPTS: usize = 3;
 ///
 /// # Errors
 /// If the broker cannot be reached, or does not let us in.
-pub async fn held_back(broker: &Broker) -> std::io::Result<Duration> {
+pub async fn acknowledgement_delay(broker: &Broker) -> std::io::Result<Duration> {
     timeout(PATIENCE, connect_and_measure(broker)).await?
 }
 

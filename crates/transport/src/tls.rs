@@ -38,7 +38,7 @@ pub struct TrustedTime(Arc<AtomicU64>);
 
 impl TrustedTime {
     /// Sets it. It goes back only when new issuers take back the word of a lost key.
-    pub fn is_at_least(&self, time: Timestamp) {
+    pub fn set_lower_bound(&self, time: Timestamp) {
         self.0.store(time.0, Ordering::Relaxed);
     }
 

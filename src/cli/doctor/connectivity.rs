@@ -12,7 +12,7 @@ use crate::operation::self_check::{Finding, Level};
 use doorward_protocol::wire::topics;
 use doorward_protocol::wire::{Audience, Id};
 use doorward_transport::clock;
-use doorward_transport::{Caller, held_back};
+use doorward_transport::{MqttClient, acknowledgement_delay};
 
 /// How long a name or an address may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -61,7 +61,7 @@ pub(super) async fn reach(what: &str, link: &LinkSection, device: Option<&Id>) -
             "Does the broker run, and is the port right? A firewall may be between.",
         );
     }
-    let caller = match Caller::connect(&link.broker()).await {
+    let caller = match MqttClient::connect(&link.broker()).await {
         Ok(caller) => caller,
         Err(error) => {
             return broken(
@@ -71,7 +71,7 @@ pub(super) async fn reach(what: &str, link: &LinkSection, device: Option<&Id>) -
             );
         }
     };
-    let mut found = vec![Finding::good(what, format!("{url} lets the device in"))];
+    let mut found = vec![Finding::ok(what, format!("{url} lets the device in"))];
     if let Ok(Some(end)) = certificate::end_at(&link.broker()).await {
         found.push(files::ends(
             what,
@@ -80,7 +80,7 @@ pub(super) async fn reach(what: &str, link: &LinkSection, device: Option<&Id>) -
             clock::system(),
         ));
     }
-    if let Ok(held_back) = held_back(&link.broker()).await
+    if let Ok(held_back) = acknowledgement_delay(&link.broker()).await
         && held_back >= HELD_BACK
     {
         found.push(Finding::new(

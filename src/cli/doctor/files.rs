@@ -99,7 +99,7 @@ pub(super) fn ends(what: &str, whose: &str, end: Timestamp, now: Timestamp) -> F
         left if left < SOON => {
             Finding::new(what, Level::Doubtful, format!("{whose} ends {end}"), remedy)
         }
-        left => Finding::good(what, format!("{whose} ends in {} days", left / 86400)),
+        left => Finding::ok(what, format!("{whose} ends in {} days", left / 86400)),
     }
 }
 

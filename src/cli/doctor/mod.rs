@@ -36,7 +36,7 @@ pub(super) fn run(args: &Doctor) -> Result<ExitCode, CliError> {
         Ok(config) => config,
         Err(error) => {
             let remedy = "`doorward provision` makes one that works.";
-            return Ok(exit_with(
+            return Ok(print_findings(
                 &[Finding::new(
                     "configuration",
                     Level::Broken,
@@ -48,7 +48,7 @@ pub(super) fn run(args: &Doctor) -> Result<ExitCode, CliError> {
         }
     };
     let mut found = vec![configuration(&config, &args.file.config)];
-    found.extend(config.broken().into_iter().map(|(name, why)| {
+    found.extend(config.unusable_operations().into_iter().map(|(name, why)| {
         let text = format!("[operations.\"{name}\"]: {why}");
         Finding::new(
             "configuration",
@@ -84,11 +84,11 @@ pub(super) fn run(args: &Doctor) -> Result<ExitCode, CliError> {
         found.extend(probe(&config).await);
         Ok(found)
     })?);
-    Ok(exit_with(&found, args.json))
+    Ok(print_findings(&found, args.json))
 }
 
 /// Prints what was found; the exit status says whether anything is broken.
-fn exit_with(found: &[Finding], json: bool) -> ExitCode {
+fn print_findings(found: &[Finding], json: bool) -> ExitCode {
     let broken = found.iter().filter(|it| it.level == Level::Broken).count();
     if json {
         let rows: Vec<_> = found
@@ -135,7 +135,7 @@ fn word(level: Level) -> &'static str {
 
 fn configuration(config: &Config, path: &Path) -> Finding {
     let text = format!("{}: {} operations", path.display(), config.operations.len());
-    Finding::good("configuration", text)
+    Finding::ok("configuration", text)
 }
 
 /// A clock from before this program was built is wrong.
@@ -152,7 +152,7 @@ fn clock_is(now: u64) -> Finding {
             remedy,
         );
     }
-    Finding::good("clock", text)
+    Finding::ok("clock", text)
 }
 
 fn state(directory: &Path, unusable: Option<&String>) -> Vec<Finding> {
@@ -198,7 +198,7 @@ fn state(directory: &Path, unusable: Option<&String>) -> Vec<Finding> {
                         text,
                         "When the disk is full, everything is denied. Make room.",
                     ),
-                    false => Finding::good(what, text),
+                    false => Finding::ok(what, text),
                 });
             }
             Err(error) => {
@@ -214,7 +214,7 @@ fn state(directory: &Path, unusable: Option<&String>) -> Vec<Finding> {
 fn ownership(pinned: &Pinned) -> Finding {
     let (device, issuer) = (&pinned.device, &pinned.issuers.iss);
     match &pinned.owner {
-        Some(owner) => Finding::good("owner", format!("{device} belongs to {owner}, by {issuer}")),
+        Some(owner) => Finding::ok("owner", format!("{device} belongs to {owner}, by {issuer}")),
         None => Finding::new(
             "owner",
             Level::Doubtful,
@@ -228,7 +228,7 @@ fn ownership(pinned: &Pinned) -> Finding {
 fn daemon(state: &Path) -> Finding {
     use std::os::unix::net::UnixStream;
     match UnixStream::connect(state.join(crate::daemon::STATUS_SOCKET)) {
-        Ok(_) => Finding::good("daemon", "it runs; `doorward status` says how it is"),
+        Ok(_) => Finding::ok("daemon", "it runs; `doorward status` says how it is"),
         Err(_) => Finding::new(
             "daemon",
             Level::Doubtful,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::cli::provision::prompt::Ask;
 use crate::store::{Pinned, issuers_in};
-use doorward_protocol::wire::{Hash, Id, grouped, hash, read_issuers};
+use doorward_protocol::wire::{Hash, Id, decode_issuers, format_fingerprint, hash};
 use doorward_terminal::{CliError, exit_status};
 use doorward_transport::files;
 
@@ -45,12 +45,12 @@ pub(super) fn read(given: &str) -> Result<Trusted, CliError> {
             read.map_err(|error| CliError::new(exit_status::IO, error))?;
             bytes
         }
-        text if read_issuers(text).is_some() => text.as_bytes().to_owned(),
+        text if decode_issuers(text).is_some() => text.as_bytes().to_owned(),
         path => files::read(Path::new(path), LIMIT)?,
     };
     let bytes = std::str::from_utf8(&bytes)
         .ok()
-        .and_then(read_issuers)
+        .and_then(decode_issuers)
         .unwrap_or(bytes);
     let issuers = issuers_in(&bytes).map_err(|error| {
         CliError::new(exit_status::DATA, format!("that is no issuer: {error}"))
@@ -77,7 +77,7 @@ pub(super) fn confirm(
         if digits == found {
             return Ok(());
         }
-        let why = format!("the issuer's fingerprint is {}", grouped(&found));
+        let why = format!("the issuer's fingerprint is {}", format_fingerprint(&found));
         return Err(CliError::new(exit_status::DENIED, why).with_remedy(
             "It is not the one that was expected. Whoever made this file would command the device.",
         ));
@@ -89,13 +89,13 @@ pub(super) fn confirm(
     if !ask.somebody() {
         let why = format!(
             "nobody has confirmed the issuer {name}, {}",
-            grouped(&found)
+            format_fingerprint(&found)
         );
         return Err(CliError::new(exit_status::USAGE, why)
             .with_remedy("Compare with `doorkey issuer show`, then give it as --fingerprint."));
     }
     eprintln!("The issuer is {name}. Whoever holds its keys says who may command this device.");
-    eprintln!("  SHA-256 {}", grouped(&found));
+    eprintln!("  SHA-256 {}", format_fingerprint(&found));
     match ask.agrees("Does `doorkey issuer show` print the same where the issuer is?")? {
         true => Ok(()),
         false => Err(CliError::new(

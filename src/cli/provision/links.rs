@@ -17,7 +17,7 @@ const SHIPPED_STATE: &str = "/var/lib/doorward";
 const PART: &str = "provisioned.toml";
 
 /// Where a device keeps what.
-pub(super) struct Place {
+pub(super) struct ConfigTarget {
     pub(super) state: PathBuf,
     /// The configuration, unless it is left alone.
     config: Option<PathBuf>,
@@ -28,14 +28,14 @@ pub(super) struct Place {
 }
 
 /// A file as it will be.
-pub(super) struct Change {
+pub(super) struct LinkChange {
     pub(super) path: PathBuf,
     text: String,
 }
 
-impl Place {
+impl ConfigTarget {
     pub(super) fn of(args: &Provision) -> Result<Self, CliError> {
-        let usual = || PathBuf::from(doorward::USUAL_CONFIG);
+        let usual = || PathBuf::from(doorward::DEFAULT_CONFIG);
         let path = match (&args.config, &args.state) {
             (None, Some(state)) => {
                 return Ok(Self {
@@ -91,7 +91,7 @@ impl Place {
     }
 
     /// The files that are not yet as they should be, checked together.
-    pub(super) fn changes(&self, answers: &Answers) -> Result<Vec<Change>, CliError> {
+    pub(super) fn changes(&self, answers: &Answers) -> Result<Vec<LinkChange>, CliError> {
         let Some(path) = &self.config else {
             return match answers.names_a_link() {
                 true => Err(CliError::new(
@@ -117,11 +117,13 @@ impl Place {
         Config::load_with(path, &changes)
             .map_err(|error| CliError::new(exit_status::CONFIG, error))?;
         let changes = changes.into_iter();
-        Ok(changes.map(|(path, text)| Change { path, text }).collect())
+        Ok(changes
+            .map(|(path, text)| LinkChange { path, text })
+            .collect())
     }
 }
 
-impl Change {
+impl LinkChange {
     /// What will stand there, if it is worth showing.
     pub(super) fn shown(&self) -> Option<&str> {
         (self.text.len() < 4096).then_some(&self.text)

@@ -14,11 +14,11 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use crate::store::{Identity, Pinned};
-use doorward_protocol::wire::{Claim, Hash, Id, SecretKey, grouped};
+use doorward_protocol::wire::{Claim, Hash, Id, SecretKey, format_fingerprint};
 use doorward_terminal::{CliError, exit_status, qr};
 use doorward_transport::files;
 use issuer_trust::Trusted;
-use links::Change;
+use links::LinkChange;
 use options::Answers;
 pub(super) use options::Provision;
 
@@ -31,7 +31,7 @@ struct Plan {
     /// The device as it is, if it was provisioned before, with the same id and issuer.
     before: Option<Pinned>,
     /// Files of the configuration as they will be.
-    changes: Vec<Change>,
+    changes: Vec<LinkChange>,
     /// Where the key will be kept sealed.
     seal: Option<PathBuf>,
 }
@@ -58,7 +58,7 @@ pub(super) fn run(args: Provision) -> Result<ExitCode, CliError> {
 /// written yet.
 fn plan(args: Provision) -> Result<Plan, CliError> {
     let mut ask = prompt::Ask::new(args.json);
-    let place = links::Place::of(&args)?;
+    let place = links::ConfigTarget::of(&args)?;
     let before = Pinned::read(&place.state)?;
     let mut answers = Answers::merged(args.answers, args.answers_file.as_deref())?;
     answers.check()?;
@@ -238,7 +238,7 @@ fn print(plan: &Plan, now: &Pinned, claim: Option<&Claim>, as_json: bool) {
 }
 
 fn shown(fingerprint: Hash) -> String {
-    grouped(&fingerprint.hex())
+    format_fingerprint(&fingerprint.hex())
 }
 
 /// Takes away what provisioning has written beside the state directory.

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, IsTerminal, Read, Write};
 
-use doorward_protocol::wire::MAX_PRINTED;
+use doorward_protocol::wire::MAX_PAIRING_TEXT;
 use doorward_terminal::{CliError, exit_status};
 
 /// Whoever can be asked.
@@ -66,7 +66,7 @@ fn line(prompt: &str) -> Result<String, CliError> {
     eprint!("{prompt}");
     std::io::stderr().flush().map_err(failed)?;
     let mut line = String::new();
-    let mut input = std::io::stdin().lock().take(MAX_PRINTED as u64);
+    let mut input = std::io::stdin().lock().take(MAX_PAIRING_TEXT as u64);
     let read = input.read_line(&mut line).map_err(failed)?;
     if read == 0 {
         eprintln!();

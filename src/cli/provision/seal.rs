@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::cli::USUAL_CONFIG;
+use crate::cli::DEFAULT_CONFIG;
 use crate::store::{CREDENTIAL, Pinned};
 use doorward_terminal::{CliError, exit_status};
 use doorward_transport::files;
@@ -19,8 +19,8 @@ pub(super) fn path() -> PathBuf {
 
 /// Whether systemd-creds is here, and systemd starts the daemon.
 pub(super) fn possible(config: Option<&Path>) -> Result<(), CliError> {
-    if config != Some(Path::new(USUAL_CONFIG)) {
-        let why = format!("--seal is for the daemon that systemd starts with {USUAL_CONFIG}");
+    if config != Some(Path::new(DEFAULT_CONFIG)) {
+        let why = format!("--seal is for the daemon that systemd starts with {DEFAULT_CONFIG}");
         return Err(CliError::new(exit_status::USAGE, why));
     }
     let asked = systemd_creds().arg("--version").output();
@@ -81,7 +81,7 @@ pub(super) fn seal(state: &Path, sealed: &Path) -> Result<(), CliError> {
 
 /// Takes away what was sealed.
 pub(super) fn forget(config: &Path) -> Result<(), CliError> {
-    if config != Path::new(USUAL_CONFIG) {
+    if config != Path::new(DEFAULT_CONFIG) {
         return Ok(());
     }
     for path in [SEALED, DROP_IN] {

@@ -7,10 +7,12 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use crate::core::Batch;
 use crate::core::journal::snapshot::recover;
-use crate::core::recovery::Settings;
+use crate::core::recovery::CoreConfig;
 use doorward_protocol::event_log::LogWrite;
-use doorward_protocol::event_log::record::{Applied, Asked, Change, Event, Intent, Open, Record};
-use doorward_protocol::gate::{Caller, Installed, Mark, Memory, Now, Origin};
+use doorward_protocol::event_log::record::{
+    Change, CommandRef, Event, Intent, PendingCommand, Record, StatementRecord,
+};
+use doorward_protocol::gate::{Caller, DurableState, Installed, Now, Origin, SeqMark};
 use doorward_protocol::wire::{
     Bytes, Hash, Id, KeyBytes, Kind, LogHead, Operation, Receipt, Role, Timestamp, hash,
 };
@@ -28,9 +30,9 @@ pub(super) const TELLS_TIME: [Kind; 3] = [Kind::Issuers, Kind::Registration, Kin
 /// The end of the log and everything that it says.
 pub(super) struct Journal {
     device: Id,
-    pub(super) memory: Memory,
+    pub(super) state: DurableState,
     /// Commands that were allowed and have not ended.
-    pub(super) open: BTreeMap<Hash, Open>,
+    pub(super) open: BTreeMap<Hash, PendingCommand>,
     receipts: HashMap<Hash, (KeyBytes, Receipt)>,
     receipt_order: VecDeque<Hash>,
     head: LogHead,
@@ -47,10 +49,10 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    pub(super) fn new(device: Id, epoch: Bytes<16>, settings: &Settings) -> Self {
+    pub(super) fn new(device: Id, epoch: Bytes<16>, settings: &CoreConfig) -> Self {
         Self {
             device,
-            memory: Memory::new(epoch),
+            state: DurableState::new(epoch),
             open: BTreeMap::new(),
             receipts: HashMap::new(),
             receipt_order: VecDeque::new(),
@@ -64,7 +66,7 @@ impl Journal {
             total_bytes: 0,
             limit: settings.log_limit,
             segment: settings.segment,
-            reboots: settings.reboots.clone(),
+            reboots: settings.rebooting.clone(),
         }
     }
 
@@ -76,7 +78,7 @@ impl Journal {
             self.segments.push_back((record.seq, 0));
             self.segment_bytes = 0;
         }
-        self.take(record, bytes.len() as u64, hash);
+        self.apply_record(record, bytes.len() as u64, hash);
     }
 
     /// After a break: what is still to be read beyond it ends, freezes and uses up as before,
@@ -86,7 +88,7 @@ impl Journal {
             return;
         }
         for record in records {
-            let memory = &mut self.memory;
+            let memory = &mut self.state;
             match &record.event {
                 Event::Intent(Intent {
                     asked,
@@ -108,13 +110,13 @@ impl Journal {
                     Some(
                         Change::Unfrozen
                         | Change::Acknowledged(_)
-                        | Change::Told(_)
-                        | Change::Untold,
+                        | Change::Subscribed(_)
+                        | Change::Unsubscribed,
                     )
                     | None => {}
                 },
-                Event::Statement(applied) => self.fold_statement(applied),
-                Event::Counted(time) => memory.counted(*time),
+                Event::Statement(applied) => self.apply_statement(applied),
+                Event::Counted(time) => memory.record_elapsed(*time),
                 Event::Snapshot(snapshot) => recover(memory, snapshot),
                 Event::Epoch(..)
                 | Event::Executing(..)
@@ -134,31 +136,31 @@ impl Journal {
             batch.log.push(LogWrite::Segment(self.head.size));
             self.segments.push_back((self.head.size, 0));
             self.segment_bytes = 0;
-            self.memory.prune();
+            self.state.prune();
             self.write(Event::Snapshot(self.snapshot()), now, batch);
         }
         let counts = matches!(event, Event::Counted(_));
-        if !counts && now.certain.since(self.memory.floor()) >= COUNTED_EVERY {
-            self.write(Event::Counted(now.certain), now, batch);
+        if !counts && now.lower_bound.since(self.state.floor()) >= COUNTED_EVERY {
+            self.write(Event::Counted(now.lower_bound), now, batch);
         }
         self.write(event, now, batch);
-        self.make_room(batch);
+        self.drop_acknowledged(batch);
     }
 
     /// Writes down how far the device has counted, for a time without a clock.
     pub(super) fn count_time(&mut self, now: &Now, batch: &mut Batch) {
-        if now.certain > self.memory.floor() {
-            self.append(Event::Counted(now.certain), now, batch);
+        if now.lower_bound > self.state.floor() {
+            self.append(Event::Counted(now.lower_bound), now, batch);
         }
     }
 
     /// Lets go of the oldest segments when the log is half full, as far as their events are
     /// kept elsewhere.
-    fn make_room(&mut self, batch: &mut Batch) {
+    fn drop_acknowledged(&mut self, batch: &mut Batch) {
         let mut dropped = None;
         while self.used() >= 50
             && let Some((next, _)) = self.segments.get(1)
-            && *next <= self.memory.acknowledged
+            && *next <= self.state.acknowledged
         {
             dropped = Some(*next);
             let gone = self.segments.pop_front();
@@ -176,11 +178,11 @@ impl Journal {
             event,
         };
         let bytes = record.encode();
-        self.take(&record, bytes.len() as u64, hash(&bytes));
+        self.apply_record(&record, bytes.len() as u64, hash(&bytes));
         batch.log.push(LogWrite::Append(bytes));
     }
 
-    fn take(&mut self, record: &Record, length: u64, hash: Hash) {
+    fn apply_record(&mut self, record: &Record, length: u64, hash: Hash) {
         self.head = record.head(hash);
         self.segment_bytes += length;
         self.total_bytes += length;
@@ -190,43 +192,43 @@ impl Journal {
         if matches!(record.event, Event::Snapshot(_)) {
             self.snapshot_bytes = length;
         }
-        self.fold(&record.event, record.at);
+        self.apply_event(&record.event, record.at);
         if let Some((holder, receipt)) = record.receipt(&self.device, self.head) {
             self.keep_receipt(holder, receipt);
         }
     }
 
-    fn fold(&mut self, event: &Event, at: Timestamp) {
+    fn apply_event(&mut self, event: &Event, at: Timestamp) {
         match event {
             Event::Snapshot(snapshot) => self.restore(snapshot),
             Event::Epoch(epoch, _) => {
-                self.memory.epoch = *epoch;
-                self.memory.windows = Default::default();
+                self.state.epoch = *epoch;
+                self.state.windows = Default::default();
             }
-            Event::Statement(applied) => self.fold_statement(applied),
+            Event::Statement(applied) => self.apply_statement(applied),
             Event::Intent(intent) => {
                 self.remember(&intent.asked);
                 if let Some(share) = intent.share {
                     let operation = &intent.asked.operation;
-                    self.memory.charge(intent.charged, share, operation, at);
+                    self.state.charge(intent.charged, share, operation, at);
                 }
-                let open = Open {
+                let open = PendingCommand {
                     intent: intent.clone(),
-                    began: None,
+                    started_in_boot: None,
                 };
                 self.open.insert(intent.asked.command, open);
             }
             Event::Executing(command, boot) => {
                 if let Some(open) = self.open.get_mut(command) {
-                    open.began = Some(*boot);
+                    open.started_in_boot = Some(*boot);
                     if self.reboots.contains(&open.intent.asked.operation) {
-                        self.memory.reboots();
+                        self.state.record_reboot();
                     }
                 }
             }
             Event::Outcome(verdict) => {
                 self.open.remove(&verdict.command);
-                let memory = &mut self.memory;
+                let memory = &mut self.state;
                 match verdict.change {
                     Some(Change::Ended(share, end)) => {
                         memory.ended.insert(share, end);
@@ -236,29 +238,29 @@ impl Journal {
                     Some(Change::Acknowledged(size)) => {
                         memory.acknowledged = memory.acknowledged.max(size);
                     }
-                    Some(Change::Told(share)) => {
-                        memory.told.insert(verdict.holder, share);
+                    Some(Change::Subscribed(share)) => {
+                        memory.subscribers.insert(verdict.holder, share);
                     }
-                    Some(Change::Untold) => {
-                        memory.told.remove(&verdict.holder);
+                    Some(Change::Unsubscribed) => {
+                        memory.subscribers.remove(&verdict.holder);
                     }
                     Some(Change::Deleted) => memory.delete(),
                     None => {}
                 }
             }
             Event::Denied(asked, _) => self.remember(asked),
-            Event::Counted(time) => self.memory.counted(*time),
+            Event::Counted(time) => self.state.record_elapsed(*time),
             Event::DeniedMore(..) => {}
         }
     }
 
-    fn fold_statement(&mut self, applied: &Applied) {
-        let mark = Mark {
+    fn apply_statement(&mut self, applied: &StatementRecord) {
+        let mark = SeqMark {
             seq: applied.seq,
             hash: applied.hash,
             made: applied.made,
         };
-        let memory = &mut self.memory;
+        let memory = &mut self.state;
         if applied.kind == *Kind::Registration.name() {
             memory.registration = Some(mark);
         } else if applied.kind == *Kind::Revocations.name() {
@@ -271,19 +273,19 @@ impl Journal {
             memory.rosters.insert(group, mark);
         }
         for role in &applied.roles {
-            memory.reset(*role);
+            memory.reset_seq(*role);
         }
         for role in &applied.replaced {
-            memory.take_back(*role, applied.made);
+            memory.revoke_time(*role, applied.made);
         }
         let kind = TELLS_TIME.into_iter().find(|k| applied.kind == *k.name());
         if let Some(role) = kind.and_then(Role::of) {
-            memory.witness(role, applied.made);
+            memory.record_signed_time(role, applied.made);
         }
     }
 
-    fn remember(&mut self, asked: &Asked) {
-        self.memory
+    fn remember(&mut self, asked: &CommandRef) {
+        self.state
             .windows
             .remember(asked.holder, asked.instance, asked.counter);
     }
@@ -327,8 +329,8 @@ impl Journal {
 }
 
 /// A caller as the log keeps it.
-pub(super) fn asked(caller: &Caller) -> Asked {
-    Asked {
+pub(super) fn command_ref(caller: &Caller) -> CommandRef {
+    CommandRef {
         command: caller.command,
         holder: caller.key,
         instance: caller.instance,
@@ -342,10 +344,10 @@ pub(super) fn asked(caller: &Caller) -> Asked {
 /// A permit's content as the log keeps it.
 pub(super) fn intent(permit: &doorward_protocol::gate::Permit) -> Intent {
     Intent {
-        asked: asked(permit.caller()),
+        asked: command_ref(permit.caller()),
         share: permit.share(),
         class: permit.class(),
-        charged: permit.charged(),
+        charged: permit.accounting(),
         version: permit.release().map(|release| release.body.version),
     }
 }
@@ -353,7 +355,7 @@ pub(super) fn intent(permit: &doorward_protocol::gate::Permit) -> Intent {
 /// The log keeps statements whose sequence must never go back, and those that people want to
 /// find there.
 pub(super) fn statement_event(installed: &Installed) -> Option<Event> {
-    Some(Event::Statement(Applied {
+    Some(Event::Statement(StatementRecord {
         kind: Id::new(installed.kind.name()).ok()?,
         about: installed.about.clone(),
         audience: installed.audience.clone(),

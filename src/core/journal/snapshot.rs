@@ -2,12 +2,12 @@
 
 use crate::core::journal::Journal;
 use doorward_protocol::event_log::record::{ClientWindow, Recent, Snapshot};
-use doorward_protocol::gate::{Mark, Memory};
+use doorward_protocol::gate::{DurableState, SeqMark};
 use doorward_protocol::wire::Map;
 
 impl Journal {
     pub(super) fn restore(&mut self, snapshot: &Snapshot) {
-        let mut memory = Memory::new(snapshot.epoch);
+        let mut memory = DurableState::new(snapshot.epoch);
         for client in &snapshot.windows {
             memory
                 .windows
@@ -27,13 +27,13 @@ impl Journal {
         memory.reboots = snapshot.reboots.clone().unwrap_or_default();
         memory.deleted = snapshot.deleted;
         let told = snapshot.told.iter().flat_map(Map::iter);
-        memory.told = told.map(|(key, share)| (*key, *share)).collect();
+        memory.subscribers = told.map(|(key, share)| (*key, *share)).collect();
         memory.uses = snapshot.uses.iter().map(|(k, n)| (*k, *n)).collect();
         for recent in &snapshot.recent {
             let key = (recent.share, recent.operation.clone());
             memory.recent.insert(key, recent.times.clone());
         }
-        self.memory = memory;
+        self.state = memory;
         self.open = snapshot
             .open
             .iter()
@@ -42,7 +42,7 @@ impl Journal {
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
-        let memory = &self.memory;
+        let memory = &self.state;
         Snapshot {
             epoch: memory.epoch,
             windows: memory
@@ -62,7 +62,7 @@ impl Journal {
             ended: Map::new(memory.ended.clone()),
             frozen: memory.frozen,
             acknowledged: memory.acknowledged,
-            told: (!memory.told.is_empty()).then(|| Map::new(memory.told.clone())),
+            told: (!memory.subscribers.is_empty()).then(|| Map::new(memory.subscribers.clone())),
             deleted: memory.deleted,
             reboots: Some(memory.reboots.clone()).filter(|times| !times.is_empty()),
             uses: Map::new(memory.uses.clone()),
@@ -80,7 +80,7 @@ impl Journal {
 }
 
 /// Takes from a snapshot beyond a break what ends, freezes and uses up.
-pub(super) fn recover(memory: &mut Memory, snapshot: &Snapshot) {
+pub(super) fn recover(memory: &mut DurableState, snapshot: &Snapshot) {
     for (share, count) in snapshot.uses.iter() {
         let uses = memory.uses.entry(*share).or_default();
         *uses = (*uses).max(*count);
@@ -107,12 +107,12 @@ pub(super) fn recover(memory: &mut Memory, snapshot: &Snapshot) {
         memory.registration = Some(later(memory.registration.as_ref(), mark));
     }
     for (role, proven) in snapshot.proven.iter() {
-        memory.witness(*role, proven.time());
+        memory.record_signed_time(*role, proven.time());
     }
 }
 
 /// The newer of two marks; the one that is held if neither is.
-fn later(held: Option<&Mark>, mark: &Mark) -> Mark {
+fn later(held: Option<&SeqMark>, mark: &SeqMark) -> SeqMark {
     held.filter(|held| held.seq >= mark.seq)
         .copied()
         .unwrap_or(*mark)

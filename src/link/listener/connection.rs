@@ -9,9 +9,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::link::LinkEvent;
-use crate::link::listener::session::{Session, Step, goodbye};
+use crate::link::listener::session::{Session, SessionAction, goodbye};
 use doorward_protocol::wire::Hash;
-use doorward_protocol::wire::topics::Told;
+use doorward_protocol::wire::topics::OutboundTopic;
 
 /// How long a newcomer may take until it has connected, handshake and all, and everybody to
 /// take what is sent to them.
@@ -21,23 +21,23 @@ const CHUNK: usize = 4096;
 
 /// What a connection is told by the agent.
 #[derive(Debug)]
-pub(super) enum Word {
+pub(super) enum ConnectionCommand {
     /// The message of this number is done with.
     Acknowledge(u64),
     /// The message of this number was not heard.
     Refuse(u64),
     /// The device publishes something; of a receipt, the command that it answers.
-    Publish(Told, Option<Hash>, Vec<u8>),
+    Publish(OutboundTopic, Option<Hash>, Vec<u8>),
     /// The device stops, or connects anew.
     Goodbye,
 }
 
 /// What a connection works with.
-pub(super) struct Ends {
+pub(super) struct ConnectionEnds {
     /// To the agent.
     pub(super) events: mpsc::Sender<LinkEvent>,
     /// From the agent.
-    pub(super) words: mpsc::Receiver<Word>,
+    pub(super) words: mpsc::Receiver<ConnectionCommand>,
     /// The current `state`, once there is one.
     pub(super) state: watch::Receiver<Vec<u8>>,
 }
@@ -49,7 +49,7 @@ pub(super) struct Ends {
 pub(super) async fn serve(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     mut session: Session,
-    mut ends: Ends,
+    mut ends: ConnectionEnds,
     proven: impl Fn(),
 ) -> std::io::Result<()> {
     let mut received = BytesMut::new();
@@ -70,19 +70,19 @@ pub(super) async fn serve(
             }
         }
         tokio::select! {
-            () = &mut idle => break session.is_idle(),
+            () = &mut idle => break session.on_keep_alive_timeout(),
             word = ends.words.recv() => {
                 let bytes = match word {
-                    Some(Word::Acknowledge(number)) => session.acknowledge(number),
-                    Some(Word::Refuse(number)) => session.refuse(number),
-                    Some(Word::Publish(told, command, payload)) => {
+                    Some(ConnectionCommand::Acknowledge(number)) => session.acknowledge(number),
+                    Some(ConnectionCommand::Refuse(number)) => session.refuse(number),
+                    Some(ConnectionCommand::Publish(told, command, payload)) => {
                         let bytes = session.publish(&told, command.as_ref(), &payload, false);
                         if bytes.is_some() && command.is_some() {
                             proven();
                         }
                         bytes
                     }
-                    Some(Word::Goodbye) | None => break goodbye(),
+                    Some(ConnectionCommand::Goodbye) | None => break goodbye(),
                 };
                 send(&mut stream, &bytes.unwrap_or_default()).await?;
             }
@@ -104,16 +104,16 @@ pub(super) async fn serve(
 
 /// Does what a packet asks for, but for the message in it, which it returns.
 async fn take(
-    steps: Vec<Step>,
+    steps: Vec<SessionAction>,
     stream: &mut (impl AsyncWrite + Unpin),
     session: &Session,
-    ends: &Ends,
+    ends: &ConnectionEnds,
 ) -> std::io::Result<Option<LinkEvent>> {
     let mut message = None;
     for step in steps {
         match step {
-            Step::Send(bytes) => send(stream, &bytes).await?,
-            Step::Deliver {
+            SessionAction::Send(bytes) => send(stream, &bytes).await?,
+            SessionAction::Deliver {
                 retained,
                 number,
                 payload,
@@ -124,10 +124,10 @@ async fn take(
                     payload,
                 });
             }
-            Step::ShowState => {
+            SessionAction::ShowState => {
                 let state = ends.state.borrow().clone();
                 if !state.is_empty() {
-                    let bytes = session.publish(&Told::State, None, &state, true);
+                    let bytes = session.publish(&OutboundTopic::State, None, &state, true);
                     send(stream, &bytes.unwrap_or_default()).await?;
                 }
             }

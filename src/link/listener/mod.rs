@@ -16,12 +16,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
-pub use self::session::{End, NOBODY_WAITS, Session, Step};
+pub use self::session::{Close, NO_ACK, Session, SessionAction};
 
-use self::connection::{Ends, PATIENCE, Word, serve};
-use self::slots::{PLACES, Pace, Places};
+use self::connection::{ConnectionCommand, ConnectionEnds, PATIENCE, serve};
+use self::slots::{ConnectRateLimiter, ConnectionTable, PLACES};
 use crate::link::{LinkEvent, ListenerConfig};
-use doorward_protocol::wire::topics::Told;
+use doorward_protocol::wire::topics::OutboundTopic;
 use doorward_protocol::wire::{Hash, Id};
 use doorward_transport::clock::Stopwatch;
 use doorward_transport::{TrustedTime, tls};
@@ -37,7 +37,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 
 /// A client that has a place.
 struct Client {
-    words: mpsc::Sender<Word>,
+    words: mpsc::Sender<ConnectionCommand>,
     task: tokio::task::AbortHandle,
 }
 
@@ -45,7 +45,7 @@ struct Shared {
     config: ListenerConfig,
     device: Id,
     time: TrustedTime,
-    places: Mutex<Places<Client>>,
+    places: Mutex<ConnectionTable<Client>>,
     /// To the agent, one for each place.
     events: Vec<mpsc::Sender<LinkEvent>>,
     state: watch::Sender<Vec<u8>>,
@@ -85,16 +85,16 @@ impl Listener {
     /// Acknowledges a message of whoever has this place. One of somebody who has gone is
     /// nobody's.
     pub fn acknowledge(&self, place: usize, number: u64) {
-        self.answer(place, number, Word::Acknowledge(number));
+        self.answer(place, number, ConnectionCommand::Acknowledge(number));
     }
 
     /// Says that a message was not heard.
     pub fn refuse(&self, place: usize, number: u64) {
-        self.answer(place, number, Word::Refuse(number));
+        self.answer(place, number, ConnectionCommand::Refuse(number));
     }
 
-    fn answer(&self, place: usize, number: u64, word: Word) {
-        if number == NOBODY_WAITS {
+    fn answer(&self, place: usize, number: u64, word: ConnectionCommand) {
+        if number == NO_ACK {
             return;
         }
         if let Some(client) = self.shared.places().get(place) {
@@ -103,12 +103,12 @@ impl Listener {
     }
 
     /// Tells everybody who listens, and of a receipt whoever has brought its command.
-    pub fn publish(&self, told: Told, command: Option<Hash>, payload: &[u8]) {
-        if told == Told::State {
+    pub fn publish(&self, told: OutboundTopic, command: Option<Hash>, payload: &[u8]) {
+        if told == OutboundTopic::State {
             self.shared.state.send_replace(payload.to_vec());
         }
         for client in self.shared.places().all() {
-            client.tell(Word::Publish(told, command, payload.to_vec()));
+            client.tell(ConnectionCommand::Publish(told, command, payload.to_vec()));
         }
     }
 
@@ -121,7 +121,7 @@ impl Listener {
     /// Ends all connections: what was not acknowledged will be sent again.
     pub fn renew(&self) {
         for client in self.shared.places().all() {
-            client.tell(Word::Goodbye);
+            client.tell(ConnectionCommand::Goodbye);
         }
     }
 }
@@ -130,7 +130,7 @@ impl Drop for Listener {
     fn drop(&mut self) {
         self.task.abort();
         for client in self.shared.places().all() {
-            client.tell(Word::Goodbye);
+            client.tell(ConnectionCommand::Goodbye);
         }
     }
 }
@@ -138,9 +138,9 @@ impl Drop for Listener {
 impl Client {
     /// Nothing piles up: what is told at most once may be left out, and who leaves no room for
     /// the rest is cut off.
-    fn tell(&self, word: Word) {
+    fn tell(&self, word: ConnectionCommand) {
         let room = self.words.capacity() > ACKNOWLEDGEMENTS;
-        if matches!(word, Word::Publish(..)) && !room {
+        if matches!(word, ConnectionCommand::Publish(..)) && !room {
             return;
         }
         if self.words.try_send(word).is_err() {
@@ -150,7 +150,7 @@ impl Client {
 }
 
 impl Shared {
-    fn places(&self) -> MutexGuard<'_, Places<Client>> {
+    fn places(&self) -> MutexGuard<'_, ConnectionTable<Client>> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -209,7 +209,7 @@ async fn listen_once(shared: &Arc<Shared>) -> Result<(), String> {
         return Ok(());
     }
     let watch = Stopwatch::start();
-    let mut pace = Pace::default();
+    let mut pace = ConnectRateLimiter::default();
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -221,7 +221,7 @@ async fn listen_once(shared: &Arc<Shared>) -> Result<(), String> {
             }
         };
         let encrypted = shared.config.certificate.is_some();
-        if !encrypted || pace.admits(peer.ip(), watch.elapsed().as_secs()) {
+        if !encrypted || pace.try_admit(peer.ip(), watch.elapsed().as_secs()) {
             welcome(shared, stream, peer.ip());
         }
     }
@@ -256,7 +256,7 @@ fn welcome(shared: &Arc<Shared>, stream: TcpStream, peer: IpAddr) {
 
 async fn attend(
     stream: TcpStream,
-    words: mpsc::Receiver<Word>,
+    words: mpsc::Receiver<ConnectionCommand>,
     begun: tokio::sync::oneshot::Receiver<Place>,
 ) {
     let Ok(held) = begun.await else {
@@ -270,7 +270,7 @@ async fn attend(
     let Some(events) = shared.events.get(place).cloned() else {
         return;
     };
-    let ends = Ends {
+    let ends = ConnectionEnds {
         events,
         words,
         state: shared.state.subscribe(),
@@ -331,21 +331,21 @@ mod tests {
             task: task.abort_handle(),
         };
         for _ in 0..1000 {
-            let told = Told::Receipts(Bytes([1; 32]));
-            client.tell(Word::Publish(told, None, Vec::new()));
+            let told = OutboundTopic::Receipts(Bytes([1; 32]));
+            client.tell(ConnectionCommand::Publish(told, None, Vec::new()));
         }
         for number in 1..=u64::from(session::RECEIVE_MAXIMUM) {
-            client.tell(Word::Acknowledge(number));
+            client.tell(ConnectionCommand::Acknowledge(number));
         }
         tokio::task::yield_now().await;
         assert!(!task.is_finished());
         let mut acknowledged = 0;
         while let Ok(word) = receiver.try_recv() {
-            acknowledged += u16::from(matches!(word, Word::Acknowledge(_)));
+            acknowledged += u16::from(matches!(word, ConnectionCommand::Acknowledge(_)));
         }
         assert_eq!(acknowledged, session::RECEIVE_MAXIMUM);
         for number in 0..=WORDS as u64 {
-            client.tell(Word::Acknowledge(number));
+            client.tell(ConnectionCommand::Acknowledge(number));
         }
         assert!(
             task.await.unwrap_err().is_cancelled(),

@@ -14,7 +14,7 @@ use rumqttc::mqttbytes::v5::{
 };
 use rumqttc::mqttbytes::{QoS, check, has_wildcards};
 
-use doorward_protocol::wire::topics::{Heard, Told};
+use doorward_protocol::wire::topics::{InboundTopic, OutboundTopic};
 use doorward_protocol::wire::{Bundle, Hash, Id, MAX_BUNDLE};
 
 /// Largest packet of a client, in bytes.
@@ -26,18 +26,18 @@ pub(super) const RECEIVE_MAXIMUM: u16 = 16;
 /// Topics that one client may listen to.
 const MAX_FILTERS: usize = 16;
 /// Commands of one client whose receipts it gets.
-const MAX_BROUGHT: usize = 64;
+const MAX_OWN_COMMANDS: usize = 64;
 /// Longest time between two packets of a client, in seconds.
 const LONGEST_KEEP_ALIVE: u16 = 120;
 /// What a client of MQTT 3.1.1 is answered, in its own words: unacceptable protocol version.
 const CONNACK_OF_3_1_1: [u8; 4] = [0x20, 2, 0, 1];
 
 /// The number of deliveries that are not acknowledged.
-pub const NOBODY_WAITS: u64 = 0;
+pub const NO_ACK: u64 = 0;
 
 /// What is to be done for a client.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum SessionAction {
     /// Send these bytes.
     Send(Vec<u8>),
     /// Hand this message to the agent. A packet asks for at most one.
@@ -55,7 +55,7 @@ pub enum Step {
 
 /// The connection is over, once these bytes are sent.
 #[derive(Debug, PartialEq, Eq)]
-pub struct End(pub Vec<u8>);
+pub struct Close(pub Vec<u8>);
 
 /// One client.
 #[derive(Debug)]
@@ -65,11 +65,11 @@ pub struct Session {
     keep_alive: u16,
     /// The largest packet that the client takes.
     largest: Option<u32>,
-    told: BTreeSet<Told>,
+    told: BTreeSet<OutboundTopic>,
     next: u64,
     /// Packet identifiers by the number of their delivery.
     unacknowledged: BTreeMap<u64, u16>,
-    brought: VecDeque<Hash>,
+    own_commands: VecDeque<Hash>,
 }
 
 impl Session {
@@ -85,7 +85,7 @@ impl Session {
             told: BTreeSet::new(),
             next: first,
             unacknowledged: BTreeMap::new(),
-            brought: VecDeque::new(),
+            own_commands: VecDeque::new(),
         }
     }
 
@@ -98,10 +98,10 @@ impl Session {
     }
 
     /// The last words when that time is over.
-    pub(super) fn is_idle(&self) -> End {
+    pub(super) fn on_keep_alive_timeout(&self) -> Close {
         match self.connected {
             true => ended(DisconnectReasonCode::KeepAliveTimeout),
-            false => End(Vec::new()),
+            false => Close(Vec::new()),
         }
     }
 
@@ -109,7 +109,10 @@ impl Session {
     ///
     /// # Errors
     /// When the connection is over.
-    pub fn receive(&mut self, received: &mut BytesMut) -> Result<Option<Vec<Step>>, End> {
+    pub fn receive(
+        &mut self,
+        received: &mut BytesMut,
+    ) -> Result<Option<Vec<SessionAction>>, Close> {
         let most = if self.connected {
             MAX_PACKET
         } else {
@@ -117,7 +120,7 @@ impl Session {
         };
         // Whoever does not begin with CONNECT speaks something else; its length means nothing.
         if !self.connected && received.first().is_some_and(|first| first >> 4 != 1) {
-            return Err(End(Vec::new()));
+            return Err(Close(Vec::new()));
         }
         // Only here do too few bytes mean that more will come.
         if let Err(PacketError::InsufficientBytes(_)) = check(received.iter(), Some(most)) {
@@ -126,7 +129,7 @@ impl Session {
         match Packet::read(received, Some(most)) {
             Ok(packet) if self.connected => self.packet(packet).map(Some),
             Ok(Packet::Connect(connect, _, _)) => self.connect(&connect).map(Some),
-            Ok(_) => Err(End(Vec::new())),
+            Ok(_) => Err(Close(Vec::new())),
             Err(error) => Err(self.last_words(&error)),
         }
     }
@@ -148,12 +151,12 @@ impl Session {
     #[must_use]
     pub fn publish(
         &self,
-        told: &Told,
+        told: &OutboundTopic,
         command: Option<&Hash>,
         payload: &[u8],
         retain: bool,
     ) -> Option<Vec<u8>> {
-        let is_theirs = command.is_none_or(|command| self.brought.contains(command));
+        let is_theirs = command.is_none_or(|command| self.own_commands.contains(command));
         if !is_theirs || !self.told.contains(told) {
             return None;
         }
@@ -166,10 +169,10 @@ impl Session {
         written.is_ok().then(|| bytes.to_vec())
     }
 
-    fn connect(&mut self, connect: &Connect) -> Result<Vec<Step>, End> {
+    fn connect(&mut self, connect: &Connect) -> Result<Vec<SessionAction>, Close> {
         let properties = connect.properties.as_ref();
         if properties.is_some_and(|p| p.authentication_method.is_some()) {
-            return Err(End(connack(
+            return Err(Close(connack(
                 ConnectReturnCode::BadAuthenticationMethod,
                 None,
             )));
@@ -203,22 +206,22 @@ impl Session {
             authentication_data: None,
         };
         let answer = connack(ConnectReturnCode::Success, Some(said));
-        Ok(vec![Step::Send(answer)])
+        Ok(vec![SessionAction::Send(answer)])
     }
 
-    fn packet(&mut self, packet: Packet) -> Result<Vec<Step>, End> {
+    fn packet(&mut self, packet: Packet) -> Result<Vec<SessionAction>, Close> {
         match packet {
             Packet::Publish(publish) => self.published(publish),
             Packet::Subscribe(subscribe) => self.subscribe(&subscribe),
             Packet::Unsubscribe(unsubscribe) => Ok(self.unsubscribe(&unsubscribe)),
-            Packet::PingReq => Ok(vec![Step::Send(encoded(&Packet::PingResp))]),
-            Packet::Disconnect(_) => Err(End(Vec::new())),
+            Packet::PingReq => Ok(vec![SessionAction::Send(encoded(&Packet::PingResp))]),
+            Packet::Disconnect(_) => Err(Close(Vec::new())),
             // Nothing is sent that a client would answer with any of the others.
             _ => Err(ended(DisconnectReasonCode::ProtocolError)),
         }
     }
 
-    fn published(&mut self, publish: Publish) -> Result<Vec<Step>, End> {
+    fn published(&mut self, publish: Publish) -> Result<Vec<SessionAction>, Close> {
         let properties = publish.properties.as_ref();
         if properties.is_some_and(|p| p.topic_alias.is_some()) {
             return Err(ended(DisconnectReasonCode::TopicAliasInvalid));
@@ -231,25 +234,25 @@ impl Session {
             return Err(ended(DisconnectReasonCode::ReceiveMaximumExceeded));
         }
         let topic = std::str::from_utf8(&publish.topic).unwrap_or_default();
-        let Some(heard) = Heard::on(topic, &self.device) else {
+        let Some(heard) = InboundTopic::on(topic, &self.device) else {
             return match publish.qos {
                 QoS::AtMostOnce => Ok(Vec::new()),
-                _ => Ok(vec![Step::Send(puback(
+                _ => Ok(vec![SessionAction::Send(puback(
                     publish.pkid,
                     PubAckReason::NotAuthorized,
                 ))]),
             };
         };
-        let mut number = NOBODY_WAITS;
+        let mut number = NO_ACK;
         if publish.qos == QoS::AtLeastOnce {
             number = self.next;
             self.next += 1;
             self.unacknowledged.insert(number, publish.pkid);
         }
         self.remember_command(&publish.payload);
-        Ok(vec![Step::Deliver {
+        Ok(vec![SessionAction::Deliver {
             // Statements are kept by the device, so there is nothing more to keep.
-            retained: publish.retain && heard == Heard::Command,
+            retained: publish.retain && heard == InboundTopic::Command,
             number,
             payload: publish.payload.to_vec(),
         }])
@@ -260,15 +263,15 @@ impl Session {
         let Some(command) = bundle.command.map(|command| command.hash()) else {
             return;
         };
-        if !self.brought.contains(&command) {
-            self.brought.push_back(command);
+        if !self.own_commands.contains(&command) {
+            self.own_commands.push_back(command);
         }
-        if self.brought.len() > MAX_BROUGHT {
-            self.brought.pop_front();
+        if self.own_commands.len() > MAX_OWN_COMMANDS {
+            self.own_commands.pop_front();
         }
     }
 
-    fn subscribe(&mut self, subscribe: &Subscribe) -> Result<Vec<Step>, End> {
+    fn subscribe(&mut self, subscribe: &Subscribe) -> Result<Vec<SessionAction>, Close> {
         if subscribe
             .properties
             .as_ref()
@@ -290,9 +293,9 @@ impl Session {
             return_codes: codes,
             properties: None,
         });
-        let mut steps = vec![Step::Send(encoded(&answer))];
+        let mut steps = vec![SessionAction::Send(encoded(&answer))];
         if shows_state {
-            steps.push(Step::ShowState);
+            steps.push(SessionAction::ShowState);
         }
         Ok(steps)
     }
@@ -308,7 +311,7 @@ impl Session {
                 false,
             );
         }
-        let Some(told) = Told::under(&filter.path, &self.device) else {
+        let Some(told) = OutboundTopic::under(&filter.path, &self.device) else {
             return (SubscribeReasonCode::NotAuthorized, false);
         };
         let known = self.told.contains(&told);
@@ -323,12 +326,12 @@ impl Session {
         };
         // At most once: nothing outlives the connection, and that loses nothing by itself.
         let granted = SubscribeReasonCode::Success(QoS::AtMostOnce);
-        (granted, shows && told == Told::State)
+        (granted, shows && told == OutboundTopic::State)
     }
 
-    fn unsubscribe(&mut self, unsubscribe: &Unsubscribe) -> Vec<Step> {
+    fn unsubscribe(&mut self, unsubscribe: &Unsubscribe) -> Vec<SessionAction> {
         let reasons = unsubscribe.filters.iter().map(|filter| {
-            let told = Told::under(filter, &self.device);
+            let told = OutboundTopic::under(filter, &self.device);
             if told.is_some_and(|told| self.told.remove(&told)) {
                 UnsubAckReason::Success
             } else {
@@ -340,18 +343,18 @@ impl Session {
             reasons: reasons.collect(),
             properties: None,
         });
-        vec![Step::Send(encoded(&answer))]
+        vec![SessionAction::Send(encoded(&answer))]
     }
 
     /// The last words to somebody who does not speak MQTT 5 well. Who has not connected is
     /// told nothing, but for the version.
-    fn last_words(&self, error: &PacketError) -> End {
+    fn last_words(&self, error: &PacketError) -> Close {
         match error {
-            PacketError::InvalidProtocolLevel(3 | 4) => End(CONNACK_OF_3_1_1.to_vec()),
+            PacketError::InvalidProtocolLevel(3 | 4) => Close(CONNACK_OF_3_1_1.to_vec()),
             PacketError::InvalidProtocolLevel(_) => {
-                End(connack(ConnectReturnCode::UnsupportedProtocolVersion, None))
+                Close(connack(ConnectReturnCode::UnsupportedProtocolVersion, None))
             }
-            _ if !self.connected => End(Vec::new()),
+            _ if !self.connected => Close(Vec::new()),
             PacketError::PayloadSizeLimitExceeded { .. } => {
                 ended(DisconnectReasonCode::PacketTooLarge)
             }
@@ -364,12 +367,12 @@ impl Session {
 
 /// The last words of a device that stops.
 #[must_use]
-pub(super) fn goodbye() -> End {
+pub(super) fn goodbye() -> Close {
     ended(DisconnectReasonCode::ServerShuttingDown)
 }
 
-fn ended(reason: DisconnectReasonCode) -> End {
-    End(encoded(&Packet::Disconnect(Disconnect::new(reason))))
+fn ended(reason: DisconnectReasonCode) -> Close {
+    Close(encoded(&Packet::Disconnect(Disconnect::new(reason))))
 }
 
 fn puback(pkid: u16, reason: PubAckReason) -> Vec<u8> {

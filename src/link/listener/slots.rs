@@ -8,11 +8,11 @@ use std::net::IpAddr;
 /// Connections at one time.
 pub(super) const PLACES: usize = 16;
 /// TLS handshakes that one address, and all together, may begin at once, and in every second.
-const OF_ONE: Allowance = Allowance {
+const OF_ONE: Quota = Quota {
     burst: 64,
     rate: 16,
 };
-const OF_ALL: Allowance = Allowance {
+const OF_ALL: Quota = Quota {
     burst: 128,
     rate: 64,
 };
@@ -20,7 +20,7 @@ const OF_ALL: Allowance = Allowance {
 const ADDRESSES: usize = 256;
 
 #[derive(Debug)]
-struct Guest<T> {
+struct Connection<T> {
     peer: IpAddr,
     /// The number of its arrival.
     arrival: u64,
@@ -31,8 +31,8 @@ struct Guest<T> {
 
 /// The places.
 #[derive(Debug)]
-pub(super) struct Places<T> {
-    guests: Vec<Option<Guest<T>>>,
+pub(super) struct ConnectionTable<T> {
+    guests: Vec<Option<Connection<T>>>,
     arrivals: u64,
 }
 
@@ -45,7 +45,7 @@ pub(super) struct Taken<T> {
     pub(super) before: Option<T>,
 }
 
-impl<T> Default for Places<T> {
+impl<T> Default for ConnectionTable<T> {
     fn default() -> Self {
         Self {
             guests: (0..PLACES).map(|_| None).collect(),
@@ -54,7 +54,7 @@ impl<T> Default for Places<T> {
     }
 }
 
-impl<T> Places<T> {
+impl<T> ConnectionTable<T> {
     /// A place for a newcomer, unless all are held by those who have shown that they may be
     /// here.
     pub(super) fn take(&mut self, peer: IpAddr, handle: T) -> Option<Taken<T>> {
@@ -63,7 +63,7 @@ impl<T> Places<T> {
             None => self.least()?,
         };
         self.arrivals += 1;
-        let guest = Guest {
+        let guest = Connection {
             peer,
             arrival: self.arrivals,
             proven: false,
@@ -123,7 +123,7 @@ impl<T> Places<T> {
     }
 }
 
-struct Allowance {
+struct Quota {
     burst: u64,
     rate: u64,
 }
@@ -135,7 +135,7 @@ struct Bucket {
     filled: u64,
 }
 
-impl Allowance {
+impl Quota {
     fn full(&self, second: u64) -> Bucket {
         Bucket {
             left: self.burst,
@@ -155,12 +155,12 @@ impl Allowance {
 
 /// How often handshakes may begin: they cost a small device milliseconds each.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct ConnectRateLimiter {
     all: Bucket,
     of: BTreeMap<IpAddr, Bucket>,
 }
 
-impl Default for Pace {
+impl Default for ConnectRateLimiter {
     fn default() -> Self {
         Self {
             all: OF_ALL.full(0),
@@ -169,9 +169,9 @@ impl Default for Pace {
     }
 }
 
-impl Pace {
+impl ConnectRateLimiter {
     /// Whether somebody may begin a handshake in this second.
-    pub(super) fn admits(&mut self, peer: IpAddr, second: u64) -> bool {
+    pub(super) fn try_admit(&mut self, peer: IpAddr, second: u64) -> bool {
         let peer = network(peer);
         if self.of.len() >= ADDRESSES && !self.of.contains_key(&peer) {
             let full_again = OF_ONE.burst / OF_ONE.rate;
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_newcomer_takes_the_oldest_unproven_place_of_whoever_holds_most() {
-        let mut places = Places::default();
+        let mut places = ConnectionTable::default();
         let owner = places.take(peer(1), 100).unwrap();
         for one in 0..PLACES as u32 - 1 {
             assert!(places.take(peer(2), one).unwrap().before.is_none());
@@ -225,14 +225,14 @@ mod tests {
 
     #[test]
     fn whoever_was_answered_keeps_the_place() {
-        let mut places = Places::default();
+        let mut places = ConnectionTable::default();
         for one in 0..PLACES as u8 {
             let taken = places.take(peer(one), one).unwrap();
             places.prove(taken.place, taken.arrival);
         }
         assert!(places.take(peer(99), 99).is_none());
         // Unless it is one of several of the same address.
-        let mut places = Places::default();
+        let mut places = ConnectionTable::default();
         for one in 0..PLACES as u8 {
             let taken = places.take(peer(one / 2), one).unwrap();
             places.prove(taken.place, taken.arrival);
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn one_host_with_many_addresses_of_its_network_does_not_keep_all_places() {
-        let mut places = Places::default();
+        let mut places = ConnectionTable::default();
         for one in 0..PLACES as u16 {
             let peer = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, one]);
             let taken = places.take(peer, one).unwrap();
@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn who_leaves_late_does_not_take_the_place_of_a_successor() {
-        let mut places = Places::default();
+        let mut places = ConnectionTable::default();
         let first = places.take(peer(1), 1).unwrap();
         places.leave(first.place, first.arrival);
         assert_eq!(places.all().count(), 0);
@@ -270,22 +270,22 @@ mod tests {
 
     #[test]
     fn handshakes_of_one_address_are_paced_and_others_still_come_in() {
-        let mut pace = Pace::default();
-        let admitted = (0..1000).filter(|_| pace.admits(peer(1), 5)).count();
+        let mut pace = ConnectRateLimiter::default();
+        let admitted = (0..1000).filter(|_| pace.try_admit(peer(1), 5)).count();
         assert_eq!(admitted as u64, OF_ONE.burst);
-        assert!(pace.admits(peer(2), 5));
-        let admitted = (0..1000).filter(|_| pace.admits(peer(1), 6)).count();
+        assert!(pace.try_admit(peer(2), 5));
+        let admitted = (0..1000).filter(|_| pace.try_admit(peer(1), 6)).count();
         assert_eq!(admitted as u64, OF_ONE.rate);
         // All together have their limit too, and the table its size.
-        let many = |second: u64, pace: &mut Pace| {
+        let many = |second: u64, pace: &mut ConnectRateLimiter| {
             (0..5000u32)
-                .filter(|one| pace.admits(IpAddr::from(one.to_be_bytes()), second))
+                .filter(|one| pace.try_admit(IpAddr::from(one.to_be_bytes()), second))
                 .count() as u64
         };
         assert!(many(100, &mut pace) <= OF_ALL.burst);
         assert!(pace.of.len() <= ADDRESSES);
         assert!(many(101, &mut pace) <= OF_ALL.rate);
-        assert!(pace.admits(peer(1), 200));
+        assert!(pace.try_admit(peer(1), 200));
     }
 
     #[test]

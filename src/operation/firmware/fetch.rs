@@ -11,9 +11,9 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio::time::sleep;
 
 use crate::config::Source;
-use crate::core::Ended;
+use crate::core::OperationResult;
 use crate::operation::firmware::http::{Body, open};
-use crate::operation::firmware::{Work, failed};
+use crate::operation::firmware::{FirmwareJob, failed};
 use doorward_protocol::gate::Code;
 use doorward_protocol::wire::{Bytes, Hash, ReleaseBody};
 use doorward_transport::files;
@@ -24,7 +24,7 @@ const ATTEMPTS: u32 = 5;
 const PIECE: usize = 64 * 1024;
 
 /// Why an image could not be got.
-pub(super) enum Broken {
+pub(super) enum FetchError {
     /// The source is to be asked again from where it broke off.
     Off(String),
     /// It will not get any better.
@@ -35,7 +35,7 @@ pub(super) enum Broken {
     NoRoom(String),
 }
 
-impl From<std::io::Error> for Broken {
+impl From<std::io::Error> for FetchError {
     fn from(error: std::io::Error) -> Self {
         match error.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::NoRoom(error.to_string()),
@@ -45,7 +45,10 @@ impl From<std::io::Error> for Broken {
 }
 
 /// The path of an image that is whole.
-pub(super) async fn staged(work: &Work<'_>, release: &ReleaseBody) -> Result<PathBuf, Ended> {
+pub(super) async fn staged(
+    work: &FirmwareJob<'_>,
+    release: &ReleaseBody,
+) -> Result<PathBuf, OperationResult> {
     let directory = directory(work.state);
     let error = |error: files::FileError| failed(Code::Failed, &error.to_string());
     files::create_private_directory(&directory).map_err(error)?;
@@ -83,14 +86,14 @@ pub(super) async fn staged(work: &Work<'_>, release: &ReleaseBody) -> Result<Pat
                 };
             }
             Err(broken) => {
-                if let Broken::NotTheImage(_) = &broken {
+                if let FetchError::NotTheImage(_) = &broken {
                     code = Code::BadImage;
                 }
-                let no_room = matches!(broken, Broken::NoRoom(_));
-                let (Broken::Off(why)
-                | Broken::Useless(why)
-                | Broken::NotTheImage(why)
-                | Broken::NoRoom(why)) = broken;
+                let no_room = matches!(broken, FetchError::NoRoom(_));
+                let (FetchError::Off(why)
+                | FetchError::Useless(why)
+                | FetchError::NotTheImage(why)
+                | FetchError::NoRoom(why)) = broken;
                 reasons.push(why);
                 if no_room {
                     let _ = std::fs::remove_file(&part);
@@ -118,23 +121,23 @@ fn directory(state: &Path) -> PathBuf {
 }
 
 async fn from_source(
-    work: &Work<'_>,
+    work: &FirmwareJob<'_>,
     release: &ReleaseBody,
     source: &Source,
     part: &Path,
-) -> Result<(), Broken> {
+) -> Result<(), FetchError> {
     let mut attempts = 0;
     let mut before = 0;
     loop {
         let begun = std::fs::metadata(part).is_ok_and(|it| it.len() > 0);
         let broken = match one_attempt(work, release, source, part).await {
-            Err(Broken::Off(why)) => why,
-            Err(Broken::NotTheImage(why)) => {
+            Err(FetchError::Off(why)) => why,
+            Err(FetchError::NotTheImage(why)) => {
                 let _ = std::fs::remove_file(part);
                 // The beginning may have been somebody else's.
                 match begun {
                     true => continue,
-                    false => return Err(Broken::NotTheImage(why)),
+                    false => return Err(FetchError::NotTheImage(why)),
                 }
             }
             ended => return ended,
@@ -143,18 +146,18 @@ async fn from_source(
         attempts = if got > before { 0 } else { attempts + 1 };
         before = got;
         if attempts >= ATTEMPTS {
-            return Err(Broken::Off(broken));
+            return Err(FetchError::Off(broken));
         }
         sleep(Duration::from_millis(250 << attempts)).await;
     }
 }
 
 async fn one_attempt(
-    work: &Work<'_>,
+    work: &FirmwareJob<'_>,
     release: &ReleaseBody,
     source: &Source,
     part: &Path,
-) -> Result<(), Broken> {
+) -> Result<(), FetchError> {
     let mut file = tokio::fs::OpenOptions::new()
         .create(true)
         .read(true)
@@ -166,7 +169,7 @@ async fn one_attempt(
     let mut sha = Sha256::new();
     let mut got = hashed(&mut file, &mut sha).await?;
     if got > release.size {
-        return Err(Broken::NotTheImage(
+        return Err(FetchError::NotTheImage(
             "what was fetched before is too long".to_owned(),
         ));
     }
@@ -186,11 +189,11 @@ async fn one_attempt(
             (sha, got) = (Sha256::new(), 0);
         }
         let mut told = percent(got, release.size);
-        work.says("fetching", told).await;
+        work.report_progress("fetching", told).await;
         while let Some(piece) = body.next().await? {
             got += piece.len() as u64;
             if got > release.size {
-                return Err(Broken::NotTheImage(format!(
+                return Err(FetchError::NotTheImage(format!(
                     "it is longer than the {} bytes of the release",
                     release.size
                 )));
@@ -200,7 +203,7 @@ async fn one_attempt(
             let now = percent(got, release.size);
             if now >= told + 10 {
                 told = now;
-                work.says("fetching", told).await;
+                work.report_progress("fetching", told).await;
             }
         }
     }
@@ -209,24 +212,24 @@ async fn one_attempt(
         let why = format!("it broke off after {got} of {} bytes", release.size);
         return match source {
             // A file does not grow.
-            Source::File(_) => Err(Broken::NotTheImage(why)),
-            Source::Https { .. } => Err(Broken::Off(why)),
+            Source::File(_) => Err(FetchError::NotTheImage(why)),
+            Source::Https { .. } => Err(FetchError::Off(why)),
         };
     }
     match Bytes(sha.finalize().into()) == release.sha256 {
         true => Ok(()),
-        false => Err(Broken::NotTheImage(
+        false => Err(FetchError::NotTheImage(
             "its SHA-256 is not that of the release".to_owned(),
         )),
     }
 }
 
 /// Whether that much more leaves enough for the log. A full disk would keep everybody out.
-fn has_room(work: &Work<'_>, part: &Path, more: u64) -> Result<(), Broken> {
+fn has_room(work: &FirmwareJob<'_>, part: &Path, more: u64) -> Result<(), FetchError> {
     let disk = rustix::fs::statvfs(part).map_err(std::io::Error::from)?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     match more.saturating_add(work.reserve) > free {
-        true => Err(Broken::NoRoom(format!(
+        true => Err(FetchError::NoRoom(format!(
             "{} MiB are free, and the image needs {} beside {} for the log",
             free >> 20,
             (more >> 20) + 1,
@@ -253,20 +256,24 @@ async fn hashed(file: &mut tokio::fs::File, sha: &mut Sha256) -> std::io::Result
 }
 
 /// A file on a stick: a plain file of the right length, and no link to another.
-async fn local(release: &ReleaseBody, path: &Path, from: u64) -> Result<tokio::fs::File, Broken> {
+async fn local(
+    release: &ReleaseBody,
+    path: &Path,
+    from: u64,
+) -> Result<tokio::fs::File, FetchError> {
     let path = places(path.to_str().unwrap_or_default(), release);
-    let useless = |error: std::io::Error| Broken::Useless(format!("{path}: {error}"));
+    let useless = |error: std::io::Error| FetchError::Useless(format!("{path}: {error}"));
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = rustix::fs::open(&path, flags, Mode::empty());
     let file = std::fs::File::from(file.map_err(|error| useless(error.into()))?);
     let metadata = file.metadata().map_err(useless)?;
     if !metadata.is_file() {
-        return Err(Broken::Useless(format!("{path}: it is no plain file")));
+        return Err(FetchError::Useless(format!("{path}: it is no plain file")));
     }
     if metadata.len() != release.size {
         let (has, says) = (metadata.len(), release.size);
         let why = format!("{path}: it has {has} bytes, the release says {says}");
-        return Err(Broken::NotTheImage(why));
+        return Err(FetchError::NotTheImage(why));
     }
     let mut file = tokio::fs::File::from_std(file);
     file.seek(SeekFrom::Start(from)).await?;

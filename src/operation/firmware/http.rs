@@ -18,8 +18,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::operation::firmware::Work;
-use crate::operation::firmware::fetch::Broken;
+use crate::operation::firmware::FirmwareJob;
+use crate::operation::firmware::fetch::FetchError;
 use doorward_transport::Connector;
 
 /// Longest silence of a server.
@@ -55,7 +55,7 @@ impl Body {
     }
 
     /// The next bytes, until there are none.
-    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Broken> {
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
         match self {
             Self::Http { body, .. } => loop {
                 let frame = timeout(PATIENCE, body.frame()).await;
@@ -80,17 +80,17 @@ impl Body {
     }
 }
 
-fn off(why: &str) -> Broken {
-    Broken::Off(why.to_owned())
+fn off(why: &str) -> FetchError {
+    FetchError::Off(why.to_owned())
 }
 
 /// Asks for the bytes from `from` on, of `size`.
 pub(super) async fn open(
-    work: &Work<'_>,
+    work: &FirmwareJob<'_>,
     (host, port, path): (&str, u16, &str),
     from: u64,
     size: u64,
-) -> Result<Body, Broken> {
+) -> Result<Body, FetchError> {
     let asked = async {
         let connector = Connector::new(host, &work.firmware.tls, work.time)?;
         let stream = TcpStream::connect((host, port)).await?;
@@ -106,21 +106,21 @@ pub(super) async fn open(
         });
         let request = request((host, port, path), from)?;
         let response = sender.send_request(request).await.map_err(error)?;
-        Ok::<_, Broken>((response, running))
+        Ok::<_, FetchError>((response, running))
     };
     let named = |why: &str| format!("{host}: {why}");
     let answered = timeout(PATIENCE, asked).await;
     let (response, connection) = match answered {
         Ok(Ok(answer)) => answer,
-        Ok(Err(Broken::Off(why))) => return Err(off(&named(&why))),
+        Ok(Err(FetchError::Off(why))) => return Err(off(&named(&why))),
         Ok(Err(other)) => return Err(other),
         Err(_) => return Err(off(&named("it does not answer"))),
     };
     let from = begins_at(&response, from, size).map_err(|broken| match broken {
-        Broken::Off(why) => Broken::Off(named(&why)),
-        Broken::Useless(why) => Broken::Useless(named(&why)),
-        Broken::NotTheImage(why) => Broken::NotTheImage(named(&why)),
-        Broken::NoRoom(why) => Broken::NoRoom(why),
+        FetchError::Off(why) => FetchError::Off(named(&why)),
+        FetchError::Useless(why) => FetchError::Useless(named(&why)),
+        FetchError::NotTheImage(why) => FetchError::NotTheImage(named(&why)),
+        FetchError::NoRoom(why) => FetchError::NoRoom(why),
     })?;
     Ok(Body::Http {
         body: response.into_body(),
@@ -132,7 +132,7 @@ pub(super) async fn open(
 fn request(
     (host, port, path): (&str, u16, &str),
     from: u64,
-) -> Result<Request<Empty<Bytes>>, Broken> {
+) -> Result<Request<Empty<Bytes>>, FetchError> {
     let host = match host.contains(':') {
         true => format!("[{host}]"),
         false => host.to_owned(),
@@ -148,12 +148,12 @@ fn request(
     if from > 0 {
         request = request.header(RANGE, format!("bytes={from}-"));
     }
-    let useless = |error: hyper::http::Error| Broken::Useless(error.to_string());
+    let useless = |error: hyper::http::Error| FetchError::Useless(error.to_string());
     request.body(Empty::new()).map_err(useless)
 }
 
 /// Where the body begins, if it can be the image.
-fn begins_at<B>(response: &Response<B>, from: u64, size: u64) -> Result<u64, Broken> {
+fn begins_at<B>(response: &Response<B>, from: u64, size: u64) -> Result<u64, FetchError> {
     let text = |name| {
         let value = response.headers().get(name);
         value.and_then(|value| value.to_str().ok())
@@ -167,28 +167,28 @@ fn begins_at<B>(response: &Response<B>, from: u64, size: u64) -> Result<u64, Bro
                 said => {
                     let said = said.unwrap_or("nothing");
                     let why = format!("it says `{said}` where `{range}` was asked for");
-                    return Err(Broken::NotTheImage(why));
+                    return Err(FetchError::NotTheImage(why));
                 }
             }
         }
         // What is there is not longer than what came already.
         StatusCode::RANGE_NOT_SATISFIABLE => {
-            return Err(Broken::NotTheImage(
+            return Err(FetchError::NotTheImage(
                 "it has fewer bytes than the release".to_owned(),
             ));
         }
         status if status.is_redirection() => {
             let why = format!("it answers {status}, and no redirect is followed");
-            return Err(Broken::Useless(why));
+            return Err(FetchError::Useless(why));
         }
         status if status.is_server_error() => return Err(off(&format!("it answers {status}"))),
-        status => return Err(Broken::Useless(format!("it answers {status}"))),
+        status => return Err(FetchError::Useless(format!("it answers {status}"))),
     };
     if text(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
-        return Err(Broken::Useless("it sends the image encoded".to_owned()));
+        return Err(FetchError::Useless("it sends the image encoded".to_owned()));
     }
     match text(CONTENT_LENGTH).map(str::parse::<u64>) {
-        Some(Ok(length)) if length != size - begins => Err(Broken::NotTheImage(format!(
+        Some(Ok(length)) if length != size - begins => Err(FetchError::NotTheImage(format!(
             "it has {} bytes, the release says {size}",
             begins + length
         ))),

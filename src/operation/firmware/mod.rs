@@ -15,12 +15,12 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use crate::config::{Config, Definition, Firmware, UpdaterKind};
-use crate::core::Ended;
+use crate::core::OperationResult;
 use crate::operation::OperationContext;
 use crate::operation::exec;
 use crate::operation::logind;
 use crate::operation::nut::Ups;
-use crate::operation::retry::insist;
+use crate::operation::retry::retry;
 use doorward_protocol::gate::{Code, Permit};
 use doorward_protocol::wire::{Hash, Map, Operation, ReleaseBody, Value};
 use doorward_transport::TrustedTime;
@@ -37,7 +37,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 
 /// What is done with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum FirmwareOperation {
     /// The image is fetched and checked.
     Stage,
     /// It is installed, and the machine boots into it.
@@ -46,7 +46,7 @@ pub enum Step {
     Rollback,
 }
 
-impl Step {
+impl FirmwareOperation {
     /// The step that an operation is.
     #[must_use]
     pub fn of(name: &Operation) -> Option<Self> {
@@ -60,12 +60,12 @@ impl Step {
 }
 
 /// Whoever ends without a boot leaves the machine as it is: the next boot is into what runs now.
-async fn keep_what_runs(firmware: &Firmware, ended: Ended) -> Ended {
+async fn mark_running_slot_good(firmware: &Firmware, ended: OperationResult) -> OperationResult {
     match updater::keep(firmware).await {
         Ok(()) => ended,
         Err(why) => {
-            let why = why.words();
-            let ended = ended.words();
+            let why = why.message();
+            let ended = ended.message();
             failed(
                 Code::Unknown,
                 &format!("{ended}; and the next boot may be into another slot: {why}"),
@@ -75,7 +75,7 @@ async fn keep_what_runs(firmware: &Firmware, ended: Ended) -> Ended {
 }
 
 /// What all the steps look at.
-pub(super) struct Work<'a> {
+pub(super) struct FirmwareJob<'a> {
     pub(super) firmware: &'a Firmware,
     pub(super) definition: &'a Definition,
     pub(super) ups: Option<&'a Ups>,
@@ -100,18 +100,18 @@ fn version(firmware: &Firmware) -> Option<u32> {
     std::str::from_utf8(&bytes).ok()?.trim().parse().ok()
 }
 
-impl Work<'_> {
+impl FirmwareJob<'_> {
     /// Carries out a step.
-    pub(super) async fn run(&self, step: Step, permit: &Permit) -> Ended {
+    pub(super) async fn run(&self, step: FirmwareOperation, permit: &Permit) -> OperationResult {
         let done = async {
             match (step, permit.release()) {
-                (Step::Rollback, _) => self.roll_back().await,
+                (FirmwareOperation::Rollback, _) => self.roll_back().await,
                 (_, None) => Err(failed(Code::BadImage, "no release names this firmware")),
-                (Step::Stage, Some(release)) => {
+                (FirmwareOperation::Stage, Some(release)) => {
                     self.stage(&release.body).await?;
                     Ok(done(&release.body, "staged"))
                 }
-                (Step::Install, Some(release)) => self.install(&release.body).await,
+                (FirmwareOperation::Install, Some(release)) => self.install(&release.body).await,
             }
         };
         let ended = match timeout(self.definition.timeout(), done).await {
@@ -119,13 +119,13 @@ impl Work<'_> {
             Err(_) => failed(Code::Timeout, "it has not come to its end in the time set"),
         };
         match self.armed.load(Ordering::Relaxed) {
-            true => keep_what_runs(self.firmware, ended).await,
+            true => mark_running_slot_good(self.firmware, ended).await,
             false => ended,
         }
     }
 
     /// The path of the image, whole and checked.
-    async fn stage(&self, release: &ReleaseBody) -> Result<PathBuf, Ended> {
+    async fn stage(&self, release: &ReleaseBody) -> Result<PathBuf, OperationResult> {
         match version(self.firmware) {
             None => {
                 let path = self.firmware.version_file.display();
@@ -148,28 +148,28 @@ impl Work<'_> {
     }
 
     /// The last look before what cannot be undone.
-    async fn may_still(&self) -> Result<(), Ended> {
+    async fn reauthorize(&self) -> Result<(), OperationResult> {
         self.context.reauthorize().await?;
-        crate::operation::locked(self.ups, self.definition).await
+        crate::operation::check_interlocks(self.ups, self.definition).await
     }
 
-    async fn install(&self, release: &ReleaseBody) -> Result<Ended, Ended> {
+    async fn install(&self, release: &ReleaseBody) -> Result<OperationResult, OperationResult> {
         let image = self.stage(release).await?;
-        self.may_still().await?;
-        self.says("installing", 0).await;
+        self.reauthorize().await?;
+        self.report_progress("installing", 0).await;
         // RAUC may go on without us; SWUpdate ends with its program.
         let rauc = self.firmware.updater == UpdaterKind::Rauc;
         self.armed.store(rauc, Ordering::Relaxed);
         updater::install(self, &image).await?;
         self.armed.store(true, Ordering::Relaxed);
-        self.may_still().await?;
-        self.says("booting", 100).await;
+        self.reauthorize().await?;
+        self.report_progress("booting", 100).await;
         logind::reboot().await?;
         self.wait_for_the_boot().await
     }
 
-    async fn roll_back(&self) -> Result<Ended, Ended> {
-        self.may_still().await?;
+    async fn roll_back(&self) -> Result<OperationResult, OperationResult> {
+        self.reauthorize().await?;
         self.armed.store(true, Ordering::Relaxed);
         updater::activate_other(self.firmware).await?;
         logind::reboot().await?;
@@ -177,7 +177,7 @@ impl Work<'_> {
     }
 
     /// Whoever sees the end of this is told that there was no boot.
-    async fn wait_for_the_boot(&self) -> Result<Ended, Ended> {
+    async fn wait_for_the_boot(&self) -> Result<OperationResult, OperationResult> {
         sleep(self.definition.timeout()).await;
         Err(failed(
             Code::Timeout,
@@ -185,7 +185,7 @@ impl Work<'_> {
         ))
     }
 
-    async fn says(&self, step: &str, percent: u64) {
+    async fn report_progress(&self, step: &str, percent: u64) {
         let percent = i64::try_from(percent).unwrap_or(100);
         let rows = [
             ("step", Value::from(step)),
@@ -196,7 +196,7 @@ impl Work<'_> {
 }
 
 /// What is to be found out after a stop in the middle of an installation.
-pub(super) struct After<'a> {
+pub(super) struct ResumedInstall<'a> {
     pub(super) firmware: &'a Firmware,
     /// The version that was to be installed.
     pub(super) asked: u32,
@@ -205,21 +205,21 @@ pub(super) struct After<'a> {
     pub(super) state: &'a Path,
 }
 
-impl After<'_> {
+impl ResumedInstall<'_> {
     /// After a boot, whether the version that was asked for runs, and works. Without one, what
     /// runs stays.
-    pub(super) async fn resume(&self, booted: bool) -> Ended {
+    pub(super) async fn resume(&self, booted: bool) -> OperationResult {
         if !booted {
             let _ = timeout(INSTALLING, updater::idle(self.firmware)).await;
             let ended = failed(Code::Failed, "doorward stopped while it was installed");
-            return keep_what_runs(self.firmware, ended).await;
+            return mark_running_slot_good(self.firmware, ended).await;
         }
         let ended = self.judged().await;
         let _ = std::fs::remove_file(self.note());
         ended
     }
 
-    async fn judged(&self) -> Ended {
+    async fn judged(&self) -> OperationResult {
         let Some(running) = version(self.firmware) else {
             return failed(Code::Unknown, "nothing says which version runs");
         };
@@ -233,15 +233,15 @@ impl After<'_> {
         if let Err(why) = check(self.firmware).await {
             return self.go_back(&why).await;
         }
-        if let Err(ended) = insist(ATTEMPTS, PAUSE, || updater::mark_good(self.firmware)).await {
+        if let Err(ended) = retry(ATTEMPTS, PAUSE, || updater::mark_good(self.firmware)).await {
             return ended;
         }
         clear(self.state);
-        Ended::done(Map::named([("version", Value::Int(running.into()))]))
+        OperationResult::done(Map::named([("version", Value::Int(running.into()))]))
     }
 
     /// Into the other slot, once: if this version is booted again, there is no other.
-    async fn go_back(&self, why: &str) -> Ended {
+    async fn go_back(&self, why: &str) -> OperationResult {
         tracing::error!(%why, "the new firmware does not work");
         let command = self.command.hex();
         if files::read(&self.note(), 64).is_ok_and(|bytes| bytes == command.as_bytes()) {
@@ -254,7 +254,7 @@ impl After<'_> {
             return failed(Code::Store, &error.to_string());
         }
         let back = async {
-            insist(ATTEMPTS, PAUSE, || updater::mark_bad(self.firmware)).await?;
+            retry(ATTEMPTS, PAUSE, || updater::mark_bad(self.firmware)).await?;
             logind::reboot().await
         };
         if let Err(ended) = back.await {
@@ -291,16 +291,16 @@ async fn check(firmware: &Firmware) -> Result<(), String> {
     }
 }
 
-fn failed(code: Code, why: &str) -> Ended {
-    Ended::failed(code, why)
+fn failed(code: Code, why: &str) -> OperationResult {
+    OperationResult::failed(code, why)
 }
 
-fn done(release: &ReleaseBody, step: &str) -> Ended {
+fn done(release: &ReleaseBody, step: &str) -> OperationResult {
     let version = ("version", Value::Int(release.version.into()));
-    Ended::done(Map::named([version, (step, Value::Bool(true))]))
+    OperationResult::done(Map::named([version, (step, Value::Bool(true))]))
 }
 
 /// Whether RAUC is there, in words.
 pub(super) async fn updater_answers() -> Result<String, String> {
-    updater::answers().await.map_err(|ended| ended.words())
+    updater::answers().await.map_err(|ended| ended.message())
 }

@@ -10,8 +10,8 @@ use zbus::Variant;
 use zbus::proxy;
 
 use crate::config::{Firmware, UpdaterKind};
-use crate::core::Ended;
-use crate::operation::firmware::{Work, failed};
+use crate::core::OperationResult;
+use crate::operation::firmware::{FirmwareJob, failed};
 use crate::operation::{dbus, exec};
 use doorward_protocol::gate::Code;
 
@@ -45,12 +45,12 @@ async fn rauc() -> zbus::Result<InstallerProxy<'static>> {
     InstallerProxy::new(&dbus::connect().await?).await
 }
 
-fn rauc_failed(error: &zbus::Error) -> Ended {
+fn rauc_failed(error: &zbus::Error) -> OperationResult {
     dbus::failed("rauc", error)
 }
 
 /// Has it installed.
-pub(super) async fn install(work: &Work<'_>, image: &Path) -> Result<(), Ended> {
+pub(super) async fn install(work: &FirmwareJob<'_>, image: &Path) -> Result<(), OperationResult> {
     match work.firmware.updater {
         UpdaterKind::Rauc => match by_rauc(work, image).await {
             Ok(result) => result,
@@ -60,7 +60,10 @@ pub(super) async fn install(work: &Work<'_>, image: &Path) -> Result<(), Ended> 
     }
 }
 
-async fn by_rauc(work: &Work<'_>, image: &Path) -> zbus::Result<Result<(), Ended>> {
+async fn by_rauc(
+    work: &FirmwareJob<'_>,
+    image: &Path,
+) -> zbus::Result<Result<(), OperationResult>> {
     let image = image.to_str().unwrap_or_default();
     let rauc = rauc().await?;
     // Before it begins, so that its end is not missed.
@@ -80,7 +83,7 @@ async fn by_rauc(work: &Work<'_>, image: &Path) -> zbus::Result<Result<(), Ended
     }
     rauc.install_bundle(image, HashMap::new()).await?;
     // From here on it may go on without us.
-    let lost = |error: zbus::Error| failed(Code::Unknown, &rauc_failed(&error).words());
+    let lost = |error: zbus::Error| failed(Code::Unknown, &rauc_failed(&error).message());
     let mut asks = interval(ASK);
     let mut told = 0;
     let followed = async {
@@ -95,7 +98,7 @@ async fn by_rauc(work: &Work<'_>, image: &Path) -> zbus::Result<Result<(), Ended
                     let percent = u64::try_from(percent).unwrap_or(0);
                     if percent > told {
                         told = percent;
-                        work.says("installing", told).await;
+                        work.report_progress("installing", told).await;
                     }
                     // One that was started again knows of nothing, and will never say that it
                     // ended.
@@ -131,7 +134,7 @@ pub(super) async fn idle(firmware: &Firmware) {
     }
 }
 
-async fn by_swupdate(work: &Work<'_>, image: &Path) -> Result<(), Ended> {
+async fn by_swupdate(work: &FirmwareJob<'_>, image: &Path) -> Result<(), OperationResult> {
     let path = image.to_str().unwrap_or_default();
     let argv = work.firmware.argv.iter();
     let argv: Vec<String> = argv.map(|part| part.replace("{image}", path)).collect();
@@ -153,17 +156,17 @@ async fn by_swupdate(work: &Work<'_>, image: &Path) -> Result<(), Ended> {
 }
 
 /// The version that runs is kept.
-pub(super) async fn mark_good(firmware: &Firmware) -> Result<(), Ended> {
+pub(super) async fn mark_good(firmware: &Firmware) -> Result<(), OperationResult> {
     mark(firmware, &firmware.mark_good, "good", "booted").await
 }
 
 /// The version that runs is not booted again.
-pub(super) async fn mark_bad(firmware: &Firmware) -> Result<(), Ended> {
+pub(super) async fn mark_bad(firmware: &Firmware) -> Result<(), OperationResult> {
     mark(firmware, &firmware.mark_bad, "bad", "booted").await
 }
 
 /// The next boot is into what runs now, whatever was installed.
-pub(super) async fn keep(firmware: &Firmware) -> Result<(), Ended> {
+pub(super) async fn keep(firmware: &Firmware) -> Result<(), OperationResult> {
     if firmware.updater == UpdaterKind::Swupdate && firmware.keep.is_empty() {
         return Err(failed(Code::Unknown, "`keep` in [firmware] is not set"));
     }
@@ -171,7 +174,7 @@ pub(super) async fn keep(firmware: &Firmware) -> Result<(), Ended> {
 }
 
 /// The next boot is into what there was before.
-pub(super) async fn activate_other(firmware: &Firmware) -> Result<(), Ended> {
+pub(super) async fn activate_other(firmware: &Firmware) -> Result<(), OperationResult> {
     mark(firmware, &[], "active", "other").await
 }
 
@@ -181,7 +184,7 @@ async fn mark(
     program: &[String],
     state: &str,
     slot: &str,
-) -> Result<(), Ended> {
+) -> Result<(), OperationResult> {
     let marked = async {
         match firmware.updater {
             UpdaterKind::Rauc => {
@@ -206,7 +209,7 @@ async fn mark(
 }
 
 /// What the updater says of the machine, for those who only ask.
-pub(super) async fn answers() -> Result<String, Ended> {
+pub(super) async fn answers() -> Result<String, OperationResult> {
     let asked = async { rauc().await?.compatible().await };
     match timeout(MARK, asked).await {
         Ok(Ok(compatible)) => Ok(format!("it answers, for `{compatible}`")),

@@ -61,7 +61,7 @@ type Result<T> = std::result::Result<T, UpsdError>;
 
 /// Something that upsd was told to do, and has taken on.
 #[derive(Debug)]
-pub(super) enum Taken {
+pub(super) enum Accepted {
     /// It can be asked what became of it.
     Tracked(String),
     /// That is all it says.
@@ -126,23 +126,23 @@ impl Upsd {
     }
 
     /// Begins an instant command.
-    pub(super) async fn command(&mut self, command: &str) -> Result<Taken> {
+    pub(super) async fn command(&mut self, command: &str) -> Result<Accepted> {
         let line = format!("INSTCMD {} {command}", self.ups);
         let answer = self.ask(&line).await?;
-        self.taken(&answer)
+        self.accepted(&answer)
     }
 
     /// Writes a variable.
-    pub(super) async fn set(&mut self, variable: &str, value: &str) -> Result<Taken> {
+    pub(super) async fn set(&mut self, variable: &str, value: &str) -> Result<Accepted> {
         let line = format!("SET VAR {} {variable} {}", self.ups, quoted(value));
         let answer = self.ask(&line).await?;
-        self.taken(&answer)
+        self.accepted(&answer)
     }
 
-    fn taken(&self, answer: &str) -> Result<Taken> {
+    fn accepted(&self, answer: &str) -> Result<Accepted> {
         match answer.strip_prefix("OK TRACKING ") {
-            Some(id) if self.tracks => Ok(Taken::Tracked(id.trim().to_owned())),
-            _ if answer.starts_with("OK") => Ok(Taken::Untracked),
+            Some(id) if self.tracks => Ok(Accepted::Tracked(id.trim().to_owned())),
+            _ if answer.starts_with("OK") => Ok(Accepted::Untracked),
             _ => Err(unexpected(answer)),
         }
     }

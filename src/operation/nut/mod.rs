@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use crate::config::{Condition, Definition, Nut};
-use crate::core::Ended;
-use crate::operation::nut::client::{Taken, Upsd, UpsdError};
+use crate::core::OperationResult;
+use crate::operation::nut::client::{Accepted, Upsd, UpsdError};
 use doorward_protocol::gate::Code;
 use doorward_protocol::wire::{Map, Text, Value};
 use doorward_transport::TrustedTime;
@@ -30,7 +30,11 @@ pub(super) struct Ups {
 }
 
 /// Carries out what a definition names, with the arguments of a command.
-pub(super) async fn run(ups: &Ups, definition: &Definition, args: &Map<Text, Value>) -> Ended {
+pub(super) async fn run(
+    ups: &Ups,
+    definition: &Definition,
+    args: &Map<Text, Value>,
+) -> OperationResult {
     let mut told = false;
     let begun = begin(ups, definition, args, &mut told);
     let (mut upsd, mut rows) = match timeout(definition.timeout(), begun).await {
@@ -38,13 +42,13 @@ pub(super) async fn run(ups: &Ups, definition: &Definition, args: &Map<Text, Val
         Ok(Ok(Begun::Ended(ended))) => return ended,
         // Whether it arrived before the connection was lost is not known to anybody.
         Ok(Err(UpsdError::Lost(error))) if told => {
-            return Ended::failed(Code::Unknown, &UpsdError::Lost(error).to_string());
+            return OperationResult::failed(Code::Unknown, &UpsdError::Lost(error).to_string());
         }
-        Ok(Err(error)) => return Ended::failed(Code::Failed, &error.to_string()),
+        Ok(Err(error)) => return OperationResult::failed(Code::Failed, &error.to_string()),
         Err(_) if told => {
-            return Ended::failed(Code::Unknown, "upsd has not said what became of it");
+            return OperationResult::failed(Code::Unknown, "upsd has not said what became of it");
         }
-        Err(_) => return Ended::failed(Code::Timeout, "upsd does not answer"),
+        Err(_) => return OperationResult::failed(Code::Timeout, "upsd does not answer"),
     };
     for variable in &definition.read {
         // What was done is done, even if the UPS does not show this any more.
@@ -52,12 +56,12 @@ pub(super) async fn run(ups: &Ups, definition: &Definition, args: &Map<Text, Val
             Ok(Ok(value)) => rows.push((variable.clone(), Value::Text(shortened(value)))),
             Ok(Err(UpsdError::Refused(_))) if told => {}
             Ok(Err(UpsdError::Lost(_))) | Err(_) if told => break,
-            Ok(Err(error)) => return Ended::failed(Code::Failed, &error.to_string()),
-            Err(_) => return Ended::failed(Code::Timeout, "upsd does not answer"),
+            Ok(Err(error)) => return OperationResult::failed(Code::Failed, &error.to_string()),
+            Err(_) => return OperationResult::failed(Code::Timeout, "upsd does not answer"),
         }
     }
     let _ = timeout(PATIENCE, upsd.leave()).await;
-    Ended::done(Map::named(rows))
+    OperationResult::done(Map::named(rows))
 }
 
 /// How far it came.
@@ -65,7 +69,7 @@ enum Begun {
     /// The driver has taken it; the conversation goes on.
     Taken(Upsd, Vec<(String, Value)>),
     /// Nothing was begun.
-    Ended(Ended),
+    Ended(OperationResult),
 }
 
 /// Tells upsd what is to be done, if anything, and waits until the driver has taken it. `told`
@@ -85,7 +89,10 @@ async fn begin(
         }
         (None, Some(variable)) => {
             let Some(value) = args.get("value").and_then(plain) else {
-                return Ok(Begun::Ended(Ended::failed(Code::Param, NOT_PLAIN)));
+                return Ok(Begun::Ended(OperationResult::failed(
+                    Code::Param,
+                    NOT_PLAIN,
+                )));
             };
             upsd.log_in(&ups.nut).await?;
             *told = true;
@@ -94,7 +101,7 @@ async fn begin(
         (None, None) => return Ok(Begun::Taken(upsd, Vec::new())),
     };
     let mut rows = Vec::new();
-    if let Taken::Tracked(id) = taken {
+    if let Accepted::Tracked(id) = taken {
         upsd.follow(&id).await?;
         rows.push(("tracking".to_owned(), Value::Text(id)));
     }
@@ -120,7 +127,7 @@ impl Ups {
         let asked = async {
             let mut upsd = Upsd::connect(self).await?;
             upsd.log_in(&self.nut).await?;
-            if let Taken::Tracked(id) = upsd.set(variable, &value).await? {
+            if let Accepted::Tracked(id) = upsd.set(variable, &value).await? {
                 upsd.follow(&id).await?;
             }
             upsd.leave().await;
@@ -163,7 +170,10 @@ pub(super) async fn watch<T: Future>(ups: &Ups, tell: impl Fn(Map<Text, Value>) 
 }
 
 /// What forbids an operation now: a condition of the UPS, or that it is not known.
-pub(super) async fn forbidden(ups: &Ups, interlocks: &[Condition]) -> Option<Ended> {
+pub(super) async fn blocking_interlock(
+    ups: &Ups,
+    interlocks: &[Condition],
+) -> Option<OperationResult> {
     let status = async {
         let mut upsd = Upsd::connect(ups).await?;
         let status = upsd.value("ups.status").await?;
@@ -175,7 +185,7 @@ pub(super) async fn forbidden(ups: &Ups, interlocks: &[Condition]) -> Option<End
         Ok(Err(error)) => error.to_string(),
         Err(_) => "upsd does not answer".to_owned(),
     };
-    Some(Ended::failed(Code::Interlock, &why))
+    Some(OperationResult::failed(Code::Interlock, &why))
 }
 
 /// Why an operation is not begun with this `ups.status`, if it is not.

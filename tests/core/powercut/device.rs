@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use doorward::core::{
-    Action, Core, Delivery, Effects, Ended, Found, Input, LinkId, Settings, Topic,
+    Action, Core, CoreConfig, Delivery, Effects, Input, LinkId, OperationResult, ReplyTopic,
 };
-use doorward::store::{Opened, Store};
-use doorward_protocol::gate::{Origin, Reading};
+use doorward::store::Store;
+use doorward_protocol::gate::{ClockReading, Origin};
 use doorward_protocol::wire::*;
 
 use doorward_testkit::*;
@@ -14,7 +14,7 @@ use doorward_testkit::*;
 pub(crate) struct Device {
     pub(crate) core: Core,
     store: Store,
-    reading: Reading,
+    reading: ClockReading,
     /// Commands that were run.
     pub(crate) ran: Vec<Hash>,
     /// Receipts that went out.
@@ -63,12 +63,12 @@ impl Device {
             }
         }
         let (mut store, found, _) = opened.ok_or("it died three times")?.into_parts();
-        let reading = Reading {
+        let reading = ClockReading {
             system,
             uptime: 1000,
             boot: Bytes([0xb0; 16]),
         };
-        let settings = Settings {
+        let settings = CoreConfig {
             segment: 2_000,
             ..settings()
         };
@@ -141,9 +141,12 @@ impl Device {
                     let command = permit.caller().command;
                     self.say(format!("ran {command}"));
                     self.ran.push(command);
-                    self.input(Input::Finished(command, Ended::done(Map::default())));
+                    self.input(Input::Finished(
+                        command,
+                        OperationResult::done(Map::default()),
+                    ));
                 }
-                Action::Publish(Topic::Receipts(..), bytes) => {
+                Action::Publish(ReplyTopic::Receipts(..), bytes) => {
                     let receipt = receipt(&bytes);
                     let body = &receipt.body;
                     self.say(format!("receipt {} {}", body.command, body.outcome.name()));
@@ -154,10 +157,10 @@ impl Device {
                     self.acknowledged.push(delivery.number);
                 }
                 Action::Publish(..)
-                | Action::Site(_)
-                | Action::Forget
-                | Action::Watch(_)
-                | Action::Refresh
+                | Action::SetSite(_)
+                | Action::ClearUserData
+                | Action::WatchEquipment(_)
+                | Action::RequestRetained
                 | Action::Refuse(_)
                 | Action::Resume(..)
                 | Action::Upload(..) => {}
@@ -166,7 +169,7 @@ impl Device {
     }
 
     pub(crate) fn command(&mut self, wanted: &str, counter: u64, person: &str) -> Vec<u8> {
-        let facts = self.core.facts(&self.reading);
+        let facts = self.core.status(&self.reading);
         let (epoch, now) = (facts.standing.epoch, facts.now.estimate);
         let command = Command {
             aud: device(),

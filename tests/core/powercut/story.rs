@@ -119,7 +119,7 @@ impl Told {
 
     pub(crate) fn hold_to(&self, device: &mut Device) {
         assert!(device.size() >= self.durable, "durable records were lost");
-        let registered = device.core.known().registration().is_some();
+        let registered = device.core.statements().registration().is_some();
         assert!(registered || !self.acknowledged.contains(&REGISTRATION));
         self.hold_to_most(device, false);
         if registered {

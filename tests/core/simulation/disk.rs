@@ -6,8 +6,7 @@ use std::fs::OpenOptions;
 use std::path::PathBuf;
 
 use doorward::core::Batch;
-use doorward::core::Found;
-use doorward::store::Identity;
+use doorward::core::RecoveredState;
 use doorward_protocol::event_log::LogWrite;
 use doorward_protocol::event_log::record::{Event, Record};
 use doorward_protocol::gate::Permit;
@@ -57,7 +56,7 @@ impl Disk {
     }
 
     /// The daemon starts. All that was ever reported durable must be there.
-    pub(crate) fn open(&mut self) -> (Found, bool) {
+    pub(crate) fn open(&mut self) -> (RecoveredState, bool) {
         let opened = Log::open(&self.path()).unwrap();
         self.log = Some(opened.log);
         let found: Vec<Hash> = opened.records.iter().map(|r| hash(&r.encode())).collect();
@@ -88,7 +87,7 @@ impl Disk {
                 bundle.statements[0].as_ref().unwrap().claims().unwrap()
             }
         };
-        let found = Found {
+        let found = RecoveredState {
             device: id("ups-7"),
             key: key("device"),
             issuers,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use doorward_protocol::event_log::record::{Event, Record};
-use doorward_protocol::gate::{Charge, Permit};
+use doorward_protocol::gate::{Permit, UsageAccounting};
 use doorward_protocol::wire::*;
 
 use doorward_testkit::*;
@@ -196,5 +196,6 @@ impl Oracle {
 
 /// Whether an operation may begin before that is written down.
 pub(crate) fn is_look(permit: &Permit) -> bool {
-    permit.caller().operation.as_str() == "status.read" && permit.charged() == Charge::No
+    permit.caller().operation.as_str() == "status.read"
+        && permit.accounting() == UsageAccounting::None
 }

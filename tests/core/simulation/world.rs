@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use doorward::core::Batch;
-use doorward::core::{Action, Core, Delivery, Effects, Ended, Input, LinkId, Settings, Topic};
-use doorward_protocol::gate::{Code, Origin, Reading};
+use doorward::core::{
+    Action, Core, CoreConfig, Delivery, Effects, Input, LinkId, OperationResult, ReplyTopic,
+};
+use doorward_protocol::gate::{ClockReading, Code, Origin};
 use doorward_protocol::wire::*;
-use doorward_transport::event_log::Damage;
 
 use super::broker::Broker;
 use super::disk::Disk;
@@ -157,7 +158,7 @@ impl World {
         }
         let reading = self.reading();
         let core = self.core.as_mut().unwrap();
-        let now = core.facts(&reading).now;
+        let now = core.status(&reading).now;
         assert!(now.estimate >= self.oracle.floor(), "time went back");
         if core.due(&now).is_some_and(|due| due <= now.uptime) {
             self.input(Input::Tick);
@@ -172,16 +173,16 @@ impl World {
         self.uptime += seconds;
     }
 
-    fn reading(&self) -> Reading {
-        Reading {
+    fn reading(&self) -> ClockReading {
+        ClockReading {
             system: Timestamp(self.time.saturating_add_signed(self.offset)),
             uptime: self.uptime,
             boot: self.boot,
         }
     }
 
-    fn settings() -> Settings {
-        Settings {
+    fn settings() -> CoreConfig {
+        CoreConfig {
             log_limit: LOG,
             segment: 4 << 10,
             ..settings()
@@ -195,7 +196,7 @@ impl World {
             if torn {
                 self.counts.add("torn");
             }
-            let broken = found.damage.as_ref().is_some_and(Damage::is_break);
+            let broken = found.log_broken;
             if broken || found.records.is_empty() {
                 self.counts.add("broken");
                 self.oracle.memory_lost();
@@ -224,7 +225,7 @@ impl World {
     fn input(&mut self, input: Input) {
         let reading = self.reading();
         let core = self.core.as_mut().unwrap();
-        let Effects { batch, actions } = core.handle(input, &reading);
+        let Effects { batch, actions, .. } = core.handle(input, &reading);
         if !batch.is_empty() {
             self.writing.push_back((batch, core.log_size()));
         }
@@ -258,15 +259,15 @@ impl World {
                     }
                 }
             }
-            Action::Publish(Topic::State, bytes) => self.oracle.states(&bytes),
+            Action::Publish(ReplyTopic::State, bytes) => self.oracle.states(&bytes),
             // What is known is confirmed as often as it comes.
-            Action::Publish(Topic::Confirmations, _) => {}
-            Action::Publish(Topic::Events, bytes) => self.disk.assert_head(&bytes),
+            Action::Publish(ReplyTopic::Confirmations, _) => {}
+            Action::Publish(ReplyTopic::Events, bytes) => self.disk.assert_head(&bytes),
             Action::Publish(_, bytes) => self.answered(&bytes),
-            Action::Refresh => self.broker.refreshed(),
-            Action::Site(_)
-            | Action::Forget
-            | Action::Watch(_)
+            Action::RequestRetained => self.broker.refreshed(),
+            Action::SetSite(_)
+            | Action::ClearUserData
+            | Action::WatchEquipment(_)
             | Action::Upload(..)
             | Action::Refuse(_)
             | Action::Resume(..) => {}
@@ -356,7 +357,7 @@ impl World {
     fn signed_by(&mut self, person: &str, wanted: &str, args: Map<Text, Value>) -> Vec<u8> {
         self.counter += 1;
         let reading = self.reading();
-        let facts = self.core.as_mut().unwrap().facts(&reading);
+        let facts = self.core.as_mut().unwrap().status(&reading);
         let standing = facts.standing;
         // Whoever was told that it was late signs again with the device's own time.
         let time = match self.random.percent(90) {
@@ -416,8 +417,8 @@ impl World {
         let at = self.random.index(self.handlers.len());
         let (command, operation) = self.handlers.remove(at);
         let ended = match self.random.percent(80) {
-            true => Ended::done(Map::default()),
-            false => Ended::failed(Code::Failed, "it failed"),
+            true => OperationResult::done(Map::default()),
+            false => OperationResult::failed(Code::Failed, "it failed"),
         };
         self.oracle.comes_to(command, ended.outcome);
         if operation.as_str() == REBOOT && self.random.percent(70) {
@@ -528,7 +529,7 @@ impl World {
             }
             4 => {
                 let reading = self.reading();
-                let size = self.core.as_mut().unwrap().facts(&reading).log_size;
+                let size = self.core.as_mut().unwrap().status(&reading).log_size;
                 let size = Value::Int(self.random.below(size) as i64);
                 let args = Map::new([(Text::new("size").unwrap(), size)]);
                 let command = self.signed_by("ole", "history.acknowledge", args);
@@ -613,7 +614,10 @@ impl World {
             self.write();
             if let Some((command, _)) = self.handlers.pop() {
                 self.oracle.comes_to(command, Outcome::Done);
-                self.input(Input::Finished(command, Ended::done(Map::default())));
+                self.input(Input::Finished(
+                    command,
+                    OperationResult::done(Map::default()),
+                ));
             }
         }
         assert!(self.broker.is_empty(), "it never came to rest");

@@ -18,7 +18,7 @@ use doorward_client::HolderKey;
 use doorward_protocol::event_log::record::Event;
 use doorward_protocol::wire::topics;
 use doorward_protocol::wire::*;
-use doorward_transport::Caller;
+use doorward_transport::MqttClient;
 use doorward_transport::event_log::read_log;
 use doorward_transport::{Broker, BrokerUrl, Tls};
 use namespaces::{CLOUD, Namespaces, SITE, inside, set};
@@ -222,9 +222,9 @@ impl World {
 }
 
 /// What is known of the device for signing commands.
-fn standing(way: &Way, device_key: &PublicKey, device: &Id) -> Standing {
+fn standing(way: &Way, device_key: &PublicKey, device: &Id) -> DeviceStanding {
     let runtime = runtime();
-    let mut caller = runtime.block_on(Caller::connect(&way.broker)).unwrap();
+    let mut caller = runtime.block_on(MqttClient::connect(&way.broker)).unwrap();
     let topic = topics::state(device);
     runtime.block_on(caller.subscribe(vec![topic])).unwrap();
     let next = runtime.block_on(caller.next(Duration::from_secs(10)));
@@ -276,7 +276,7 @@ async fn insist(
     let name = hash(command);
     for attempt in 1..=100 {
         let tried = async {
-            let mut caller = Caller::connect(&way.broker).await.ok()?;
+            let mut caller = MqttClient::connect(&way.broker).await.ok()?;
             let topic = topics::receipts(device, &way.holder.public());
             caller.subscribe(vec![topic]).await.ok()?;
             let sent = caller.publish(topics::command(device), command.to_vec(), false);

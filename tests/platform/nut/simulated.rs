@@ -4,7 +4,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use doorward_protocol::wire::{Bytes, Envelope, Notice, PublicKey, Value};
-use doorward_transport::Caller;
+use doorward_transport::MqttClient;
 
 use super::powered::{Powered, SIMULATED};
 use doorward_testkit::site::{block_on, wait_until};
@@ -213,7 +213,7 @@ fn s10_whoever_asked_hears_what_the_ups_does_until_the_share_ends() {
     let broker = powered.site.cloud.broker();
     std::thread::spawn(move || {
         block_on(async move {
-            let mut caller = Caller::connect(&broker).await.unwrap();
+            let mut caller = MqttClient::connect(&broker).await.unwrap();
             caller.subscribe(vec![topic]).await.unwrap();
             tell.send(Vec::new()).unwrap();
             while let Ok(Some((_, notice))) = caller.next(Duration::from_secs(60)).await {

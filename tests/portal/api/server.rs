@@ -6,10 +6,10 @@ use std::sync::Arc;
 use crate::accounts;
 pub use crate::accounts::{id, key};
 
-use doorkey::domain::{AccountRole, Actor, Email, LookupKey, NewShare, To};
-use doorkey::email::templates::Letters;
+use doorkey::domain::{AccountRole, Actor, Email, LookupKey, NewShare, ShareTarget};
+use doorkey::email::templates::Emails;
 use doorkey::http::Shared;
-use doorkey::http::rate_limit::Limits;
+use doorkey::http::rate_limit::RateLimiter;
 use doorkey::serve::{Options, serve};
 use doorkey::service::{NewGroup, Platform, sign_in_message};
 use doorward_protocol::wire::{Audience, Bytes, Map, Roster, RosterBody, sign};
@@ -49,9 +49,9 @@ impl Office {
                 let shared = Shared {
                     platform,
                     changed: tokio::sync::Notify::new(),
-                    limits: Limits::new(requests_per_minute),
+                    limits: RateLimiter::new(requests_per_minute),
                     since: Stopwatch::start(),
-                    letters: Letters::new("http://doors.example", None),
+                    letters: Emails::new("http://doors.example", None),
                 };
                 let options = Options {
                     listener,
@@ -156,7 +156,7 @@ async fn furnish(platform: &Platform) -> (String, String) {
         limits: None,
     };
     for device in ["ups-1", "ups-del"] {
-        let new = new_share(To::Key(id("anna"), key("anna").public()));
+        let new = new_share(ShareTarget::Key(id("anna"), key("anna").public()));
         let audience = [Audience::Device(id(device))];
         platform
             .share(Actor::Issuer, &audience, &new, now)
@@ -170,7 +170,7 @@ async fn furnish(platform: &Platform) -> (String, String) {
         .iter()
         .find(|listed| listed.share.audience == ups[0])
         .unwrap();
-    let invited = new_share(To::Address(Email::new("new@example.org").unwrap()));
+    let invited = new_share(ShareTarget::Address(Email::new("new@example.org").unwrap()));
     let made = platform
         .share(Actor::Issuer, &ups, &invited, now)
         .await
@@ -195,7 +195,7 @@ async fn furnish(platform: &Platform) -> (String, String) {
         },
     };
     platform
-        .take_roster(&sign(&roster, &key("tzbv")), now)
+        .accept_roster(&sign(&roster, &key("tzbv")), now)
         .await
         .unwrap();
     (hers.share.id.hex(), made.invitation.unwrap().0.id.hex())

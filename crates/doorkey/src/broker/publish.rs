@@ -4,27 +4,27 @@ use crate::IssuerError;
 use crate::service::Platform;
 use doorward_protocol::wire::Timestamp;
 use doorward_protocol::wire::topics;
-use doorward_transport::{CallError, Caller};
+use doorward_transport::{MqttClient, MqttError};
 
 /// Statements that are taken from the ledger at once.
 const BATCH: u64 = 32;
 
 /// Why statements could not be sent.
 #[derive(Debug)]
-pub enum PostError {
+pub enum BrokerSyncError {
     /// The ledger.
     Issuer(IssuerError),
     /// The broker.
-    Broker(CallError),
+    Broker(MqttError),
 }
 
-impl From<IssuerError> for PostError {
+impl From<IssuerError> for BrokerSyncError {
     fn from(error: IssuerError) -> Self {
         Self::Issuer(error)
     }
 }
 
-impl std::fmt::Display for PostError {
+impl std::fmt::Display for BrokerSyncError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Issuer(error) => error.fmt(f),
@@ -33,7 +33,7 @@ impl std::fmt::Display for PostError {
     }
 }
 
-impl std::error::Error for PostError {}
+impl std::error::Error for BrokerSyncError {}
 
 /// Sends everything that has to go out. How many statements that was.
 ///
@@ -41,9 +41,9 @@ impl std::error::Error for PostError {}
 /// If the ledger or the broker cannot be used. What was not sent goes out the next time.
 pub async fn send_all(
     platform: &Platform,
-    caller: &Caller,
+    caller: &MqttClient,
     now: impl Fn() -> Timestamp,
-) -> Result<usize, PostError> {
+) -> Result<usize, BrokerSyncError> {
     let mut sent = 0;
     loop {
         let batch = platform.ledger().outgoing(BATCH, now()).await?;
@@ -56,9 +56,9 @@ pub async fn send_all(
             let path = topics::statement(&topic.audience, topic.kind, name);
             if let Err(error) = caller.publish(path, outgoing.bytes.clone(), true).await {
                 for left in batch.iter().skip(at) {
-                    platform.ledger().give_back(left).await?;
+                    platform.ledger().release_claim(left).await?;
                 }
-                return Err(PostError::Broker(error));
+                return Err(BrokerSyncError::Broker(error));
             }
             platform.ledger().published(outgoing, now()).await?;
             sent += 1;

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::broker::publish::PostError;
+use crate::broker::publish::BrokerSyncError;
 use crate::domain::Device;
 use crate::service::Platform;
 use doorward_protocol::wire::topics;
 use doorward_transport::Broker;
-use doorward_transport::Caller;
+use doorward_transport::MqttClient;
 use doorward_transport::clock;
 use doorward_transport::clock::Stopwatch;
 
@@ -18,8 +18,12 @@ const PATIENCE: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// If the ledger cannot be used.
-pub async fn hear(platform: &Platform, topic: &str, payload: &[u8]) -> Result<bool, PostError> {
-    Ok(match topics::word_on(topic) {
+pub async fn apply_report(
+    platform: &Platform,
+    topic: &str,
+    payload: &[u8],
+) -> Result<bool, BrokerSyncError> {
+    Ok(match topics::parse_device_topic(topic) {
         Some((device, true)) => {
             platform
                 .hear_state(&device, payload, clock::system())
@@ -39,23 +43,25 @@ pub async fn catch_up(
     platform: &Platform,
     broker: &Broker,
     devices: &[Device],
-) -> Result<(), PostError> {
+) -> Result<(), BrokerSyncError> {
     if devices.is_empty() {
         return Ok(());
     }
-    let mut caller = Caller::connect(broker).await.map_err(PostError::Broker)?;
+    let mut caller = MqttClient::connect(broker)
+        .await
+        .map_err(BrokerSyncError::Broker)?;
     let states = devices.iter().map(|device| topics::state(&device.id));
     caller
         .subscribe(states.collect())
         .await
-        .map_err(PostError::Broker)?;
+        .map_err(BrokerSyncError::Broker)?;
     let watch = Stopwatch::start();
     let mut missing = devices.len();
     while missing > 0
         && let Some(left) = PATIENCE.checked_sub(watch.elapsed())
-        && let Some((topic, payload)) = caller.next(left).await.map_err(PostError::Broker)?
+        && let Some((topic, payload)) = caller.next(left).await.map_err(BrokerSyncError::Broker)?
     {
-        hear(platform, &topic, &payload).await?;
+        apply_report(platform, &topic, &payload).await?;
         missing -= 1;
     }
     Ok(())

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use crate::cli::Home;
+use crate::cli::IssuerDir;
 use crate::cli::api_client::Client;
-use crate::domain::Code;
+use crate::domain::InviteCode;
 use crate::service::{Acceptance, accept_message};
 use doorward_client::HolderKey;
 use doorward_protocol::wire::{Bytes, Id};
@@ -50,7 +50,7 @@ pub(crate) struct Accept {
 /// What was accepted: what it is for, its id, and the pass.
 type Accepted = Vec<(String, String, Vec<u8>)>;
 
-pub(crate) fn run(home: &Home, args: &Accept, json: bool) -> Result<ExitCode, CliError> {
+pub(crate) fn run(home: &IssuerDir, args: &Accept, json: bool) -> Result<ExitCode, CliError> {
     let wrong = || {
         CliError::new(exit_status::USAGE, "that is neither a link nor ID#CODE")
             .with_remedy("Copy it whole, with what stands behind the #.")
@@ -61,7 +61,7 @@ pub(crate) fn run(home: &Home, args: &Accept, json: bool) -> Result<ExitCode, Cl
         None => (None, place),
     };
     let id: Bytes<16> = Bytes::from_hex(id).ok_or_else(wrong)?;
-    let code = Code::typed(code);
+    let code = InviteCode::typed(code);
     if args.decline {
         decline(home, args, base, &id, &code)?;
         return said(json, "declined", &Vec::new());
@@ -126,7 +126,7 @@ fn by_service(
     args: &Accept,
     base: &str,
     id: &Bytes<16>,
-    code: &Code,
+    code: &InviteCode,
     account: &Id,
     holder: &HolderKey,
 ) -> Result<Accepted, CliError> {
@@ -166,10 +166,10 @@ fn by_service(
 }
 
 fn by_ledger(
-    home: &Home,
+    home: &IssuerDir,
     args: &Accept,
     id: &Bytes<16>,
-    code: &Code,
+    code: &InviteCode,
     account: &Id,
     holder: &HolderKey,
 ) -> Result<Accepted, CliError> {
@@ -199,11 +199,11 @@ fn by_ledger(
 }
 
 fn decline(
-    home: &Home,
+    home: &IssuerDir,
     args: &Accept,
     base: Option<&str>,
     id: &Bytes<16>,
-    code: &Code,
+    code: &InviteCode,
 ) -> Result<(), CliError> {
     match base {
         Some(base) => {

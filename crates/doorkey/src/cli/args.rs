@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use crate::cli::broker_args::BrokerArgs;
-use crate::cli::value_parsers::{Argument, Named, PublicHex, When};
+use crate::cli::value_parsers::{Argument, DeviceArg, PublicHex, TimeArg};
 use doorward_protocol::wire::{Id, Operation, Text};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Register {
     /// The device's id, or the claim that `doorward provision` printed: its key is in it.
-    pub(crate) device: Named,
+    pub(crate) device: DeviceArg,
     /// The device's key, as `doorward provision` printed it.
     #[arg(long, value_name = "HEX")]
     pub(crate) device_key: Option<PublicHex>,
@@ -33,7 +33,7 @@ pub(crate) struct Register {
     pub(crate) plan: Id,
     /// When the plan ends, like 30d or 2027-01-31T00:00:00Z.
     #[arg(long, value_name = "TIME")]
-    pub(crate) plan_end: Option<When>,
+    pub(crate) plan_end: Option<TimeArg>,
     /// A device for demonstration: it cannot be shared.
     #[arg(long)]
     pub(crate) demo: bool,

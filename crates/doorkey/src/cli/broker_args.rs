@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::broker::publish;
 use crate::service::Platform;
 use doorward_terminal::CliError;
-use doorward_transport::Caller;
+use doorward_transport::MqttClient;
 use doorward_transport::clock;
 use doorward_transport::{Broker, BrokerUrl, Tls};
 
@@ -86,7 +86,7 @@ pub(crate) async fn send_all(
     let Some(broker) = broker else {
         return Ok(false);
     };
-    let caller = Caller::connect(&broker).await?;
+    let caller = MqttClient::connect(&broker).await?;
     publish::send_all(platform, &caller, clock::system).await?;
     Ok(true)
 }

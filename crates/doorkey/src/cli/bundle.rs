@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use crate::cli::{Home, not_registered};
+use crate::cli::{IssuerDir, not_registered};
 use doorward_protocol::wire::Id;
 use doorward_terminal::{CliError, block_on, print_json};
 use doorward_transport::files;
@@ -20,7 +20,7 @@ pub(crate) struct Carry {
     out: PathBuf,
 }
 
-pub(crate) fn run(home: &Home, args: &Carry, json: bool) -> Result<ExitCode, CliError> {
+pub(crate) fn run(home: &IssuerDir, args: &Carry, json: bool) -> Result<ExitCode, CliError> {
     let Carry { device, out } = args;
     let statements = block_on(async {
         let platform = home.open().await?;

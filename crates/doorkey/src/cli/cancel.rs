@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::broker::{publish, subscribe};
-use crate::cli::Home;
+use crate::cli::IssuerDir;
 use crate::cli::broker_args::BrokerArgs;
 use crate::cli::published_text;
 use crate::cli::value_parsers::ShareId;
@@ -19,7 +19,7 @@ use doorward_protocol::wire::topics;
 use doorward_protocol::wire::{Audience, Id, Kind, PublicKey, State, Timestamp};
 use doorward_terminal::{CliError, block_on, exit_status, print_json};
 use doorward_transport::Broker;
-use doorward_transport::Caller;
+use doorward_transport::MqttClient;
 use doorward_transport::clock;
 use doorward_transport::clock::Stopwatch;
 use doorward_transport::files;
@@ -43,7 +43,7 @@ pub(crate) struct Cancel {
     broker: BrokerArgs,
 }
 
-pub(crate) fn run(home: &Home, args: Cancel, json: bool) -> Result<ExitCode, CliError> {
+pub(crate) fn run(home: &IssuerDir, args: Cancel, json: bool) -> Result<ExitCode, CliError> {
     let (broker, wait, now) = (args.broker.broker(), args.wait, clock::system());
     let (audience, named, of) = (&args.audience, &args.shares, &args.of);
     let (cancelled, seq, bytes, published, waiting) = block_on(async {
@@ -146,7 +146,7 @@ impl Waiting {
         broker: &Broker,
         wait: Duration,
     ) -> Result<(), CliError> {
-        let mut caller = Caller::connect(broker).await?;
+        let mut caller = MqttClient::connect(broker).await?;
         let states: Vec<_> = self
             .devices
             .iter()
@@ -163,7 +163,7 @@ impl Waiting {
         {
             self.hear(&topic, &payload);
             // The ledger hears it too: a slot may be free now.
-            subscribe::hear(platform, &topic, &payload).await?;
+            subscribe::apply_report(platform, &topic, &payload).await?;
         }
         Ok(())
     }

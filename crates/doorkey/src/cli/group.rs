@@ -7,10 +7,10 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use serde_json::json;
 
-use crate::cli::Home;
+use crate::cli::IssuerDir;
 use crate::cli::broker_args;
 use crate::cli::broker_args::BrokerArgs;
-use crate::cli::value_parsers::{PublicHex, When};
+use crate::cli::value_parsers::{PublicHex, TimeArg};
 use crate::domain::LookupKey;
 use crate::service::NewGroup;
 use doorward_client::HolderKey;
@@ -56,7 +56,7 @@ pub(crate) enum Group {
         number: u64,
         /// How long it is good for.
         #[arg(long = "for", value_name = "TIME", default_value = "30d")]
-        end: When,
+        end: TimeArg,
         /// Write it here, to be carried or given to a service.
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
@@ -81,7 +81,7 @@ impl std::str::FromStr for Member {
     }
 }
 
-pub(crate) fn run(home: &Home, group: Group, json: bool) -> Result<ExitCode, CliError> {
+pub(crate) fn run(home: &IssuerDir, group: Group, json: bool) -> Result<ExitCode, CliError> {
     match group {
         Group::Add {
             group,
@@ -148,7 +148,7 @@ pub(crate) fn run(home: &Home, group: Group, json: bool) -> Result<ExitCode, Cli
             if take {
                 reached = block_on(async {
                     let platform = home.open().await?;
-                    let reached = platform.take_roster(&bytes, now).await?;
+                    let reached = platform.accept_roster(&bytes, now).await?;
                     broker_args::send_all(&platform, broker.broker()).await?;
                     Ok(reached)
                 })?;

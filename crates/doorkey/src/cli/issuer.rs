@@ -5,14 +5,14 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use crate::cli::Home;
+use crate::cli::IssuerDir;
 use crate::service::Platform;
-use doorward_protocol::wire::{Id, grouped, hash, print_issuers};
+use doorward_protocol::wire::{Id, encode_issuers, format_fingerprint, hash};
 use doorward_terminal::{CliError, block_on, print_json, qr};
 use doorward_transport::clock;
 use doorward_transport::files;
 
-pub(crate) fn init(home: &Home, name: Id, json: bool) -> Result<ExitCode, CliError> {
+pub(crate) fn init(home: &IssuerDir, name: Id, json: bool) -> Result<ExitCode, CliError> {
     let (directory, ledger) = (&home.directory, home.ledger.as_deref());
     let made = async { Ok(Platform::init(directory, ledger, name, clock::system()).await?) };
     let platform = block_on(made)?;
@@ -27,15 +27,15 @@ pub(crate) fn init(home: &Home, name: Id, json: bool) -> Result<ExitCode, CliErr
     } else {
         outln!("issuer   {}", platform.name());
         outln!("devices  pin {}", file.display());
-        outln!("SHA-256  {}", grouped(&fingerprint.hex()));
+        outln!("SHA-256  {}", format_fingerprint(&fingerprint.hex()));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) fn show(home: &Home, json: bool) -> Result<ExitCode, CliError> {
+pub(crate) fn show(home: &IssuerDir, json: bool) -> Result<ExitCode, CliError> {
     let platform = block_on(home.open())?;
     let bytes = files::read(&platform.issuers_file(), 1 << 20)?;
-    let (fingerprint, text) = (hash(&bytes).hex(), print_issuers(&bytes));
+    let (fingerprint, text) = (hash(&bytes).hex(), encode_issuers(&bytes));
     if json {
         print_json(&json!({
             "name": platform.name().as_str(), "sha256": fingerprint, "text": text,
@@ -43,7 +43,7 @@ pub(crate) fn show(home: &Home, json: bool) -> Result<ExitCode, CliError> {
         return Ok(ExitCode::SUCCESS);
     }
     outln!("issuer   {}", platform.name());
-    outln!("SHA-256  {}", grouped(&fingerprint));
+    outln!("SHA-256  {}", format_fingerprint(&fingerprint));
     outln!("For `doorward provision`, as text and, on a terminal, as QR code:");
     outln!("{text}");
     qr::show(&text);

@@ -8,8 +8,8 @@ use serde_json::json;
 
 use crate::cli::broker_args;
 use crate::cli::broker_args::BrokerArgs;
-use crate::cli::value_parsers::{Named, PublicHex, ShareId, When};
-use crate::cli::{Home, published_text};
+use crate::cli::value_parsers::{DeviceArg, PublicHex, ShareId, TimeArg};
+use crate::cli::{IssuerDir, published_text};
 use crate::domain::{Account, AccountRole, Actor, Email, language};
 use doorward_protocol::wire::{Audience, Id, Plan, Timestamp};
 use doorward_terminal::{CliError, block_on, exit_status, print_json};
@@ -39,7 +39,11 @@ pub(crate) struct NewAccount {
     language: String,
 }
 
-pub(crate) fn account(home: &Home, args: NewAccount, json: bool) -> Result<ExitCode, CliError> {
+pub(crate) fn account(
+    home: &IssuerDir,
+    args: NewAccount,
+    json: bool,
+) -> Result<ExitCode, CliError> {
     let account = Account {
         enterprise: args.enterprise.unwrap_or_else(|| args.account.clone()),
         id: args.account,
@@ -69,7 +73,7 @@ pub(crate) enum Change {
         /// The share's id.
         share: ShareId,
         /// By how much, like 7d, counted from the end that it has.
-        by: When,
+        by: TimeArg,
         #[command(flatten)]
         broker: BrokerArgs,
     },
@@ -90,7 +94,7 @@ pub(crate) enum Change {
         plan: Id,
         /// When it ends, like 30d; without it, never.
         #[arg(long, value_name = "TIME")]
-        until: Option<When>,
+        until: Option<TimeArg>,
         #[command(flatten)]
         broker: BrokerArgs,
     },
@@ -114,7 +118,7 @@ pub(crate) enum Change {
     /// Keep the claim secret of a device that will be sold: whoever shows it becomes the owner.
     Claim {
         /// The claim that `doorward provision` printed, or the device's id.
-        device: Named,
+        device: DeviceArg,
         /// With an id, the secret; - for standard input.
         secret: Option<String>,
     },
@@ -129,29 +133,29 @@ pub(crate) enum Change {
 }
 
 /// The device and the secret, however they were given.
-fn secret_of(device: Named, secret: Option<String>) -> Result<(Id, String), CliError> {
+fn secret_of(device: DeviceArg, secret: Option<String>) -> Result<(Id, String), CliError> {
     match (device, secret.as_deref()) {
-        (Named::Claim(claim), None) => Ok((claim.device, claim.secret)),
-        (Named::Id(device), Some("-")) => std::io::read_to_string(std::io::stdin())
+        (DeviceArg::Claim(claim), None) => Ok((claim.device, claim.secret)),
+        (DeviceArg::Id(device), Some("-")) => std::io::read_to_string(std::io::stdin())
             .map(|secret| (device, secret))
             .map_err(|error| CliError::new(exit_status::IO, error)),
-        (Named::Id(device), Some(secret)) => Ok((device, secret.to_owned())),
-        (Named::Id(_), None) => Err(CliError::new(exit_status::USAGE, "which secret?")
+        (DeviceArg::Id(device), Some(secret)) => Ok((device, secret.to_owned())),
+        (DeviceArg::Id(_), None) => Err(CliError::new(exit_status::USAGE, "which secret?")
             .with_remedy("Give the whole claim that `doorward provision` printed.")),
-        (Named::Claim(_), Some(_)) => Err(CliError::new(
+        (DeviceArg::Claim(_), Some(_)) => Err(CliError::new(
             exit_status::USAGE,
             "the claim has its secret",
         )),
     }
 }
 
-pub(crate) fn change(home: &Home, change: Change, json: bool) -> Result<ExitCode, CliError> {
+pub(crate) fn change(home: &IssuerDir, change: Change, json: bool) -> Result<ExitCode, CliError> {
     let now = clock::system();
     let (said, published) = block_on(async {
         let platform = home.open().await?;
         let (said, broker) = match change {
             Change::Extend { share, by, broker } => {
-                let When::In(seconds) = by else {
+                let TimeArg::In(seconds) = by else {
                     let why = "an extension is a length of time, counted from the end of the share";
                     return Err(CliError::new(exit_status::USAGE, why));
                 };

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use crate::cli::value_parsers::When;
+use crate::cli::value_parsers::TimeArg;
 use doorward_client::HolderKey;
 use doorward_protocol::wire::{Id, Kind, Licence, LicenceBody, Object, Text};
 use doorward_terminal::{CliError, exit_status, print_json};
@@ -28,7 +28,7 @@ pub(crate) struct NewLicence {
     features: Vec<Text>,
     /// When it ends, like 365d or 2027-01-31T00:00:00Z; without it, never.
     #[arg(long, value_name = "TIME")]
-    end: Option<When>,
+    end: Option<TimeArg>,
     /// Who makes the machine.
     #[arg(long, default_value = "vendor")]
     vendor: Id,

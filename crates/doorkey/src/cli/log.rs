@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::cli::Home;
+use crate::cli::IssuerDir;
 use crate::cli::log_collect;
 use crate::cli::log_collect::Collect;
 use doorward_protocol::wire::{
@@ -43,7 +43,7 @@ enum What {
     },
 }
 
-pub(crate) fn run(home: &Home, log: Log, json: bool) -> Result<(), CliError> {
+pub(crate) fn run(home: &IssuerDir, log: Log, json: bool) -> Result<(), CliError> {
     match log.what {
         What::Collect(args) => log_collect::run(home, args, json),
         What::Verify {

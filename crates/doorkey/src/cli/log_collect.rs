@@ -14,11 +14,11 @@ use doorward_transport::{Broker, files};
 use serde_json::json;
 
 use crate::cli::broker_args::BrokerArgs;
-use crate::cli::{Home, not_registered};
+use crate::cli::{IssuerDir, not_registered};
 use crate::error::client_error;
 use crate::http::Shared;
 use crate::service::Platform;
-use crate::service::alerts::{Noticed, Watch};
+use crate::service::alerts::{LogFinding, LogWatch};
 
 /// Pause before `--follow` tries again.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
@@ -45,7 +45,7 @@ pub(crate) struct Collect {
     broker: BrokerArgs,
 }
 
-pub(crate) fn run(home: &Home, args: Collect, json: bool) -> Result<(), CliError> {
+pub(crate) fn run(home: &IssuerDir, args: Collect, json: bool) -> Result<(), CliError> {
     let missing = || CliError::new(exit_status::USAGE, "no broker given");
     let broker = args.broker.broker().ok_or_else(missing)?;
     let pass = match &args.pass {
@@ -131,7 +131,7 @@ async fn follow(
 struct Collection {
     device: Id,
     log: LogCollector,
-    watch: Watch,
+    watch: LogWatch,
 }
 
 impl Collection {
@@ -152,7 +152,7 @@ impl Collection {
         Ok(Self {
             device: device.clone(),
             log: log.map_err(client_error)?,
-            watch: Watch::default(),
+            watch: LogWatch::default(),
         })
     }
 
@@ -171,11 +171,11 @@ impl Collection {
 
     /// Tells the database which shares are used, and who is refused repeatedly.
     async fn report(&mut self, record: &Record, platform: &Platform) -> Result<(), CliError> {
-        match self.watch.look(record) {
-            Some(Noticed::Used(share, at)) => {
+        match self.watch.inspect(record) {
+            Some(LogFinding::Used(share, at)) => {
                 platform.hear_use(&self.device, &share, at).await?;
             }
-            Some(Noticed::Refused(who, at)) => {
+            Some(LogFinding::Refused(who, at)) => {
                 platform
                     .hear_refusals(&self.device, who.as_str(), at)
                     .await?;

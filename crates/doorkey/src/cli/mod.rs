@@ -33,7 +33,7 @@ use serde_json::json;
 use args::{Register, Send};
 use cancel::Cancel;
 use share::NewShareArgs;
-use value_parsers::Named;
+use value_parsers::DeviceArg;
 
 use crate::domain::NewRegistration;
 use crate::service::Platform;
@@ -206,7 +206,7 @@ enum Issuer {
 /// What the command could not do.
 pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
     let json = cli.json;
-    let home = Home {
+    let home = IssuerDir {
         directory: cli.issuer,
         ledger: cli.ledger,
     };
@@ -270,30 +270,30 @@ fn key(what: &Key, json: bool) -> Result<ExitCode, CliError> {
 
 /// Where the issuer is.
 #[derive(Debug)]
-struct Home {
+struct IssuerDir {
     directory: PathBuf,
     ledger: Option<String>,
 }
 
-impl Home {
+impl IssuerDir {
     async fn open(&self) -> Result<Platform, CliError> {
         Ok(Platform::open(&self.directory, self.ledger.as_deref()).await?)
     }
 }
 
-fn register(home: &Home, args: Register, json: bool) -> Result<ExitCode, CliError> {
+fn register(home: &IssuerDir, args: Register, json: bool) -> Result<ExitCode, CliError> {
     let now = clock::system();
     let (device, device_key) = match (args.device, args.device_key) {
-        (Named::Claim(claim), None) => (claim.device, claim.key),
-        (Named::Id(device), Some(key)) => (device, key.0),
-        (Named::Id(_), None) => {
+        (DeviceArg::Claim(claim), None) => (claim.device, claim.key),
+        (DeviceArg::Id(device), Some(key)) => (device, key.0),
+        (DeviceArg::Id(_), None) => {
             return Err(
                 CliError::new(exit_status::USAGE, "which key has the device?").with_remedy(
                     "Give the claim that `doorward provision` printed, or --device-key.",
                 ),
             );
         }
-        (Named::Claim(_), Some(_)) => {
+        (DeviceArg::Claim(_), Some(_)) => {
             return Err(CliError::new(
                 exit_status::USAGE,
                 "the claim has the device's key in it",

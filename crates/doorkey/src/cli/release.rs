@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use crate::cli::Home;
+use crate::cli::IssuerDir;
 use crate::cli::broker_args;
 use crate::cli::broker_args::BrokerArgs;
 use crate::service::NewRelease;
@@ -42,7 +42,7 @@ pub(crate) struct Release {
     broker: BrokerArgs,
 }
 
-pub(crate) fn run(home: &Home, args: Release, json: bool) -> Result<ExitCode, CliError> {
+pub(crate) fn run(home: &IssuerDir, args: Release, json: bool) -> Result<ExitCode, CliError> {
     let (size, sha256) = files::measure(&args.image).doing("read", &args.image)?;
     let new = NewRelease {
         vendor: args.vendor,

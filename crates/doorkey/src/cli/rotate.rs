@@ -8,9 +8,9 @@ use serde_json::json;
 
 use crate::cli::broker_args;
 use crate::cli::broker_args::BrokerArgs;
-use crate::cli::value_parsers::{PublicHex, When};
-use crate::cli::{Home, published_text};
-use crate::domain::{Actor, NewShare, To};
+use crate::cli::value_parsers::{PublicHex, TimeArg};
+use crate::cli::{IssuerDir, published_text};
+use crate::domain::{Actor, NewShare, ShareTarget};
 use crate::keys::{Draft, Keys};
 use doorward_protocol::wire::{Audience, Id, Limits, Role, RoleKeys, SecretKey, Text};
 use doorward_terminal::{CliError, block_on, exit_status, print_json};
@@ -45,7 +45,7 @@ fn passphrase(file: &Path) -> Result<Vec<u8>, CliError> {
     Ok(bytes)
 }
 
-pub(crate) fn seal(home: &Home, file: &Path, json: bool) -> Result<ExitCode, CliError> {
+pub(crate) fn seal(home: &IssuerDir, file: &Path, json: bool) -> Result<ExitCode, CliError> {
     let sealed = Keys::open(&home.directory)?.seal(&passphrase(file)?)?;
     match json {
         true => print_json(&json!({ "sealed": sealed.display().to_string() })),
@@ -60,7 +60,7 @@ pub(crate) fn seal(home: &Home, file: &Path, json: bool) -> Result<ExitCode, Cli
 }
 
 pub(crate) fn rotate(
-    home: &Home,
+    home: &IssuerDir,
     roles: &[RoleName],
     file: Option<&Path>,
     broker: BrokerArgs,
@@ -108,7 +108,7 @@ pub(crate) struct NewDraft {
     out: PathBuf,
 }
 
-pub(crate) fn draft(home: &Home, args: NewDraft, json: bool) -> Result<ExitCode, CliError> {
+pub(crate) fn draft(home: &IssuerDir, args: NewDraft, json: bool) -> Result<ExitCode, CliError> {
     let keys = Keys::open(&home.directory)?;
     let mut changes = Vec::new();
     for RoleName(role) in args.new {
@@ -163,7 +163,7 @@ fn tell(draft: &Draft, json: bool) {
 }
 
 pub(crate) fn adopt(
-    home: &Home,
+    home: &IssuerDir,
     file: &Path,
     broker: BrokerArgs,
     json: bool,
@@ -194,7 +194,7 @@ pub(crate) struct BreakGlass {
     device: Audience,
     /// How long the code is good for.
     #[arg(long = "for", value_name = "TIME", default_value = "365d")]
-    end: When,
+    end: TimeArg,
     /// Where to write the code: print it, put it into an envelope, delete the file.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -202,13 +202,17 @@ pub(crate) struct BreakGlass {
     broker: BrokerArgs,
 }
 
-pub(crate) fn break_glass(home: &Home, args: BreakGlass, json: bool) -> Result<ExitCode, CliError> {
+pub(crate) fn break_glass(
+    home: &IssuerDir,
+    args: BreakGlass,
+    json: bool,
+) -> Result<ExitCode, CliError> {
     let now = clock::system();
     let key = SecretKey::from_seed(&random().doing("make a key for", &args.out)?);
     let name = Id::new("break-glass").map_err(|rule| CliError::new(exit_status::DATA, rule))?;
     let words = "sealed emergency code, good for one command";
     let new = NewShare {
-        to: To::Key(name, key.public()),
+        to: ShareTarget::Key(name, key.public()),
         permissions: vec!["full".to_owned()],
         end: args.end.from(now),
         description: Text::new(words).ok(),
@@ -245,7 +249,7 @@ pub(crate) fn break_glass(home: &Home, args: BreakGlass, json: bool) -> Result<E
 }
 
 /// The region of what is shared; that of a site without devices does not matter here.
-fn home_region(home: &Home, device: &Audience) -> Result<Id, CliError> {
+fn home_region(home: &IssuerDir, device: &Audience) -> Result<Id, CliError> {
     let devices = block_on(async { Ok(home.open().await?.devices(device).await?) })?;
     let region = devices.into_iter().next().map(|device| device.region);
     region.ok_or_else(|| {

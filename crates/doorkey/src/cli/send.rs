@@ -4,7 +4,7 @@ use doorward_terminal::outln;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::cli::Home;
+use crate::cli::IssuerDir;
 use crate::cli::args::Send;
 use crate::cli::receipt;
 use crate::cli::value_parsers::Argument;
@@ -18,7 +18,7 @@ use doorward_terminal::{CliError, block_on, exit_status};
 use doorward_transport::files;
 
 /// Sends the command and prints its receipt.
-pub(crate) fn run(home: &Home, args: Send, json: bool) -> Result<ExitCode, CliError> {
+pub(crate) fn run(home: &IssuerDir, args: Send, json: bool) -> Result<ExitCode, CliError> {
     let holder = HolderKey::open(&args.key)?;
     let (mut carry, mut if_missing) = (Vec::new(), Vec::new());
     let mut device_key = args.device_key.map(|key| key.0);
@@ -31,7 +31,7 @@ pub(crate) fn run(home: &Home, args: Send, json: bool) -> Result<ExitCode, CliEr
     let known = block_on(async {
         let platform = home.open().await?;
         let device = platform.device(&args.device).await?;
-        Ok((device, platform.news(&args.device).await?))
+        Ok((device, platform.validity_statements(&args.device).await?))
     });
     match known {
         Ok((Some(device), kept)) => {

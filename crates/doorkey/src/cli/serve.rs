@@ -9,12 +9,12 @@ use std::sync::Arc;
 use serde_json::json;
 use tokio::sync::Notify;
 
-use crate::cli::Home;
+use crate::cli::IssuerDir;
 use crate::cli::broker_args::BrokerArgs;
 use crate::cli::log_collect;
 use crate::email::smtp::{Mail, MailServer};
-use crate::email::templates::Letters;
-use crate::http::rate_limit::Limits;
+use crate::email::templates::Emails;
+use crate::http::rate_limit::RateLimiter;
 use crate::http::{Shared, description};
 use crate::serve::{Options, serve};
 use doorward_terminal::{CliError, block_on, exit_status};
@@ -99,7 +99,7 @@ impl MailArgs {
     }
 }
 
-pub(crate) fn run(home: &Home, args: Serve, json: bool) -> Result<ExitCode, CliError> {
+pub(crate) fn run(home: &IssuerDir, args: Serve, json: bool) -> Result<ExitCode, CliError> {
     if args.openapi {
         let text = description().to_pretty_json();
         outln!(
@@ -134,9 +134,9 @@ pub(crate) fn run(home: &Home, args: Serve, json: bool) -> Result<ExitCode, CliE
         let shared = Arc::new(Shared {
             platform,
             changed: Notify::new(),
-            limits: Limits::new(args.requests_per_minute),
+            limits: RateLimiter::new(args.requests_per_minute),
             since: Stopwatch::start(),
-            letters: Letters::new(&base, mail),
+            letters: Emails::new(&base, mail),
         });
         match json {
             true => outln!("{}", json!({ "listening": address.to_string() })),

@@ -10,10 +10,10 @@ use crate::IssuerError;
 use crate::broker::subscribe;
 use crate::cli::broker_args;
 use crate::cli::broker_args::BrokerArgs;
-use crate::cli::value_parsers::{PublicHex, When};
-use crate::cli::{Home, published_text};
-use crate::domain::{Actor, Code, Email, Invitation, NewShare, To};
-use crate::service::Made;
+use crate::cli::value_parsers::{PublicHex, TimeArg};
+use crate::cli::{IssuerDir, published_text};
+use crate::domain::{Actor, Email, Invitation, InviteCode, NewShare, ShareTarget};
+use crate::service::CreatedShares;
 use doorward_protocol::wire::{Audience, Id, Limits, Text, Way};
 use doorward_terminal::{CliError, block_on, exit_status, print_json};
 use doorward_transport::clock;
@@ -46,7 +46,7 @@ pub(crate) struct NewShareArgs {
     pub(crate) allow: Vec<String>,
     /// For how long, like 4h or 30d, or until when, like 2027-01-31T00:00:00Z.
     #[arg(long = "for", value_name = "TIME", default_value = "30d")]
-    pub(crate) end: When,
+    pub(crate) end: TimeArg,
     /// What it is for.
     #[arg(long, value_name = "TEXT")]
     pub(crate) description: Option<Text>,
@@ -88,20 +88,20 @@ impl NewShareArgs {
     }
 
     /// Whom it is for.
-    fn recipient(&self) -> Result<To, CliError> {
+    fn recipient(&self) -> Result<ShareTarget, CliError> {
         if let Some(group) = &self.group {
-            return Ok(To::Group(group.clone()));
+            return Ok(ShareTarget::Group(group.clone()));
         }
         if let Some(name) = &self.guest {
-            return Ok(To::Guest(name.clone()));
+            return Ok(ShareTarget::Guest(name.clone()));
         }
         let to = self.to.as_deref().unwrap_or_default();
         match self.key {
             Some(key) => {
                 let id = Id::new(to).map_err(|rule| CliError::new(exit_status::USAGE, rule))?;
-                Ok(To::Key(id, key.0))
+                Ok(ShareTarget::Key(id, key.0))
             }
-            None => Email::new(to).map(To::Address).map_err(|refusal| {
+            None => Email::new(to).map(ShareTarget::Address).map_err(|refusal| {
                 CliError::new(exit_status::USAGE, refusal.why)
                     .with_remedy("Give a whole address, or an account and its --key.")
             }),
@@ -109,7 +109,7 @@ impl NewShareArgs {
     }
 }
 
-pub(crate) fn run(home: &Home, args: NewShareArgs, json: bool) -> Result<ExitCode, CliError> {
+pub(crate) fn run(home: &IssuerDir, args: NewShareArgs, json: bool) -> Result<ExitCode, CliError> {
     let now = clock::system();
     if args.out.is_some() && (args.audiences.len() != 1 || args.key.is_none()) {
         let why = "--out is for one device and a recipient whose --key is known";
@@ -168,7 +168,7 @@ pub(crate) fn run(home: &Home, args: NewShareArgs, json: bool) -> Result<ExitCod
     })
 }
 
-fn to_json(made: &Made, published: bool) -> Json {
+fn to_json(made: &CreatedShares, published: bool) -> Json {
     let shares = made.each.iter().map(|(audience, made)| match made {
         Ok(share) => json!({
             "audience": audience.to_string(), "share": share.id.hex(),
@@ -179,7 +179,7 @@ fn to_json(made: &Made, published: bool) -> Json {
     let invitation = made.invitation.as_ref().map(|(invitation, code)| {
         json!({
             "id": invitation.id.hex(), "code": code.shown(),
-            "accept": accept(invitation, code), "lapses": invitation.lapses.to_string(),
+            "accept": accept(invitation, code), "lapses": invitation.expires_at.to_string(),
         })
     });
     json!({ "shares": shares.collect::<Vec<_>>(), "invitation": invitation, "published": published })
@@ -193,11 +193,11 @@ fn code(error: &IssuerError) -> &'static str {
 }
 
 /// What the recipient types.
-fn accept(invitation: &Invitation, code: &Code) -> String {
+fn accept(invitation: &Invitation, code: &InviteCode) -> String {
     format!("{}#{}", invitation.id, code.shown())
 }
 
-fn print(made: &Made, published: bool) {
+fn print(made: &CreatedShares, published: bool) {
     for (audience, made) in &made.each {
         match made {
             Ok(share) => {
@@ -212,7 +212,7 @@ fn print(made: &Made, published: bool) {
         }
     }
     if let Some((invitation, code)) = &made.invitation {
-        outln!("The recipient accepts until {} with", invitation.lapses);
+        outln!("The recipient accepts until {} with", invitation.expires_at);
         let accept = accept(invitation, code);
         outln!("         doorkey accept {accept}");
         doorward_terminal::qr::show(&accept);

@@ -8,9 +8,9 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use crate::cli::Home;
+use crate::cli::IssuerDir;
 use crate::domain::Actor;
-use crate::service::{Access, Listed};
+use crate::service::{Access, ShareListing};
 use doorward_client::HolderKey;
 use doorward_protocol::wire::{Audience, Id, Timestamp};
 use doorward_terminal::{CliError, block_on, exit_status, print_json};
@@ -30,7 +30,7 @@ pub(crate) struct Shares {
     of: Option<Audience>,
 }
 
-pub(crate) fn shares(home: &Home, args: &Shares, json: bool) -> Result<ExitCode, CliError> {
+pub(crate) fn shares(home: &IssuerDir, args: &Shares, json: bool) -> Result<ExitCode, CliError> {
     let now = clock::system();
     let listed = block_on(async {
         let platform = home.open().await?;
@@ -72,7 +72,7 @@ pub(crate) fn shares(home: &Home, args: &Shares, json: bool) -> Result<ExitCode,
     Ok(ExitCode::SUCCESS)
 }
 
-fn operations(listed: &Listed) -> String {
+fn operations(listed: &ShareListing) -> String {
     let names = listed
         .share
         .permissions
@@ -81,7 +81,7 @@ fn operations(listed: &Listed) -> String {
     names.collect::<Vec<_>>().join(" ")
 }
 
-fn row(listed: &Listed) -> Value {
+fn row(listed: &ShareListing) -> Value {
     let share = &listed.share;
     let devices = listed.words.iter().map(|(device, word)| {
         json!({
@@ -105,7 +105,7 @@ pub(crate) struct Alerts {
     owner: Id,
 }
 
-pub(crate) fn alerts(home: &Home, args: &Alerts, json: bool) -> Result<ExitCode, CliError> {
+pub(crate) fn alerts(home: &IssuerDir, args: &Alerts, json: bool) -> Result<ExitCode, CliError> {
     let alerts = block_on(async { Ok(home.open().await?.alerts(&args.owner, 100).await?) })?;
     if json {
         let rows = alerts.iter().map(|alert| {
@@ -170,7 +170,7 @@ fn write_signed(review: &[Access], out: &Path, key: &Path) -> Result<usize, CliE
     Ok(tables.len())
 }
 
-pub(crate) fn review(home: &Home, args: &Review, json: bool) -> Result<ExitCode, CliError> {
+pub(crate) fn review(home: &IssuerDir, args: &Review, json: bool) -> Result<ExitCode, CliError> {
     let now = clock::system();
     let review = block_on(async {
         let platform = home.open().await?;

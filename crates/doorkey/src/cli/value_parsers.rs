@@ -27,12 +27,12 @@ impl std::str::FromStr for PublicHex {
 
 /// A device by its id, or by the claim that `doorward provision` prints.
 #[derive(Debug, Clone)]
-pub(crate) enum Named {
+pub(crate) enum DeviceArg {
     Id(Id),
     Claim(Claim),
 }
 
-impl std::str::FromStr for Named {
+impl std::str::FromStr for DeviceArg {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -59,12 +59,12 @@ impl std::str::FromStr for ShareId {
 
 /// A time, or a length of time from now.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum When {
+pub(crate) enum TimeArg {
     At(Timestamp),
     In(u64),
 }
 
-impl std::str::FromStr for When {
+impl std::str::FromStr for TimeArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -85,7 +85,7 @@ impl std::str::FromStr for When {
     }
 }
 
-impl When {
+impl TimeArg {
     pub(crate) fn from(self, now: Timestamp) -> Timestamp {
         match self {
             Self::At(time) => time,

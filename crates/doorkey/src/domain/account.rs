@@ -1,6 +1,6 @@
 //! Accounts: people and their keys, on one platform and in one region.
 
-use crate::domain::error::{Refusal, Rule};
+use crate::domain::error::{Refusal, RuleCode};
 use doorward_protocol::wire::{Id, KeyBytes, Timestamp};
 
 /// What an account may do on the platform.
@@ -66,9 +66,9 @@ impl Email {
     /// Takes an address (RFC 5321 section 4.1.2, without quoted names or address literals).
     ///
     /// # Errors
-    /// [`Rule::Invalid`].
+    /// [`RuleCode::Invalid`].
     pub fn new(text: &str) -> Result<Self, Refusal> {
-        let wrong = || Rule::Invalid.because(format!("`{text}` is not a whole e-mail address"));
+        let wrong = || RuleCode::Invalid.because(format!("`{text}` is not a whole e-mail address"));
         let (name, host) = text.rsplit_once('@').ok_or_else(wrong)?;
         let name_fits = !name.is_empty()
             && name.len() <= 64
@@ -139,7 +139,7 @@ impl Account {
     /// Whether the role permits sharing.
     ///
     /// # Errors
-    /// [`Rule::Role`].
+    /// [`RuleCode::Role`].
     pub fn may_share(&self) -> Result<(), Refusal> {
         if self.role.may_share() {
             return Ok(());
@@ -149,7 +149,7 @@ impl Account {
             self.id,
             self.role.name()
         );
-        Err(Rule::Role.because(why))
+        Err(RuleCode::Role.because(why))
     }
 }
 
@@ -180,7 +180,11 @@ mod tests {
             "anna@exa%mple.org",
             "an%@",
         ] {
-            assert_eq!(Email::new(part).unwrap_err().rule, Rule::Invalid, "{part}");
+            assert_eq!(
+                Email::new(part).unwrap_err().rule,
+                RuleCode::Invalid,
+                "{part}"
+            );
         }
     }
 

@@ -1,6 +1,6 @@
 //! A device as the sharing side knows it.
 
-use crate::domain::error::{Refusal, Rule};
+use crate::domain::error::{Refusal, RuleCode};
 use crate::domain::requests::NewRegistration;
 use doorward_protocol::wire::{
     Audience, Class, Confirmation, Hash, Id, KeyBytes, Operation, Plan, Registration,
@@ -88,18 +88,18 @@ impl Device {
     /// Whether new shares of it may be made.
     ///
     /// # Errors
-    /// [`Rule::Demo`], [`Rule::Plan`].
+    /// [`RuleCode::Demo`], [`RuleCode::Plan`].
     pub fn may_be_shared(&self, now: Timestamp) -> Result<(), Refusal> {
         if self.demo {
             let why = format!(
                 "{} is a demonstration device; those cannot be shared",
                 self.id
             );
-            return Err(Rule::Demo.because(why));
+            return Err(RuleCode::Demo.because(why));
         }
         if !default_plans().includes_sharing(&self.plan_at(now)) {
             let why = format!("The plan of {} does not include sharing", self.id);
-            return Err(Rule::Plan.because(why));
+            return Err(RuleCode::Plan.because(why));
         }
         Ok(())
     }
@@ -195,14 +195,14 @@ pub(crate) mod tests {
         let device = sample();
         assert_eq!(device.may_be_shared(Timestamp(999)), Ok(()));
         let refusal = device.may_be_shared(Timestamp(1000)).unwrap_err();
-        assert_eq!(refusal.rule, Rule::Plan);
+        assert_eq!(refusal.rule, RuleCode::Plan);
         let demo = Device {
             demo: true,
             ..device
         };
         assert_eq!(
             demo.may_be_shared(Timestamp(0)).unwrap_err().rule,
-            Rule::Demo
+            RuleCode::Demo
         );
     }
 

@@ -2,7 +2,7 @@
 
 /// What kind of no it is, for exit codes and HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Nature {
+pub enum ErrorClass {
     /// What was asked makes no sense.
     Invalid,
     /// Who asks may not.
@@ -17,12 +17,12 @@ pub enum Nature {
 
 /// Declares the rules with their codes, natures and remedies in one table.
 macro_rules! rules {
-    ($($(#[$doc:meta])* $rule:ident $name:literal $nature:ident $remedy:literal,)*) => {
+    ($($(#[$doc:meta])* $rule:ident $name:literal $class:ident $remedy:literal,)*) => {
         /// A rule of sharing that something breaks. Codes are append-only.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum Rule { $($(#[$doc])* $rule,)* }
+        pub enum RuleCode { $($(#[$doc])* $rule,)* }
 
-        impl Rule {
+        impl RuleCode {
             /// Every rule.
             pub const ALL: &'static [Self] = &[$(Self::$rule,)*];
 
@@ -34,8 +34,8 @@ macro_rules! rules {
 
             /// What kind of no it is.
             #[must_use]
-            pub fn nature(self) -> Nature {
-                match self { $(Self::$rule => Nature::$nature,)* }
+            pub fn class(self) -> ErrorClass {
+                match self { $(Self::$rule => ErrorClass::$class,)* }
             }
 
             /// What to do about it.
@@ -96,12 +96,12 @@ rules! {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// The rule.
-    pub rule: Rule,
+    pub rule: RuleCode,
     /// What exactly, as a sentence.
     pub why: String,
 }
 
-impl Rule {
+impl RuleCode {
     /// This rule is broken.
     #[must_use]
     pub fn because(self, why: impl Into<String>) -> Refusal {

@@ -1,6 +1,6 @@
 //! Groups of people who act together, and the link by which they ask for access.
 
-use crate::domain::error::{Refusal, Rule};
+use crate::domain::error::{Refusal, RuleCode};
 use doorward_protocol::wire::{Id, KeyBytes};
 
 /// Most hosts that a group may have people sent back to.
@@ -33,13 +33,13 @@ impl LookupKey {
     /// Takes 4 to 16 letters and digits; case does not matter.
     ///
     /// # Errors
-    /// [`Rule::Invalid`].
+    /// [`RuleCode::Invalid`].
     pub fn new(text: &str) -> Result<Self, Refusal> {
         let fits =
             (4..=16).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
         match fits {
             true => Ok(Self(text.to_ascii_uppercase())),
-            false => Err(Rule::Invalid.because("A lookup key is 4 to 16 letters and digits")),
+            false => Err(RuleCode::Invalid.because("A lookup key is 4 to 16 letters and digits")),
         }
     }
 
@@ -69,7 +69,7 @@ impl Group {
     /// registered, over HTTPS.
     ///
     /// # Errors
-    /// [`Rule::ReturnUrl`].
+    /// [`RuleCode::ReturnUrl`].
     pub fn return_to(
         &self,
         url: &str,
@@ -77,7 +77,7 @@ impl Group {
         granted: bool,
     ) -> Result<String, Refusal> {
         let refused = || {
-            Rule::ReturnUrl.because(format!(
+            RuleCode::ReturnUrl.because(format!(
                 "{} has not registered the host of that address",
                 self.name
             ))
@@ -99,7 +99,7 @@ impl Group {
 /// Checks a host that a group registers: a name or a name and a port, in lower case.
 ///
 /// # Errors
-/// [`Rule::Invalid`].
+/// [`RuleCode::Invalid`].
 pub(crate) fn host(text: &str) -> Result<String, Refusal> {
     let (name, port) = text.split_once(':').unwrap_or((text, "443"));
     let name_fits = (1..=253).contains(&name.len())
@@ -109,7 +109,8 @@ pub(crate) fn host(text: &str) -> Result<String, Refusal> {
     match name_fits && port.parse::<u16>().is_ok() {
         true => Ok(text.to_owned()),
         false => {
-            Err(Rule::Invalid.because(format!("`{text}` is not a host like portal.example.org")))
+            Err(RuleCode::Invalid
+                .because(format!("`{text}` is not a host like portal.example.org")))
         }
     }
 }
@@ -172,7 +173,7 @@ mod tests {
             "",
         ] {
             let refusal = group.return_to(elsewhere, None, true).unwrap_err();
-            assert_eq!(refusal.rule, Rule::ReturnUrl, "{elsewhere}");
+            assert_eq!(refusal.rule, RuleCode::ReturnUrl, "{elsewhere}");
         }
     }
 

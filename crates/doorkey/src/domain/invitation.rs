@@ -1,7 +1,7 @@
 //! Invitations: a code that works once, for a week, and is locked after five wrong tries.
 
-use crate::domain::error::{Refusal, Rule};
-use doorward_protocol::wire::{Bytes, Hash, Id, Timestamp, UNMISTAKABLE, hash};
+use crate::domain::error::{Refusal, RuleCode};
+use doorward_protocol::wire::{Bytes, Hash, Id, Timestamp, UNAMBIGUOUS_ALPHABET, hash};
 
 /// How long an invitation waits to be accepted, in seconds.
 pub const LAPSES_AFTER: u64 = 7 * 86400;
@@ -13,13 +13,13 @@ const LENGTH: usize = 10;
 
 /// A code as its recipient gets it; the ledger keeps its hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Code(String);
+pub struct InviteCode(String);
 
-impl Code {
+impl InviteCode {
     /// A code from random bytes.
     #[must_use]
     pub fn new(random: &[u8; LENGTH]) -> Self {
-        let letter = |byte: &u8| char::from(UNMISTAKABLE[usize::from(byte % 32)]);
+        let letter = |byte: &u8| char::from(UNAMBIGUOUS_ALPHABET[usize::from(byte % 32)]);
         Self(random.iter().map(letter).collect())
     }
 
@@ -46,7 +46,7 @@ impl Code {
 
 /// Where an invitation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
+pub enum InvitationState {
     /// Nobody has accepted yet.
     Open,
     /// Accepted.
@@ -57,7 +57,7 @@ pub enum Stage {
     Withdrawn,
 }
 
-impl Stage {
+impl InvitationState {
     /// The word in the ledger.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -89,9 +89,9 @@ pub struct Invitation {
     /// Wrong codes so far.
     pub tries: u32,
     /// From this second on it is over.
-    pub lapses: Timestamp,
+    pub expires_at: Timestamp,
     /// Where it is.
-    pub stage: Stage,
+    pub stage: InvitationState,
     /// Who invites.
     pub by: Id,
     /// Whether an account is made for a guest, who has none.
@@ -105,18 +105,20 @@ impl Invitation {
     /// The rule that says why not.
     pub fn is_open(&self, now: Timestamp) -> Result<(), Refusal> {
         match self.stage {
-            Stage::Accepted => Err(Rule::CodeUsed.because("This invitation was accepted before")),
-            Stage::Denied | Stage::Withdrawn => {
-                Err(Rule::NoLongerValid.because("This invitation is no longer valid"))
+            InvitationState::Accepted => {
+                Err(RuleCode::CodeUsed.because("This invitation was accepted before"))
             }
-            Stage::Open if self.lapses <= now => {
-                Err(Rule::NoLongerValid.because("This invitation has lapsed"))
+            InvitationState::Denied | InvitationState::Withdrawn => {
+                Err(RuleCode::NoLongerValid.because("This invitation is no longer valid"))
             }
-            Stage::Open if self.tries >= TRIES => {
+            InvitationState::Open if self.expires_at <= now => {
+                Err(RuleCode::NoLongerValid.because("This invitation has lapsed"))
+            }
+            InvitationState::Open if self.tries >= TRIES => {
                 let why = format!("{TRIES} wrong codes were given for this invitation");
-                Err(Rule::CodeLocked.because(why))
+                Err(RuleCode::CodeLocked.because(why))
             }
-            Stage::Open => Ok(()),
+            InvitationState::Open => Ok(()),
         }
     }
 
@@ -124,14 +126,14 @@ impl Invitation {
     ///
     /// # Errors
     /// The rule that says why not.
-    pub fn try_code(&mut self, code: &Code, now: Timestamp) -> Result<(), Refusal> {
+    pub fn try_code(&mut self, code: &InviteCode, now: Timestamp) -> Result<(), Refusal> {
         self.is_open(now)?;
         if code.hash(&self.id) == self.code {
             return Ok(());
         }
         self.tries += 1;
         let left = TRIES - self.tries;
-        Err(Rule::WrongCode.because(format!("That is not the code; {left} tries are left")))
+        Err(RuleCode::WrongCode.because(format!("That is not the code; {left} tries are left")))
     }
 }
 
@@ -139,18 +141,18 @@ impl Invitation {
 mod tests {
     use super::*;
 
-    fn invitation() -> (Invitation, Code) {
+    fn invitation() -> (Invitation, InviteCode) {
         let (id, code) = (
             Bytes([4; 16]),
-            Code::new(&[0, 1, 2, 3, 31, 32, 255, 7, 8, 9]),
+            InviteCode::new(&[0, 1, 2, 3, 31, 32, 255, 7, 8, 9]),
         );
         let invitation = Invitation {
             code: code.hash(&id),
             id,
             address: "anna@example.org".into(),
             tries: 0,
-            lapses: Timestamp(1000),
-            stage: Stage::Open,
+            expires_at: Timestamp(1000),
+            stage: InvitationState::Open,
             by: Id::new("ole").unwrap(),
             guest: false,
         };
@@ -160,24 +162,24 @@ mod tests {
     #[test]
     fn s16_after_five_wrong_codes_the_right_one_is_locked_out_too() {
         let (mut invitation, code) = invitation();
-        let wrong = Code::typed("WRONG-WRONG");
+        let wrong = InviteCode::typed("WRONG-WRONG");
         for _ in 0..5 {
             let refusal = invitation.try_code(&wrong, Timestamp(0)).unwrap_err();
-            assert_eq!(refusal.rule, Rule::WrongCode);
+            assert_eq!(refusal.rule, RuleCode::WrongCode);
         }
         let refusal = invitation.try_code(&code, Timestamp(0)).unwrap_err();
-        assert_eq!(refusal.rule, Rule::CodeLocked);
+        assert_eq!(refusal.rule, RuleCode::CodeLocked);
     }
 
     #[test]
     fn s16_the_right_code_counts_however_it_is_typed_and_only_once() {
         let (mut invitation, code) = invitation();
         assert_eq!(code.shown(), "2345Z-2Z9AB");
-        let typed = Code::typed(" 2345z 2z9ab\n");
+        let typed = InviteCode::typed(" 2345z 2z9ab\n");
         assert_eq!(invitation.try_code(&typed, Timestamp(999)), Ok(()));
-        invitation.stage = Stage::Accepted;
+        invitation.stage = InvitationState::Accepted;
         let refusal = invitation.try_code(&code, Timestamp(999)).unwrap_err();
-        assert_eq!(refusal.rule, Rule::CodeUsed);
+        assert_eq!(refusal.rule, RuleCode::CodeUsed);
     }
 
     #[test]
@@ -186,10 +188,10 @@ mod tests {
         let rule = |invitation: &mut Invitation, at| {
             invitation.try_code(&code, Timestamp(at)).unwrap_err().rule
         };
-        assert_eq!(rule(&mut invitation, 1000), Rule::NoLongerValid);
-        for stage in [Stage::Denied, Stage::Withdrawn] {
+        assert_eq!(rule(&mut invitation, 1000), RuleCode::NoLongerValid);
+        for stage in [InvitationState::Denied, InvitationState::Withdrawn] {
             invitation.stage = stage;
-            assert_eq!(rule(&mut invitation, 0), Rule::NoLongerValid);
+            assert_eq!(rule(&mut invitation, 0), RuleCode::NoLongerValid);
         }
     }
 

@@ -11,9 +11,9 @@ pub(crate) mod share;
 
 pub use account::{Account, AccountRole, Email};
 pub use device::{Device, SLOTS, claim_hash};
-pub use error::{Nature, Refusal, Rule};
+pub use error::{ErrorClass, Refusal, RuleCode};
 pub use group::{Group, LookupKey, language};
-pub use invitation::{Code, Invitation, LAPSES_AFTER, Stage, TRIES};
+pub use invitation::{Invitation, InvitationState, InviteCode, LAPSES_AFTER, TRIES};
 pub use preset::{Preset, operations, shareable};
-pub use requests::{Actor, NewRegistration, NewShare, To};
-pub use share::{DeviceWord, End, Recipient, ShareRecord, Status, has_slot};
+pub use requests::{Actor, NewRegistration, NewShare, ShareTarget};
+pub use share::{DeviceReport, Recipient, ShareRecord, Status, Termination, has_slot};

@@ -1,7 +1,7 @@
 //! Permission sets with a name, cut to what the device offers.
 
-use crate::domain::error::{Refusal, Rule};
-use doorward_protocol::wire::{HOLDERS_OWN, Operation, is_owner_only};
+use crate::domain::error::{Refusal, RuleCode};
+use doorward_protocol::wire::{Operation, SELF_SERVICE_OPERATIONS, is_owner_only};
 
 /// A permission set with a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +64,7 @@ pub fn shareable(offered: &[Operation]) -> Vec<Operation> {
     };
     let free = |name: &Operation| {
         !is_owner_only(name.as_str())
-            && !HOLDERS_OWN.contains(&name.as_str())
+            && !SELF_SERVICE_OPERATIONS.contains(&name.as_str())
             && name.as_str() != "history.acknowledge"
     };
     offered.into_iter().filter(free).collect()
@@ -75,7 +75,7 @@ pub fn shareable(offered: &[Operation]) -> Vec<Operation> {
 /// is.
 ///
 /// # Errors
-/// [`Rule::Permission`].
+/// [`RuleCode::Permission`].
 pub fn operations(names: &[String], offered: &[Operation]) -> Result<Vec<Operation>, Refusal> {
     let mut chosen = Vec::new();
     for name in names {
@@ -85,22 +85,22 @@ pub fn operations(names: &[String], offered: &[Operation]) -> Result<Vec<Operati
             continue;
         }
         let operation = Operation::new(name).map_err(|rule| {
-            Rule::Permission.because(format!("`{name}` is no operation: {rule}"))
+            RuleCode::Permission.because(format!("`{name}` is no operation: {rule}"))
         })?;
         if is_owner_only(name) {
-            return Err(Rule::Permission.because(format!("`{name}` is the owner's alone")));
+            return Err(RuleCode::Permission.because(format!("`{name}` is the owner's alone")));
         }
         if !offered.is_empty() && !offered.contains(&operation) {
-            return Err(Rule::Permission.because(format!("The device does not offer `{name}`")));
+            return Err(RuleCode::Permission.because(format!("The device does not offer `{name}`")));
         }
         chosen.push(operation);
     }
     chosen.sort();
     chosen.dedup();
     match chosen.len() {
-        0 => Err(Rule::Permission.because("Nothing would be granted")),
+        0 => Err(RuleCode::Permission.because("Nothing would be granted")),
         1..=32 => Ok(chosen),
-        _ => Err(Rule::Permission.because("A share grants at most 32 operations")),
+        _ => Err(RuleCode::Permission.because("A share grants at most 32 operations")),
     }
 }
 
@@ -108,7 +108,7 @@ pub fn operations(names: &[String], offered: &[Operation]) -> Result<Vec<Operati
 mod tests {
     use super::*;
 
-    fn names(names: &[&str], offered: &[&str]) -> Result<Vec<String>, Rule> {
+    fn names(names: &[&str], offered: &[&str]) -> Result<Vec<String>, RuleCode> {
         let offered: Vec<_> = offered.iter().map(|o| Operation::new(o).unwrap()).collect();
         let names: Vec<_> = names.iter().map(ToString::to_string).collect();
         operations(&names, &offered)
@@ -153,9 +153,15 @@ mod tests {
             names(&["device.reboot"], &OFFERED).unwrap(),
             ["device.reboot"]
         );
-        assert_eq!(names(&["diag.selftest"], &OFFERED), Err(Rule::Permission));
-        assert_eq!(names(&["device.delete"], &OFFERED), Err(Rule::Permission));
-        assert_eq!(names(&["No such"], &[]), Err(Rule::Permission));
-        assert_eq!(names(&[], &OFFERED), Err(Rule::Permission));
+        assert_eq!(
+            names(&["diag.selftest"], &OFFERED),
+            Err(RuleCode::Permission)
+        );
+        assert_eq!(
+            names(&["device.delete"], &OFFERED),
+            Err(RuleCode::Permission)
+        );
+        assert_eq!(names(&["No such"], &[]), Err(RuleCode::Permission));
+        assert_eq!(names(&[], &OFFERED), Err(RuleCode::Permission));
     }
 }

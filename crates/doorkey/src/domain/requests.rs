@@ -38,7 +38,7 @@ pub struct NewRegistration {
 
 /// Whom something is to be shared with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum To {
+pub enum ShareTarget {
     /// Somebody whose key is known: the share counts at once.
     Key(Id, KeyBytes),
     /// Whoever has this address: they accept with a code.
@@ -53,7 +53,7 @@ pub enum To {
 #[derive(Debug, Clone)]
 pub struct NewShare {
     /// The recipient.
-    pub to: To,
+    pub to: ShareTarget,
     /// What the recipient may ask for: presets and operations.
     pub permissions: Vec<String>,
     /// When it ends.

@@ -1,7 +1,7 @@
 //! A share from its invitation to its end.
 
 use crate::domain::device::{Device, longest_lease};
-use crate::domain::error::{Refusal, Rule};
+use crate::domain::error::{Refusal, RuleCode};
 use doorward_protocol::wire::{
     Audience, Bytes, Confirmation, Id, KeyBytes, Limits, Map, Operation, Permission, Share,
     ShareBody, Text, Timestamp,
@@ -49,7 +49,7 @@ impl Recipient {
 
 /// How a share came to its end before its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum Termination {
     /// The owner, or whoever manages it, ended it.
     Cancelled,
     /// The recipient gave it up.
@@ -60,7 +60,7 @@ pub enum End {
     Lapsed,
 }
 
-impl End {
+impl Termination {
     /// The word in the ledger.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -87,7 +87,7 @@ impl End {
 
 /// The word of one device on a share, signed by it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DeviceWord {
+pub struct DeviceReport {
     /// The version that it has installed; 0 for none.
     pub version: u32,
     /// Why it refused it, if it did.
@@ -177,7 +177,7 @@ pub struct ShareRecord {
     /// The invitation that it came by.
     pub invitation: Option<Bytes<16>>,
     /// How and when it ended before its time.
-    pub ended: Option<(End, Timestamp)>,
+    pub ended: Option<(Termination, Timestamp)>,
     /// When it was last used, as far as is known.
     pub used: Option<Timestamp>,
 }
@@ -222,12 +222,12 @@ impl ShareRecord {
 
     /// Where it is, with what each device of its audience has said.
     #[must_use]
-    pub fn status(&self, devices: &[(&Device, DeviceWord)], now: Timestamp) -> Status {
+    pub fn status(&self, devices: &[(&Device, DeviceReport)], now: Timestamp) -> Status {
         match self.ended {
-            Some((End::Denied, _)) => return Status::Denied,
-            Some((End::Lapsed, _)) => return Status::Lapsed,
-            Some((End::Relinquished, _)) => return Status::Relinquished,
-            Some((End::Cancelled, _)) => {
+            Some((Termination::Denied, _)) => return Status::Denied,
+            Some((Termination::Lapsed, _)) => return Status::Lapsed,
+            Some((Termination::Relinquished, _)) => return Status::Relinquished,
+            Some((Termination::Cancelled, _)) => {
                 let everywhere = devices.iter().all(|(_, word)| word.ended);
                 return match everywhere || self.end <= now || self.recipient.key().is_none() {
                     true => Status::CancelApplied,
@@ -241,11 +241,13 @@ impl ShareRecord {
         if devices.iter().any(|(_, word)| word.refused.is_some()) {
             return Status::Refused;
         }
-        let here = |(_, word): &(&Device, DeviceWord)| word.version >= self.version;
+        let here = |(_, word): &(&Device, DeviceReport)| word.version >= self.version;
         if devices.is_empty() || !devices.iter().all(here) {
             return Status::Active;
         }
-        let lacks = |(device, _): &(&Device, DeviceWord)| !self.resting(device, now).is_empty();
+        let lacks = |(device, _): &(&Device, DeviceReport)| {
+            !self.operations_outside_plan(device, now).is_empty()
+        };
         match devices.iter().any(lacks) {
             true => Status::Suspended,
             false => Status::OnDevice,
@@ -254,7 +256,7 @@ impl ShareRecord {
 
     /// What it grants and the device's plan lacks at a time.
     #[must_use]
-    pub fn resting(&self, device: &Device, now: Timestamp) -> Vec<Operation> {
+    pub fn operations_outside_plan(&self, device: &Device, now: Timestamp) -> Vec<Operation> {
         let granted = self.permissions.iter().map(|(operation, _)| operation);
         granted
             .filter(|operation| !device.includes(operation, now))
@@ -277,14 +279,14 @@ impl ShareRecord {
     /// Moves the end by so many seconds, counted from the end that it has.
     ///
     /// # Errors
-    /// [`Rule::Ended`], [`Rule::Invalid`].
+    /// [`RuleCode::Ended`], [`RuleCode::Invalid`].
     pub fn extend(&mut self, seconds: u64, now: Timestamp) -> Result<(), Refusal> {
         if !self.is_live(now) {
-            return Err(Rule::Ended.because("This share has ended"));
+            return Err(RuleCode::Ended.because("This share has ended"));
         }
         let end = self.end.plus(seconds);
         if end <= self.end {
-            return Err(Rule::Invalid.because("An extension moves the end to a later time"));
+            return Err(RuleCode::Invalid.because("An extension moves the end to a later time"));
         }
         self.end = end;
         self.version = self.version.saturating_add(1);
@@ -295,7 +297,7 @@ impl ShareRecord {
 /// Whether one more recipient has a slot, when those in `taken` have one.
 ///
 /// # Errors
-/// [`Rule::SlotsFull`].
+/// [`RuleCode::SlotsFull`].
 pub fn has_slot(device: &Id, recipient: &str, taken: &[String], slots: u32) -> Result<(), Refusal> {
     let mut others: Vec<&String> = taken.iter().filter(|slot| *slot != recipient).collect();
     others.sort_unstable();
@@ -307,7 +309,7 @@ pub fn has_slot(device: &Id, recipient: &str, taken: &[String], slots: u32) -> R
         "{device} is shared with {} people, and no more are allowed",
         others.len()
     );
-    Err(Rule::SlotsFull.because(why))
+    Err(RuleCode::SlotsFull.because(why))
 }
 
 #[cfg(test)]
@@ -338,8 +340,8 @@ mod tests {
         }
     }
 
-    fn word(version: u32, ended: bool) -> DeviceWord {
-        DeviceWord {
+    fn word(version: u32, ended: bool) -> DeviceReport {
+        DeviceReport {
             version,
             refused: None,
             ended,
@@ -358,7 +360,7 @@ mod tests {
             share.status(&[(&device, word(1, false))], at),
             Status::OnDevice
         );
-        let refused = DeviceWord {
+        let refused = DeviceReport {
             refused: Some("slots_full".into()),
             ..word(0, false)
         };
@@ -367,7 +369,7 @@ mod tests {
             share.status(&[(&device, word(1, false))], Timestamp(5000)),
             Status::Expired
         );
-        share.ended = Some((End::Cancelled, at));
+        share.ended = Some((Termination::Cancelled, at));
         let two = [(&device, word(1, true)), (&device, word(1, false))];
         assert_eq!(share.status(&two, at), Status::CancelRequested);
         assert_eq!(share.status(&two[..1], at), Status::CancelApplied);
@@ -378,7 +380,7 @@ mod tests {
         let (share, mut device) = (share(), device());
         let status = |device: &Device| share.status(&[(device, word(1, false))], Timestamp(1000));
         assert_eq!(status(&device), Status::Suspended);
-        let rests = share.resting(&device, Timestamp(1000));
+        let rests = share.operations_outside_plan(&device, Timestamp(1000));
         assert_eq!(rests, [Operation::new("device.reboot").unwrap()]);
         device.plan.end = None;
         assert_eq!(status(&device), Status::OnDevice);
@@ -392,16 +394,16 @@ mod tests {
         let mut still = share();
         assert_eq!(
             still.extend(0, Timestamp(200)).unwrap_err().rule,
-            Rule::Invalid
+            RuleCode::Invalid
         );
         assert_eq!(
             still.extend(700, Timestamp(5000)).unwrap_err().rule,
-            Rule::Ended
+            RuleCode::Ended
         );
-        still.ended = Some((End::Cancelled, Timestamp(150)));
+        still.ended = Some((Termination::Cancelled, Timestamp(150)));
         assert_eq!(
             still.extend(700, Timestamp(200)).unwrap_err().rule,
-            Rule::Ended
+            RuleCode::Ended
         );
         assert_eq!(still.end, Timestamp(5000));
     }
@@ -411,7 +413,7 @@ mod tests {
         let device = Id::new("ups-7").unwrap();
         let taken: Vec<String> = ["a", "b", "c", "d", "e", "e"].map(String::from).to_vec();
         let refusal = has_slot(&device, "f", &taken, 5).unwrap_err();
-        assert_eq!(refusal.rule, Rule::SlotsFull);
+        assert_eq!(refusal.rule, RuleCode::SlotsFull);
         assert_eq!(has_slot(&device, "e", &taken, 5), Ok(()));
         assert_eq!(has_slot(&device, "f", &taken[..4], 5), Ok(()));
         let mut share = ShareRecord {
@@ -419,7 +421,7 @@ mod tests {
             ..share()
         };
         assert!(share.takes_slot(false, Timestamp(200)));
-        share.ended = Some((End::Cancelled, Timestamp(300)));
+        share.ended = Some((Termination::Cancelled, Timestamp(300)));
         assert!(share.takes_slot(false, Timestamp(301)));
         assert!(!share.takes_slot(true, Timestamp(301)));
         let lease = longest_lease();

@@ -7,7 +7,7 @@ use lettre::transport::smtp::authentication::Credentials;
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use tokio::sync::mpsc;
 
-use crate::email::templates::Letter;
+use crate::email::templates::EmailMessage;
 
 /// Letters that may wait for the mail server.
 const WAITING: usize = 1000;
@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// Letters go in here, and out to the mail server in a task of their own.
 #[derive(Debug, Clone)]
 pub struct Mail {
-    letters: mpsc::Sender<Letter>,
+    letters: mpsc::Sender<EmailMessage>,
 }
 
 /// A mail server and whom letters are from.
@@ -49,7 +49,7 @@ impl Mail {
             transport = transport.credentials(Credentials::new(user.clone(), password.clone()));
         }
         let transport = transport.build();
-        let (letters, mut waiting) = mpsc::channel::<Letter>(WAITING);
+        let (letters, mut waiting) = mpsc::channel::<EmailMessage>(WAITING);
         tokio::spawn(async move {
             while let Some(letter) = waiting.recv().await {
                 deliver(&transport, &from, letter).await;
@@ -60,12 +60,16 @@ impl Mail {
 
     /// Hands a letter over. `false`: too many are waiting already.
     #[must_use]
-    pub fn send(&self, letter: Letter) -> bool {
+    pub fn send(&self, letter: EmailMessage) -> bool {
         self.letters.try_send(letter).is_ok()
     }
 }
 
-async fn deliver(transport: &AsyncSmtpTransport<Tokio1Executor>, from: &Mailbox, letter: Letter) {
+async fn deliver(
+    transport: &AsyncSmtpTransport<Tokio1Executor>,
+    from: &Mailbox,
+    letter: EmailMessage,
+) {
     let message = match message(from, letter) {
         Ok(message) => message,
         Err(error) => return tracing::error!(%error, "a letter cannot be written"),
@@ -85,7 +89,7 @@ async fn deliver(transport: &AsyncSmtpTransport<Tokio1Executor>, from: &Mailbox,
     }
 }
 
-fn message(from: &Mailbox, letter: Letter) -> Result<Message, lettre::error::Error> {
+fn message(from: &Mailbox, letter: EmailMessage) -> Result<Message, lettre::error::Error> {
     let to = letter
         .to
         .parse()

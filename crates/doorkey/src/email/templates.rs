@@ -1,13 +1,13 @@
 //! What people are written: as text and as HTML, in English, German and French.
 
 use crate::IssuerError;
-use crate::domain::{Account, Code, Invitation};
+use crate::domain::{Account, Invitation, InviteCode};
 use crate::email::smtp::Mail;
-use crate::service::{Made, Platform};
+use crate::service::{CreatedShares, Platform};
 
 /// A letter, ready to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Letter {
+pub struct EmailMessage {
     /// To whom.
     pub to: String,
     /// What about.
@@ -20,12 +20,12 @@ pub struct Letter {
 
 /// Where people reach the service, and how letters go out.
 #[derive(Debug)]
-pub struct Letters {
+pub struct Emails {
     base: String,
     mail: Option<Mail>,
 }
 
-impl Letters {
+impl Emails {
     /// `base` is what links begin with, like `https://doors.example.org`.
     #[must_use]
     pub fn new(base: &str, mail: Option<Mail>) -> Self {
@@ -44,7 +44,7 @@ impl Letters {
     /// What a recipient opens, or gives to `doorkey accept`. The code stands behind the #, so
     /// that no server on the way is told it.
     #[must_use]
-    pub fn link(&self, invitation: &Invitation, code: &Code) -> String {
+    pub fn link(&self, invitation: &Invitation, code: &InviteCode) -> String {
         format!("{}/accept/{}#{}", self.base, invitation.id, code.shown())
     }
 
@@ -57,7 +57,7 @@ impl Letters {
         &self,
         platform: &Platform,
         by: &Account,
-        made: &Made,
+        made: &CreatedShares,
     ) -> Result<bool, IssuerError> {
         let (Some(mail), Some((invitation, code))) = (&self.mail, &made.invitation) else {
             return Ok(false);
@@ -90,8 +90,8 @@ pub fn invitation_letter(
     code: &str,
     link: &str,
     devices: &[String],
-) -> Letter {
-    let until = invitation.lapses.to_string();
+) -> EmailMessage {
+    let until = invitation.expires_at.to_string();
     let until = until.get(..10).unwrap_or(&until);
     let (subject, said, code_is, open, ends, nobody) = match language {
         "de" => (
@@ -128,7 +128,7 @@ pub fn invitation_letter(
         .map(|device| format!("<li>{}</li>", escaped(device)))
         .collect();
     let link_as_html = escaped(link);
-    Letter {
+    EmailMessage {
         to: invitation.address.clone(),
         text: format!("{said}\n\n{list}\n{code_is} {code}\n\n{open}\n{link}\n\n{ends}\n{nobody}\n"),
         html: format!(
@@ -162,7 +162,7 @@ pub fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Stage;
+    use crate::domain::InvitationState;
     use doorward_protocol::wire::{Bytes, Id, Timestamp};
 
     #[test]
@@ -172,8 +172,8 @@ mod tests {
             address: "anna@example.org".into(),
             code: Bytes([0; 32]),
             tries: 0,
-            lapses: Timestamp(1_800_000_000),
-            stage: Stage::Open,
+            expires_at: Timestamp(1_800_000_000),
+            stage: InvitationState::Open,
             by: Id::new("ole").unwrap(),
             guest: false,
         };

@@ -8,8 +8,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::domain::LookupKey;
-use crate::http::dto::{Name, Share, Whole, end};
-use crate::http::problem::{Asker, Body, Path, Problem, Problems};
+use crate::http::dto::{Name, Seconds, Share, end};
+use crate::http::problem::{Asker, JsonBody, Path, Problem, Problems};
 use crate::http::{App, now};
 
 pub(crate) fn routes() -> OpenApiRouter<App> {
@@ -47,7 +47,7 @@ struct Answer {
     site: Name,
     approve: bool,
     /// For how long, if it is approved; a year without it.
-    seconds: Option<Whole>,
+    seconds: Option<Seconds>,
     /// Where to send the approver back to: on a host that the group has registered.
     #[schema(max_length = 1024)]
     return_url: Option<String>,
@@ -73,9 +73,9 @@ async fn decide(
     State(app): State<App>,
     Asker(account): Asker,
     Path(lookup_key): Path<String>,
-    Body(answer): Body<Answer>,
+    JsonBody(answer): JsonBody<Answer>,
 ) -> Result<Json<Decided>, Problem> {
-    const YEAR: Whole = Whole(365 * 86400);
+    const YEAR: Seconds = Seconds(365 * 86400);
     let end = end(answer.seconds.unwrap_or(YEAR), now());
     let url = answer.return_url.as_deref();
     let key = LookupKey::new(&lookup_key)?;
@@ -88,7 +88,7 @@ async fn decide(
         now(),
     );
     let decided = decided.await?;
-    app.goes_out();
+    app.notify_outbox();
     Ok(Json(Decided {
         share: decided.share.as_ref().map(Share::from),
         return_to: decided.return_to,

@@ -9,9 +9,9 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::domain::{Account, Rule};
+use crate::domain::{Account, RuleCode};
 use crate::http::dto::{Key, Name, Signature};
-use crate::http::problem::{Asker, Body, Problem, Problems, token};
+use crate::http::problem::{Asker, JsonBody, Problem, Problems, token};
 use crate::http::{App, now};
 use crate::service::SESSION_LASTS;
 
@@ -44,7 +44,7 @@ struct Challenge {
     request_body = Asking, responses((status = 201, body = Challenge), Problems))]
 async fn challenge(
     State(app): State<App>,
-    Body(asking): Body<Asking>,
+    JsonBody(asking): JsonBody<Asking>,
 ) -> Result<(StatusCode, Json<Challenge>), Problem> {
     let nonce = app.platform.challenge(&asking.account.0, now()).await?;
     let challenge = Challenge {
@@ -77,12 +77,12 @@ struct Session {
     request_body = Signed, responses((status = 201, body = Session), Problems))]
 async fn sign_in(
     State(app): State<App>,
-    Body(signed): Body<Signed>,
+    JsonBody(signed): JsonBody<Signed>,
 ) -> Result<(StatusCode, Json<Session>), Problem> {
     // One account is guessed at slowly, from however many addresses.
     let asker = format!("account {}", signed.account.0);
-    if !app.limits.admits(&asker, 1, app.since.elapsed()) {
-        return Err(Rule::TooOften
+    if !app.limits.try_admit(&asker, 1, app.since.elapsed()) {
+        return Err(RuleCode::TooOften
             .because("Too many attempts to sign in")
             .into());
     }

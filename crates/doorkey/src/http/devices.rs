@@ -10,8 +10,8 @@ use utoipa_axum::routes;
 
 use crate::domain;
 use crate::domain::{Actor, shareable};
-use crate::http::dto::{Key, Name, Whole, Words, end};
-use crate::http::problem::{Asker, Body, Path, Problem, Problems};
+use crate::http::dto::{Key, Name, Seconds, Words, end};
+use crate::http::problem::{Asker, JsonBody, Path, Problem, Problems};
 use crate::http::{App, now};
 use crate::service::Claim;
 use doorward_protocol::wire::Plan;
@@ -96,7 +96,7 @@ struct Label {
 async fn claim(
     State(app): State<App>,
     Asker(account): Asker,
-    Body(label): Body<Label>,
+    JsonBody(label): JsonBody<Label>,
 ) -> Result<(StatusCode, Json<Device>), Problem> {
     let claim = Claim {
         device: label.device.0,
@@ -106,7 +106,7 @@ async fn claim(
         site: label.site.map(|site| site.0),
     };
     let device = app.platform.claim(&account, claim, now()).await?;
-    app.goes_out();
+    app.notify_outbox();
     Ok((StatusCode::CREATED, Json(device.into())))
 }
 
@@ -121,7 +121,7 @@ async fn delete(
     app.platform
         .delete(Actor::Account(&account), &device, now())
         .await?;
-    app.goes_out();
+    app.notify_outbox();
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -132,7 +132,7 @@ struct NewPlan {
     /// basic, standard or advanced.
     plan: Name,
     /// For how many seconds; without it, until it is changed.
-    seconds: Option<Whole>,
+    seconds: Option<Seconds>,
 }
 
 /// Puts a device on a plan, as an operator of the platform. Shares stay: what the plan lacks
@@ -144,7 +144,7 @@ async fn set_plan(
     State(app): State<App>,
     Asker(account): Asker,
     Path(Name(device)): Path<Name>,
-    Body(new): Body<NewPlan>,
+    JsonBody(new): JsonBody<NewPlan>,
 ) -> Result<Json<Device>, Problem> {
     let plan = Plan {
         name: new.plan.0,
@@ -154,7 +154,7 @@ async fn set_plan(
         .platform
         .set_plan(Actor::Account(&account), &device, plan, now())
         .await?;
-    app.goes_out();
+    app.notify_outbox();
     Ok(Json(device.into()))
 }
 
@@ -173,14 +173,14 @@ async fn set_site(
     State(app): State<App>,
     Asker(account): Asker,
     Path(Name(device)): Path<Name>,
-    Body(new): Body<NewSite>,
+    JsonBody(new): JsonBody<NewSite>,
 ) -> Result<Json<Device>, Problem> {
     let site = new.site.map(|site| site.0);
     let device = app
         .platform
         .set_site(Actor::Account(&account), &device, site, now())
         .await?;
-    app.goes_out();
+    app.notify_outbox();
     Ok(Json(device.into()))
 }
 
@@ -199,13 +199,13 @@ async fn hand_over(
     State(app): State<App>,
     Asker(account): Asker,
     Path(Name(device)): Path<Name>,
-    Body(new): Body<NewOwner>,
+    JsonBody(new): JsonBody<NewOwner>,
 ) -> Result<Json<Device>, Problem> {
     let actor = Actor::Account(&account);
     let device = app
         .platform
         .hand_over(actor, &device, &new.account.0, now())
         .await?;
-    app.goes_out();
+    app.notify_outbox();
     Ok(Json(device.into()))
 }

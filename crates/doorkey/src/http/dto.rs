@@ -5,8 +5,8 @@ use utoipa::ToSchema;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 
-use crate::domain::{Code, Email, Refusal, Rule, ShareRecord};
-use crate::service::Listed;
+use crate::domain::{Email, InviteCode, Refusal, RuleCode, ShareRecord};
+use crate::service::ShareListing;
 use doorward_protocol::wire::{Audience, Bytes, Id, Operation, Text, Timestamp};
 
 /// Longest text in hexadecimal digits that any request may hold.
@@ -76,18 +76,18 @@ textual!(
 impl Words {
     /// The text, if it fits.
     pub(crate) fn text(&self) -> Result<Text, Refusal> {
-        Text::new(&self.0).map_err(|rule| Rule::Invalid.because(rule))
+        Text::new(&self.0).map_err(|rule| RuleCode::Invalid.because(rule))
     }
 }
 
 /// A whole number from 1 on. JSON knows no other numbers than decimal fractions, so `60.0` is one.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Whole(pub(super) u32);
+pub(crate) struct Seconds(pub(super) u32);
 
 /// The largest of them: ten years in seconds.
 const MOST: u32 = 315_360_000;
 
-impl utoipa::PartialSchema for Whole {
+impl utoipa::PartialSchema for Seconds {
     fn schema() -> RefOr<Schema> {
         ObjectBuilder::new()
             .schema_type(Type::Integer)
@@ -97,9 +97,9 @@ impl utoipa::PartialSchema for Whole {
     }
 }
 
-impl ToSchema for Whole {}
+impl ToSchema for Seconds {}
 
-impl<'de> Deserialize<'de> for Whole {
+impl<'de> Deserialize<'de> for Seconds {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let number = serde_json::Number::deserialize(deserializer)?;
         let value = number.as_f64().filter(|value| value.fract() == 0.0);
@@ -135,11 +135,11 @@ textual!(
 
 textual!(
     /// The code of an invitation.
-    GivenCode(Code), "^[A-Za-z0-9]{5}-?[A-Za-z0-9]{5}$", "2345Z-2Z9AB",
+    GivenCode(InviteCode), "^[A-Za-z0-9]{5}-?[A-Za-z0-9]{5}$", "2345Z-2Z9AB",
     |text| match text.replacen('-', "", 1) {
         letters if letters.len() == 10
             && letters.bytes().all(|b| b.is_ascii_alphanumeric())
-            && [None, Some(5)].contains(&text.find('-')) => Ok(Code::typed(&letters)),
+            && [None, Some(5)].contains(&text.find('-')) => Ok(InviteCode::typed(&letters)),
         _ => Err("a code is ten letters and digits"),
     },
     |code| code.shown()
@@ -183,9 +183,9 @@ pub(crate) struct Share {
     devices: usize,
 }
 
-impl From<&Listed> for Share {
-    fn from(listed: &Listed) -> Self {
-        let Listed {
+impl From<&ShareListing> for Share {
+    fn from(listed: &ShareListing) -> Self {
+        let ShareListing {
             share,
             status,
             words,
@@ -238,6 +238,6 @@ pub(crate) struct Page {
 }
 
 /// When something ends that lasts so many seconds from now on.
-pub(crate) fn end(seconds: Whole, now: Timestamp) -> Timestamp {
+pub(crate) fn end(seconds: Seconds, now: Timestamp) -> Timestamp {
     now.plus(u64::from(seconds.0))
 }

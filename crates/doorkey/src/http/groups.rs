@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 use crate::domain;
 use crate::domain::{Actor, LookupKey};
 use crate::http::dto::{Hex, Key, Name};
-use crate::http::problem::{Asker, Body, Path, Problem, Problems};
+use crate::http::problem::{Asker, JsonBody, Path, Problem, Problems};
 use crate::http::{App, now};
 use crate::service::NewGroup;
 
@@ -87,7 +87,7 @@ struct NewTeam {
 async fn add(
     State(app): State<App>,
     Asker(account): Asker,
-    Body(new): Body<NewTeam>,
+    JsonBody(new): JsonBody<NewTeam>,
 ) -> Result<(StatusCode, Json<Group>), Problem> {
     let new = NewGroup {
         id: new.group.0,
@@ -120,10 +120,10 @@ struct Reached {
 async fn roster(
     State(app): State<App>,
     _asker: Asker,
-    Body(signed): Body<SignedRoster>,
+    JsonBody(signed): JsonBody<SignedRoster>,
 ) -> Result<(StatusCode, Json<Reached>), Problem> {
-    let targets = app.platform.take_roster(&signed.roster.0, now()).await?;
-    app.goes_out();
+    let targets = app.platform.accept_roster(&signed.roster.0, now()).await?;
+    app.notify_outbox();
     Ok((StatusCode::CREATED, Json(Reached { targets })))
 }
 

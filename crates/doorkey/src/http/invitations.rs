@@ -9,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::http::dto::{GivenCode, Hex, Key, Name, Share, ShareId, Signature};
-use crate::http::problem::{Body, Path, Problem, Problems};
+use crate::http::problem::{JsonBody, Path, Problem, Problems};
 use crate::http::{App, now};
 use crate::service::Acceptance;
 
@@ -47,7 +47,7 @@ struct Invitation {
 async fn look(
     State(app): State<App>,
     Path(ShareId(id)): Path<ShareId>,
-    Body(given): Body<Given>,
+    JsonBody(given): JsonBody<Given>,
 ) -> Result<Json<Invitation>, Problem> {
     let code = given.code.0;
     let (invitation, shares) = app.platform.invitation(&id, &code, now()).await?;
@@ -97,7 +97,7 @@ struct Accepted {
 async fn accept(
     State(app): State<App>,
     Path(ShareId(id)): Path<ShareId>,
-    Body(accepting): Body<Accepting>,
+    JsonBody(accepting): JsonBody<Accepting>,
 ) -> Result<Json<Vec<Accepted>>, Problem> {
     let code = accepting.code.0;
     let acceptance = Acceptance {
@@ -109,7 +109,7 @@ async fn accept(
         proof: accepting.proof.0,
     };
     let passes = app.platform.accept(&id, &code, &acceptance, now()).await?;
-    app.goes_out();
+    app.notify_outbox();
     let accepted = passes.into_iter().map(|(share, pass)| Accepted {
         share: Share::from(&share),
         pass: Hex(pass),
@@ -124,7 +124,7 @@ async fn accept(
 async fn decline(
     State(app): State<App>,
     Path(ShareId(id)): Path<ShareId>,
-    Body(given): Body<Given>,
+    JsonBody(given): JsonBody<Given>,
 ) -> Result<StatusCode, Problem> {
     app.platform.decline(&id, &given.code.0, now()).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -26,9 +26,9 @@ use utoipa_axum::router::OpenApiRouter;
 
 pub use problem::Problem;
 
-use crate::domain::Rule;
-use crate::email::templates::Letters;
-use crate::http::rate_limit::Limits;
+use crate::domain::RuleCode;
+use crate::email::templates::Emails;
+use crate::http::rate_limit::RateLimiter;
 use crate::service::Platform;
 use doorward_transport::clock;
 use doorward_transport::clock::Stopwatch;
@@ -43,16 +43,16 @@ pub struct Shared {
     /// Told when something has to go out to a broker.
     pub changed: Notify,
     /// How often anybody may ask.
-    pub limits: Limits,
+    pub limits: RateLimiter,
     /// For the buckets.
     pub since: Stopwatch,
     /// What invitations say, and where people reach this service.
-    pub letters: Letters,
+    pub letters: Emails,
 }
 
 impl Shared {
     /// Something was signed: it goes out now.
-    fn goes_out(&self) {
+    fn notify_outbox(&self) {
         self.changed.notify_one();
     }
 }
@@ -106,7 +106,7 @@ pub fn router(shared: App) -> Router {
         .route("/v1/openapi.json", axum::routing::get(described))
         .route("/health", axum::routing::get(|| async { "ok\n" }))
         .merge(html::routes())
-        .fallback(|| async { Problem::from(Rule::Unknown.because("There is nothing here")) })
+        .fallback(|| async { Problem::from(RuleCode::Unknown.because("There is nothing here")) })
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .layer(middleware::from_fn_with_state(shared.clone(), limited))
         .with_state(shared)
@@ -126,7 +126,7 @@ async fn limited(
     };
     if app
         .limits
-        .admits(&from.ip().to_string(), cost, app.since.elapsed())
+        .try_admit(&from.ip().to_string(), cost, app.since.elapsed())
     {
         let mut response = next.run(request).await;
         for (name, value) in [
@@ -139,7 +139,7 @@ async fn limited(
         }
         response
     } else {
-        Problem::from(Rule::TooOften.because("Too many requests from there")).into_response()
+        Problem::from(RuleCode::TooOften.because("Too many requests from there")).into_response()
     }
 }
 

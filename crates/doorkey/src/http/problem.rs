@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use utoipa::{IntoResponses, ToSchema};
 
 use crate::IssuerError;
-use crate::domain::{Account, Nature, Refusal, Rule};
+use crate::domain::{Account, ErrorClass, Refusal, RuleCode};
 use crate::http::{App, now};
 use doorward_protocol::wire::Bytes;
 
@@ -70,14 +70,14 @@ impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let rule = refusal.rule;
         let status = match rule {
-            Rule::Session => StatusCode::UNAUTHORIZED,
-            Rule::TooOften => StatusCode::TOO_MANY_REQUESTS,
-            _ => match rule.nature() {
-                Nature::Invalid => StatusCode::BAD_REQUEST,
-                Nature::Forbidden => StatusCode::FORBIDDEN,
-                Nature::Missing => StatusCode::NOT_FOUND,
-                Nature::Conflict => StatusCode::CONFLICT,
-                Nature::Gone => StatusCode::GONE,
+            RuleCode::Session => StatusCode::UNAUTHORIZED,
+            RuleCode::TooOften => StatusCode::TOO_MANY_REQUESTS,
+            _ => match rule.class() {
+                ErrorClass::Invalid => StatusCode::BAD_REQUEST,
+                ErrorClass::Forbidden => StatusCode::FORBIDDEN,
+                ErrorClass::Missing => StatusCode::NOT_FOUND,
+                ErrorClass::Conflict => StatusCode::CONFLICT,
+                ErrorClass::Gone => StatusCode::GONE,
             },
         };
         Self {
@@ -93,7 +93,7 @@ impl From<IssuerError> for Problem {
     fn from(error: IssuerError) -> Self {
         match error {
             IssuerError::Refused(refusal) => refusal.into(),
-            IssuerError::Rule(sentence) => Rule::Invalid.because(sentence).into(),
+            IssuerError::Rule(sentence) => RuleCode::Invalid.because(sentence).into(),
             // What exactly is wrong with the ledger is for whoever runs the service.
             IssuerError::File(_) | IssuerError::Ledger(_) => {
                 tracing::error!(%error, "a request failed");
@@ -121,23 +121,23 @@ impl IntoResponse for Problem {
     }
 }
 
-fn unread(status: StatusCode, text: String) -> Problem {
+fn bad_request(status: StatusCode, text: String) -> Problem {
     Problem {
         status: status.as_u16(),
-        ..Rule::Invalid.because(text).into()
+        ..RuleCode::Invalid.because(text).into()
     }
 }
 
 /// A JSON body; what does not read is told as a [`Problem`].
-pub(crate) struct Body<T>(pub(super) T);
+pub(crate) struct JsonBody<T>(pub(super) T);
 
-impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
+impl<T: DeserializeOwned> FromRequest<App> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
         let read: Result<Json<T>, JsonRejection> = Json::from_request(request, app).await;
         read.map(|Json(body)| Self(body))
-            .map_err(|rejection| unread(rejection.status(), rejection.body_text()))
+            .map_err(|rejection| bad_request(rejection.status(), rejection.body_text()))
     }
 }
 
@@ -151,7 +151,7 @@ impl<T: DeserializeOwned + Send> FromRequestParts<App> for Path<T> {
         let read: Result<axum::extract::Path<T>, PathRejection> =
             axum::extract::Path::from_request_parts(parts, app).await;
         read.map(|axum::extract::Path(path)| Self(path))
-            .map_err(|rejection| unread(rejection.status(), rejection.body_text()))
+            .map_err(|rejection| bad_request(rejection.status(), rejection.body_text()))
     }
 }
 
@@ -165,7 +165,7 @@ impl<T: DeserializeOwned> FromRequestParts<App> for Query<T> {
         let read: Result<axum::extract::Query<T>, QueryRejection> =
             axum::extract::Query::from_request_parts(parts, app).await;
         read.map(|axum::extract::Query(query)| Self(query))
-            .map_err(|rejection| unread(rejection.status(), rejection.body_text()))
+            .map_err(|rejection| bad_request(rejection.status(), rejection.body_text()))
     }
 }
 
@@ -184,7 +184,7 @@ impl FromRequestParts<App> for Asker {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let missing = || Rule::Session.because("This needs a session");
+        let missing = || RuleCode::Session.because("This needs a session");
         let token = token(parts).ok_or_else(missing)?;
         Ok(Self(app.platform.session(&token, now()).await?))
     }

@@ -10,12 +10,12 @@ const ASKERS: usize = 10_000;
 
 /// Buckets that fill up again with time.
 #[derive(Debug)]
-pub struct Limits {
+pub struct RateLimiter {
     per_minute: u32,
     buckets: Mutex<HashMap<String, (Duration, f64)>>,
 }
 
-impl Limits {
+impl RateLimiter {
     /// So many requests a minute for each asker, and as many at once.
     #[must_use]
     pub fn new(per_minute: u32) -> Self {
@@ -26,7 +26,7 @@ impl Limits {
     }
 
     /// Takes `cost` requests out of an asker's bucket at a moment. Whether they were there.
-    pub fn admits(&self, asker: &str, cost: u32, now: Duration) -> bool {
+    pub fn try_admit(&self, asker: &str, cost: u32, now: Duration) -> bool {
         let full = f64::from(self.per_minute);
         let mut buckets = match self.buckets.lock() {
             Ok(buckets) => buckets,
@@ -58,27 +58,27 @@ mod tests {
 
     #[test]
     fn a_bucket_empties_fills_up_with_time_and_is_nobody_elses() {
-        let limits = Limits::new(60);
+        let limits = RateLimiter::new(60);
         let at = Duration::from_secs;
-        assert!((0..60).all(|_| limits.admits("a", 1, at(0))));
-        assert!(!limits.admits("a", 1, at(0)));
-        assert!(limits.admits("b", 1, at(0)));
-        assert!(limits.admits("a", 1, at(1)));
-        assert!(!limits.admits("a", 1, at(1)));
+        assert!((0..60).all(|_| limits.try_admit("a", 1, at(0))));
+        assert!(!limits.try_admit("a", 1, at(0)));
+        assert!(limits.try_admit("b", 1, at(0)));
+        assert!(limits.try_admit("a", 1, at(1)));
+        assert!(!limits.try_admit("a", 1, at(1)));
         assert!(
-            limits.admits("a", 500, at(600)),
+            limits.try_admit("a", 500, at(600)),
             "more than a bucket holds is a whole one"
         );
-        assert!(!limits.admits("a", 1, at(600)));
+        assert!(!limits.try_admit("a", 1, at(600)));
     }
 
     #[test]
     fn very_many_askers_take_no_more_room() {
-        let limits = Limits::new(60);
+        let limits = RateLimiter::new(60);
         for asker in 0..ASKERS {
-            assert!(limits.admits(&asker.to_string(), 1, Duration::ZERO));
+            assert!(limits.try_admit(&asker.to_string(), 1, Duration::ZERO));
         }
-        assert!(!limits.admits("one more", 1, Duration::from_secs(1)));
-        assert!(limits.admits("one more", 1, Duration::from_secs(61)));
+        assert!(!limits.try_admit("one more", 1, Duration::from_secs(1)));
+        assert!(limits.try_admit("one more", 1, Duration::from_secs(61)));
     }
 }

@@ -8,11 +8,11 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::domain::{Actor, NewShare, Refusal, Rule, To};
+use crate::domain::{Actor, NewShare, Refusal, RuleCode, ShareTarget};
 use crate::http::dto::{
-    Address, Hex, Key, Name, Page, Permission, Share, ShareId, Target, Whole, Words, end,
+    Address, Hex, Key, Name, Page, Permission, Seconds, Share, ShareId, Target, Words, end,
 };
-use crate::http::problem::{Asker, Body, Path, Problem, Problems, Query};
+use crate::http::problem::{Asker, JsonBody, Path, Problem, Problems, Query};
 use crate::http::{App, now};
 use doorward_protocol::wire::{Limits, Text};
 
@@ -43,15 +43,15 @@ struct With {
 }
 
 impl With {
-    fn recipient(self) -> Result<To, Refusal> {
+    fn recipient(self) -> Result<ShareTarget, Refusal> {
         match (self.email, self.account, self.group, self.guest) {
-            (Some(address), None, None, None) => Ok(To::Address(address.0)),
-            (None, Some(known), None, None) => Ok(To::Key(known.account.0, known.key.0)),
-            (None, None, Some(group), None) => Ok(To::Group(group.0)),
+            (Some(address), None, None, None) => Ok(ShareTarget::Address(address.0)),
+            (None, Some(known), None, None) => Ok(ShareTarget::Key(known.account.0, known.key.0)),
+            (None, None, Some(group), None) => Ok(ShareTarget::Group(group.0)),
             (None, None, None, Some(name)) => Text::new(name.0.as_str())
-                .map(To::Guest)
-                .map_err(|rule| Rule::Invalid.because(rule)),
-            _ => Err(Rule::Invalid.because("Give one of email, account, group and guest")),
+                .map(ShareTarget::Guest)
+                .map_err(|rule| RuleCode::Invalid.because(rule)),
+            _ => Err(RuleCode::Invalid.because("Give one of email, account, group and guest")),
         }
     }
 }
@@ -76,11 +76,11 @@ struct NewShares {
     #[schema(min_items = 1, max_items = 32)]
     permissions: Vec<Permission>,
     /// For how long, counted from now.
-    seconds: Whole,
+    seconds: Seconds,
     /// What it is for.
     description: Option<Words>,
     /// How many commands it allows in all.
-    uses: Option<Whole>,
+    uses: Option<Seconds>,
 }
 
 /// What became of one target.
@@ -120,7 +120,7 @@ struct Made {
 async fn share(
     State(app): State<App>,
     Asker(account): Asker,
-    Body(new): Body<NewShares>,
+    JsonBody(new): JsonBody<NewShares>,
 ) -> Result<(StatusCode, Json<Made>), Problem> {
     let to = new.with.recipient()?;
     let limits = Limits {
@@ -140,7 +140,7 @@ async fn share(
         .platform
         .share(Actor::Account(&account), &targets, &wanted, now())
         .await?;
-    app.goes_out();
+    app.notify_outbox();
     let invitation = match &made.invitation {
         None => None,
         Some((invitation, code)) => {
@@ -149,7 +149,7 @@ async fn share(
             Some(Invited {
                 id: ShareId(invitation.id),
                 link,
-                lapses: invitation.lapses.0,
+                lapses: invitation.expires_at.0,
                 mailed,
             })
         }
@@ -208,7 +208,7 @@ async fn with_me(
 #[serde(deny_unknown_fields)]
 struct Longer {
     /// Counted from the end that the share has.
-    seconds: Whole,
+    seconds: Seconds,
 }
 
 /// Moves the end of a share to a later time.
@@ -219,14 +219,14 @@ async fn extend(
     State(app): State<App>,
     Asker(account): Asker,
     Path(ShareId(share)): Path<ShareId>,
-    Body(longer): Body<Longer>,
+    JsonBody(longer): JsonBody<Longer>,
 ) -> Result<Json<Share>, Problem> {
     let seconds = u64::from(longer.seconds.0);
     let share = app
         .platform
         .extend(Actor::Account(&account), &share, seconds, now())
         .await?;
-    app.goes_out();
+    app.notify_outbox();
     Ok(Json(Share::from(&share)))
 }
 
@@ -245,14 +245,14 @@ async fn add_device(
     State(app): State<App>,
     Asker(account): Asker,
     Path(ShareId(share)): Path<ShareId>,
-    Body(more): Body<More>,
+    JsonBody(more): JsonBody<More>,
 ) -> Result<(StatusCode, Json<Share>), Problem> {
     let actor = Actor::Account(&account);
     let share = app
         .platform
         .add_device(actor, &share, &more.target.0, now())
         .await?;
-    app.goes_out();
+    app.notify_outbox();
     Ok((StatusCode::CREATED, Json(Share::from(&share))))
 }
 
@@ -286,7 +286,7 @@ async fn relinquish(
     Path(ShareId(share)): Path<ShareId>,
 ) -> Result<StatusCode, Problem> {
     app.platform.relinquish(&account, &share, now()).await?;
-    app.goes_out();
+    app.notify_outbox();
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -315,18 +315,18 @@ struct List {
 async fn cancel(
     State(app): State<App>,
     Asker(account): Asker,
-    Body(ending): Body<Ending>,
+    JsonBody(ending): JsonBody<Ending>,
 ) -> Result<Json<Vec<List>>, Problem> {
     if !(1..=1000).contains(&ending.shares.len()) {
         let why = "1 to 1,000 shares are ended at once";
-        return Err(Rule::Invalid.because(why).into());
+        return Err(RuleCode::Invalid.because(why).into());
     }
     let ids: Vec<_> = ending.shares.into_iter().map(|share| share.0).collect();
     let each = app
         .platform
         .cancel(Actor::Account(&account), &ids, now())
         .await?;
-    app.goes_out();
+    app.notify_outbox();
     let lists = each.into_iter().map(|(target, seq)| {
         let (seq, refused) = match seq {
             Ok(seq) => (Some(seq), None),

@@ -1,13 +1,13 @@
 //! What devices have said, signed: which shares they have installed, which lists they obey.
 
 use crate::IssuerError;
-use crate::domain::share::DeviceWord;
+use crate::domain::share::DeviceReport;
 use crate::ledger::Connection;
-use crate::ledger::row::{count, get, number, parsed, seconds, small};
+use crate::ledger::row::{get, parsed, seconds, to_i64, u32_col, u64_col};
 use doorward_protocol::wire::{Audience, Bytes, Id, Timestamp};
 
 /// Keeps a device's receipt for a share.
-pub(crate) async fn add_word(
+pub(crate) async fn add_report(
     connection: &mut Connection,
     (share, device): (&Bytes<16>, &Id),
     version: u32,
@@ -44,7 +44,7 @@ pub(crate) async fn add_applied(
     )
     .bind(device.as_str())
     .bind(audience.to_string())
-    .bind(count(seq))
+    .bind(to_i64(seq))
     .bind(seconds(at))
     .bind(state)
     .execute(connection)
@@ -66,11 +66,11 @@ pub(crate) async fn all_have_applied(
     );
     let row = sqlx::query(&sql)
         .bind(audience.to_string())
-        .bind(count(seq))
+        .bind(to_i64(seq))
         .bind(id)
         .fetch_one(connection)
         .await?;
-    Ok(number(&row, "missing")? == 0)
+    Ok(u64_col(&row, "missing")? == 0)
 }
 
 /// How the devices of an audience are found: by the column and the value that has an index.
@@ -82,10 +82,10 @@ fn devices_in(audience: &Audience) -> (&'static str, &str) {
 }
 
 /// What each device has said of a share.
-pub(crate) async fn words_on(
+pub(crate) async fn reports_on(
     connection: &mut Connection,
     (share, audience): (&Bytes<16>, &Audience),
-) -> Result<Vec<(Id, DeviceWord)>, IssuerError> {
+) -> Result<Vec<(Id, DeviceReport)>, IssuerError> {
     let (column, id) = devices_in(audience);
     let sql = format!(
         "SELECT d.id AS device, COALESCE(w.version, 0) AS version, w.refused AS refused, \
@@ -105,8 +105,8 @@ pub(crate) async fn words_on(
     rows.iter()
         .map(|row| {
             let ended: i64 = get(row, "ended")?;
-            let word = DeviceWord {
-                version: small(row, "version")?,
+            let word = DeviceReport {
+                version: u32_col(row, "version")?,
                 refused: get(row, "refused")?,
                 ended: ended != 0,
             };

@@ -6,7 +6,7 @@ use crate::IssuerError;
 use crate::domain::device::Device;
 use crate::ledger::Connection;
 use crate::ledger::row::{
-    count, get, hex, number, parsed, parsed_option, seconds, time, time_option,
+    get, hex, parsed, parsed_option, seconds, time, time_option, to_i64, u64_col,
 };
 use doorward_protocol::wire::{Audience, Hash, Id, Operation, Plan, Timestamp};
 
@@ -31,7 +31,7 @@ pub(crate) async fn last_registration(
         .bind(id.as_str())
         .fetch_optional(connection)
         .await?;
-    let read = |row: &AnyRow| Ok((number(row, "seq")?, time(row, "made")?));
+    let read = |row: &AnyRow| Ok((u64_col(row, "seq")?, time(row, "made")?));
     row.as_ref().map(read).transpose()
 }
 
@@ -95,10 +95,10 @@ pub(crate) async fn put_device(
     .bind(device.plan.name.as_str())
     .bind(device.plan.end.map(seconds))
     .bind(i64::from(device.demo))
-    .bind(count(device.seq))
+    .bind(to_i64(device.seq))
     .bind(seconds(device.since))
     .bind(operations.join(" "))
-    .bind(count(device.applied))
+    .bind(to_i64(device.applied))
     .bind(seconds(device.seen))
     .bind(seconds(device.made))
     .execute(connection)
@@ -128,7 +128,7 @@ pub(crate) async fn heard_of(
         "UPDATE device SET applied = $2, operations = $3, seen = $4 WHERE id = $1 AND seen <= $4",
     )
     .bind(id.as_str())
-    .bind(count(applied))
+    .bind(to_i64(applied))
     .bind(operations.join(" "))
     .bind(seconds(at))
     .execute(connection)
@@ -215,14 +215,14 @@ fn read(row: &AnyRow) -> Result<Device, IssuerError> {
             end: time_option(row, "plan_end")?,
         },
         demo: demo != 0,
-        seq: number(row, "seq")?,
+        seq: u64_col(row, "seq")?,
         since: time(row, "since")?,
         made: time(row, "made")?,
         operations: operations
             .split_whitespace()
             .filter_map(|name| Operation::new(name).ok())
             .collect(),
-        applied: number(row, "applied")?,
+        applied: u64_col(row, "applied")?,
         seen: time(row, "seen")?,
     })
 }

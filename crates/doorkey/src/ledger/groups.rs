@@ -5,7 +5,7 @@ use sqlx::any::AnyRow;
 use crate::IssuerError;
 use crate::domain::group::{Group, LookupKey};
 use crate::ledger::Connection;
-use crate::ledger::row::{count, get, hex, number, parsed, seconds};
+use crate::ledger::row::{get, hex, parsed, seconds, to_i64, u64_col};
 use doorward_protocol::wire::{Bytes, Id, KeyBytes, Roster, Timestamp};
 
 pub(crate) async fn group(
@@ -82,7 +82,7 @@ pub(crate) async fn add_group(
     .bind(group.owner.as_str())
     .bind(group.key.hex())
     .bind(group.hosts.join(" "))
-    .bind(count(group.roster))
+    .bind(to_i64(group.roster))
     .execute(connection)
     .await?;
     Ok(done.rows_affected() == 1)
@@ -96,7 +96,7 @@ pub(crate) async fn take_roster(
 ) -> Result<bool, IssuerError> {
     let done = sqlx::query("UPDATE user_group SET roster = $2 WHERE id = $1 AND roster < $2")
         .bind(group.as_str())
-        .bind(count(roster.body.seq))
+        .bind(to_i64(roster.body.seq))
         .execute(&mut *connection)
         .await?;
     if done.rows_affected() == 0 {
@@ -199,6 +199,6 @@ fn read(row: &AnyRow) -> Result<Group, IssuerError> {
         owner: parsed(row, "owner")?,
         key: hex(row, "key")?,
         hosts: hosts.split_whitespace().map(str::to_owned).collect(),
-        roster: number(row, "roster")?,
+        roster: u64_col(row, "roster")?,
     })
 }

@@ -3,9 +3,9 @@
 use sqlx::any::AnyRow;
 
 use crate::IssuerError;
-use crate::domain::invitation::{Invitation, Stage};
+use crate::domain::invitation::{Invitation, InvitationState};
 use crate::ledger::Connection;
-use crate::ledger::row::{broken, get, hex, parsed, seconds, small, time};
+use crate::ledger::row::{broken, get, hex, parsed, seconds, time, u32_col};
 use doorward_protocol::wire::{Bytes, Timestamp};
 
 pub(crate) async fn invitation(
@@ -44,7 +44,7 @@ pub(crate) async fn put_invitation(
     .bind(&*invitation.address)
     .bind(invitation.code.hex())
     .bind(i64::from(invitation.tries))
-    .bind(seconds(invitation.lapses))
+    .bind(seconds(invitation.expires_at))
     .bind(invitation.stage.name())
     .bind(invitation.by.as_str())
     .bind(i64::from(invitation.guest))
@@ -73,9 +73,9 @@ fn read_invitation(row: &AnyRow) -> Result<Invitation, IssuerError> {
         id: hex(row, "id")?,
         address: get(row, "address")?,
         code: hex(row, "code")?,
-        tries: small(row, "tries")?,
-        lapses: time(row, "lapses")?,
-        stage: Stage::from_name(&stage).ok_or_else(|| broken("stage"))?,
+        tries: u32_col(row, "tries")?,
+        expires_at: time(row, "lapses")?,
+        stage: InvitationState::from_name(&stage).ok_or_else(|| broken("stage"))?,
         by: parsed(row, "invited_by")?,
         guest: guest != 0,
     })

@@ -21,7 +21,8 @@ pub(crate) use groups::*;
 pub(crate) use invitations::*;
 pub use outbox::{Outgoing, Topic};
 pub(crate) use outbox::{
-    hurry, let_go, put_release, put_statement, releases, settle, statement, statements,
+    expire_ended, mark_delivered, put_release, put_statement, releases, retry_now, statement,
+    statements,
 };
 pub use sessions::Alert;
 pub(crate) use sessions::{

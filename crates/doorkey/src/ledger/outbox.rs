@@ -5,7 +5,7 @@
 use sqlx::any::AnyRow;
 
 use crate::IssuerError;
-use crate::ledger::row::{broken, count, get, number, parsed, seconds};
+use crate::ledger::row::{broken, get, parsed, seconds, to_i64, u64_col};
 use crate::ledger::{Connection, Ledger};
 use doorward_protocol::wire::{Audience, Kind, Text, Timestamp};
 
@@ -97,7 +97,10 @@ pub(crate) async fn statement(
 }
 
 /// Devices have what this statement says: it need not go out again until it changes.
-pub(crate) async fn settle(connection: &mut Connection, topic: &Topic) -> Result<(), IssuerError> {
+pub(crate) async fn mark_delivered(
+    connection: &mut Connection,
+    topic: &Topic,
+) -> Result<(), IssuerError> {
     sqlx::query(
         "UPDATE statement SET again = $4 WHERE audience = $1 AND kind = $2 AND name = $3 \
          AND published = revision",
@@ -142,7 +145,7 @@ pub(crate) async fn put_release(
 
 /// A device is there: what it has not confirmed for long goes out at once. What went out a moment
 /// ago may be on its way.
-pub(crate) async fn hurry(
+pub(crate) async fn retry_now(
     connection: &mut Connection,
     audience: &Audience,
     now: Timestamp,
@@ -157,7 +160,10 @@ pub(crate) async fn hurry(
 }
 
 /// What has ended by itself need not be kept by any broker.
-pub(crate) async fn let_go(connection: &mut Connection, now: Timestamp) -> Result<(), IssuerError> {
+pub(crate) async fn expire_ended(
+    connection: &mut Connection,
+    now: Timestamp,
+) -> Result<(), IssuerError> {
     sqlx::query(
         "UPDATE statement SET bytes = $2, revision = revision + 1, tries = 0, again = 0 \
          WHERE kind = $3 AND length(bytes) > 0 AND EXISTS \
@@ -184,7 +190,7 @@ impl Ledger {
         )
         .bind(seconds(now.plus(CLAIM)))
         .bind(seconds(now))
-        .bind(count(most))
+        .bind(to_i64(most))
         .fetch_all(&self.pool)
         .await?;
         rows.iter().map(read).collect()
@@ -210,7 +216,7 @@ impl Ledger {
             .bind(audience.to_string())
             .bind(kind.name())
             .bind(&**name)
-            .bind(count(outgoing.revision))
+            .bind(to_i64(outgoing.revision))
             .execute(&self.pool)
             .await?;
         }
@@ -225,10 +231,10 @@ impl Ledger {
         .bind(audience.to_string())
         .bind(kind.name())
         .bind(&**name)
-        .bind(count(outgoing.revision))
+        .bind(to_i64(outgoing.revision))
         .bind(i64::from(confirmed))
         .bind(NEVER)
-        .bind(count(LONGEST_PAUSE))
+        .bind(to_i64(LONGEST_PAUSE))
         .bind(seconds(now))
         .bind(PAUSE)
         .execute(&self.pool)
@@ -240,7 +246,7 @@ impl Ledger {
     ///
     /// # Errors
     /// If the ledger cannot be used.
-    pub async fn give_back(&self, outgoing: &Outgoing) -> Result<(), IssuerError> {
+    pub async fn release_claim(&self, outgoing: &Outgoing) -> Result<(), IssuerError> {
         let Topic {
             audience,
             kind,
@@ -267,6 +273,6 @@ fn read(row: &AnyRow) -> Result<Outgoing, IssuerError> {
             name: get(row, "name")?,
         },
         bytes: get(row, "bytes")?,
-        revision: number(row, "revision")?,
+        revision: u64_col(row, "revision")?,
     })
 }

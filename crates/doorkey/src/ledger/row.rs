@@ -38,19 +38,19 @@ pub(crate) fn hex<const N: usize>(row: &AnyRow, column: &str) -> Result<Bytes<N>
 }
 
 /// A number that is never negative.
-pub(crate) fn number(row: &AnyRow, column: &str) -> Result<u64, IssuerError> {
+pub(crate) fn u64_col(row: &AnyRow, column: &str) -> Result<u64, IssuerError> {
     let value: i64 = get(row, column)?;
     u64::try_from(value).map_err(|_| broken(column))
 }
 
 /// A number of 32 bits.
-pub(crate) fn small(row: &AnyRow, column: &str) -> Result<u32, IssuerError> {
-    u32::try_from(number(row, column)?).map_err(|_| broken(column))
+pub(crate) fn u32_col(row: &AnyRow, column: &str) -> Result<u32, IssuerError> {
+    u32::try_from(u64_col(row, column)?).map_err(|_| broken(column))
 }
 
 /// A time.
 pub(crate) fn time(row: &AnyRow, column: &str) -> Result<Timestamp, IssuerError> {
-    Ok(Timestamp(number(row, column)?))
+    Ok(Timestamp(u64_col(row, column)?))
 }
 
 /// A time, or none.
@@ -70,7 +70,7 @@ pub(crate) fn seconds(time: Timestamp) -> i64 {
 }
 
 /// A number as it is kept.
-pub(crate) fn count(number: u64) -> i64 {
+pub(crate) fn to_i64(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 

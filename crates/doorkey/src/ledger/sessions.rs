@@ -3,7 +3,7 @@
 use sqlx::any::AnyRow;
 
 use crate::IssuerError;
-use crate::ledger::row::{count, get, parsed, seconds, time};
+use crate::ledger::row::{get, parsed, seconds, time, to_i64};
 use crate::ledger::{Connection, Ledger};
 use doorward_protocol::wire::{Bytes, Hash, Id, Timestamp};
 
@@ -120,7 +120,7 @@ pub(crate) async fn alerts(
 ) -> Result<Vec<Alert>, IssuerError> {
     let rows = sqlx::query("SELECT * FROM alert WHERE account = $1 ORDER BY at DESC, id LIMIT $2")
         .bind(account.as_str())
-        .bind(count(most))
+        .bind(to_i64(most))
         .fetch_all(connection)
         .await?;
     let read = |row: &AnyRow| {

@@ -3,10 +3,10 @@
 use sqlx::any::AnyRow;
 
 use crate::IssuerError;
-use crate::domain::share::{End, Recipient, ShareRecord};
+use crate::domain::share::{Recipient, ShareRecord, Termination};
 use crate::ledger::Connection;
 use crate::ledger::row::{
-    broken, count, get, hex, number, parsed, parsed_option, seconds, small, time, time_option,
+    broken, get, hex, parsed, parsed_option, seconds, time, time_option, to_i64, u32_col, u64_col,
 };
 use doorward_protocol::wire::{Audience, Bytes, Id, KeyBytes, Timestamp, decode_exact, to_bytes};
 
@@ -57,8 +57,8 @@ pub(crate) async fn shared_by(
         "SELECT * FROM share WHERE shared_by = $1 ORDER BY made DESC, id LIMIT $2 OFFSET $3",
     )
     .bind(account.as_str())
-    .bind(count(page.0))
-    .bind(count(page.1))
+    .bind(to_i64(page.0))
+    .bind(to_i64(page.1))
     .fetch_all(connection)
     .await?;
     rows.iter().map(read).collect()
@@ -76,8 +76,8 @@ pub(crate) async fn shared_with(
          ORDER BY shared_by, made DESC, id LIMIT $2 OFFSET $3",
     )
     .bind(account.as_str())
-    .bind(count(page.0))
-    .bind(count(page.1))
+    .bind(to_i64(page.0))
+    .bind(to_i64(page.1))
     .fetch_all(connection)
     .await?;
     rows.iter().map(read).collect()
@@ -175,7 +175,7 @@ pub(crate) async fn lock_share(
 pub(crate) async fn end_share(
     connection: &mut Connection,
     id: &Bytes<16>,
-    end: End,
+    end: Termination,
     at: Timestamp,
     list: Option<u64>,
 ) -> Result<bool, IssuerError> {
@@ -185,7 +185,7 @@ pub(crate) async fn end_share(
     .bind(id.hex())
     .bind(end.name())
     .bind(seconds(at))
-    .bind(list.map(count))
+    .bind(list.map(to_i64))
     .execute(connection)
     .await?;
     Ok(done.rows_affected() == 1)
@@ -222,7 +222,7 @@ pub(crate) async fn list_number(
         .fetch_optional(connection)
         .await?;
     match row {
-        Some(row) => Ok((number(&row, "seq")?, time(&row, "floor")?)),
+        Some(row) => Ok((u64_col(&row, "seq")?, time(&row, "floor")?)),
         None => Ok((0, Timestamp(0))),
     }
 }
@@ -263,7 +263,7 @@ pub(crate) async fn set_list_number(
 ) -> Result<(), IssuerError> {
     sqlx::query("UPDATE audience SET seq = $2, made = $3, floor = $4 WHERE id = $1")
         .bind(audience.to_string())
-        .bind(count(seq))
+        .bind(to_i64(seq))
         .bind(seconds(made))
         .bind(seconds(floor))
         .execute(connection)
@@ -279,7 +279,7 @@ pub(crate) async fn stale_lists(
 ) -> Result<Vec<Audience>, IssuerError> {
     let rows = sqlx::query("SELECT id FROM audience WHERE made < $1 ORDER BY made LIMIT $2")
         .bind(seconds(before))
-        .bind(count(most))
+        .bind(to_i64(most))
         .fetch_all(connection)
         .await?;
     rows.iter().map(|row| parsed(row, "id")).collect()
@@ -319,7 +319,10 @@ fn read(row: &AnyRow) -> Result<ShareRecord, IssuerError> {
     let limits = limits.map(|bytes| decode_exact(&bytes)).transpose();
     let ended: Option<String> = get(row, "ended")?;
     let ended = match (ended, time_option(row, "ended_at")?) {
-        (Some(end), Some(at)) => Some((End::from_name(&end).ok_or_else(|| broken("end"))?, at)),
+        (Some(end), Some(at)) => Some((
+            Termination::from_name(&end).ok_or_else(|| broken("end"))?,
+            at,
+        )),
         _ => None,
     };
     let invitation: Option<String> = get(row, "invitation")?;
@@ -334,7 +337,7 @@ fn read(row: &AnyRow) -> Result<ShareRecord, IssuerError> {
         made: time(row, "made")?,
         start: time(row, "begins")?,
         end: time(row, "ends")?,
-        version: small(row, "version")?,
+        version: u32_col(row, "version")?,
         signed: time(row, "signed")?,
         limits: limits.map_err(|_| broken("limit"))?,
         region: parsed(row, "region")?,

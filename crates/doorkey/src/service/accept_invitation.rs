@@ -3,9 +3,9 @@
 use crate::IssuerError;
 use crate::domain::account::{Account, AccountRole, Email};
 use crate::domain::group;
-use crate::domain::invitation::{Code, Invitation, Stage};
-use crate::domain::share::{End, Recipient, ShareRecord};
-use crate::domain::{Refusal, Rule};
+use crate::domain::invitation::{Invitation, InvitationState, InviteCode};
+use crate::domain::share::{Recipient, ShareRecord, Termination};
+use crate::domain::{Refusal, RuleCode};
 use crate::ledger;
 use crate::service::platform::Platform;
 use doorward_protocol::wire::{Bytes, Id, KeyBytes, Kind, PublicKey, Timestamp};
@@ -45,7 +45,7 @@ impl Platform {
     pub async fn invitation(
         &self,
         id: &Bytes<16>,
-        code: &Code,
+        code: &InviteCode,
         now: Timestamp,
     ) -> Result<(Invitation, Vec<ShareRecord>), IssuerError> {
         let (change, invitation) = self.try_code(id, code, now).await?;
@@ -62,13 +62,13 @@ impl Platform {
     async fn try_code(
         &self,
         id: &Bytes<16>,
-        code: &Code,
+        code: &InviteCode,
         now: Timestamp,
     ) -> Result<(ledger::Change, Invitation), IssuerError> {
         let mut change = self.ledger.begin().await?;
         ledger::lock_invitation(&mut change, id).await?;
         let found = ledger::invitation(&mut change, id).await?;
-        let unknown = || Rule::NoLongerValid.because("This invitation is no longer valid");
+        let unknown = || RuleCode::NoLongerValid.because("This invitation is no longer valid");
         let mut invitation = found.ok_or_else(unknown)?;
         if let Err(refusal) = invitation.try_code(code, now) {
             ledger::put_invitation(&mut change, &invitation).await?;
@@ -85,14 +85,14 @@ impl Platform {
     pub async fn accept(
         &self,
         id: &Bytes<16>,
-        code: &Code,
+        code: &InviteCode,
         acceptance: &Acceptance,
         now: Timestamp,
     ) -> Result<Passes, IssuerError> {
         let message = accept_message(self.name(), id, &acceptance.account);
         let key = PublicKey::new(&acceptance.key)?;
         key.verify(message.as_bytes(), &acceptance.proof.0)
-            .map_err(|_| Rule::Session.because("The proof is not signed with that key"))?;
+            .map_err(|_| RuleCode::Session.because("The proof is not signed with that key"))?;
         let (mut change, mut invitation) = self.try_code(id, code, now).await?;
         let pending: Vec<ShareRecord> = ledger::shares_of_invitation(&mut change, id)
             .await?
@@ -100,7 +100,7 @@ impl Platform {
             .filter(|share| share.is_live(now) && share.recipient.key().is_none())
             .collect();
         let Some(first) = pending.first() else {
-            return Err(Rule::NoLongerValid
+            return Err(RuleCode::NoLongerValid
                 .because("What was shared has ended")
                 .into());
         };
@@ -115,7 +115,7 @@ impl Platform {
                 "{} is somebody's account; a guest has none",
                 acceptance.account
             );
-            return Err(Rule::Taken.because(why).into());
+            return Err(RuleCode::Taken.because(why).into());
         }
         let mut passes = Passes::new();
         for share in pending {
@@ -129,10 +129,10 @@ impl Platform {
             // The plan may have fallen since it was offered.
             let devices = ledger::devices_of(&mut change, &share.audience).await?;
             crate::service::shares::may_any_be_shared(&devices, now)?;
-            self.keep(&mut change, &share).await?;
+            self.save_and_publish(&mut change, &share).await?;
             passes.push((share.clone(), self.pass(&mut change, &share).await?));
         }
-        invitation.stage = Stage::Accepted;
+        invitation.stage = InvitationState::Accepted;
         ledger::put_invitation(&mut change, &invitation).await?;
         change.commit().await?;
         Ok(passes)
@@ -230,7 +230,7 @@ impl Platform {
         if !theirs {
             share = None;
         }
-        let unknown = || Rule::Unknown.because(format!("There is no share {id} of yours"));
+        let unknown = || RuleCode::Unknown.because(format!("There is no share {id} of yours"));
         self.pass(&mut connection, &share.ok_or_else(unknown)?)
             .await
     }
@@ -242,14 +242,14 @@ impl Platform {
     pub async fn decline(
         &self,
         id: &Bytes<16>,
-        code: &Code,
+        code: &InviteCode,
         now: Timestamp,
     ) -> Result<(), IssuerError> {
         let (mut change, mut invitation) = self.try_code(id, code, now).await?;
         for share in ledger::shares_of_invitation(&mut change, id).await? {
-            ledger::end_share(&mut change, &share.id, End::Denied, now, None).await?;
+            ledger::end_share(&mut change, &share.id, Termination::Denied, now, None).await?;
         }
-        invitation.stage = Stage::Denied;
+        invitation.stage = InvitationState::Denied;
         ledger::put_invitation(&mut change, &invitation).await?;
         change.commit().await?;
         Ok(())
@@ -265,21 +265,21 @@ fn may_accept(
 ) -> Result<(), Refusal> {
     if account.key != acceptance.key {
         let why = format!("{} is an account with another key", account.id);
-        return Err(Rule::Taken.because(why));
+        return Err(RuleCode::Taken.because(why));
     }
     if account.email.as_ref() != Some(email) {
         let why = format!(
             "{} is not the account of the address that was invited",
             account.id
         );
-        return Err(Rule::Taken.because(why));
+        return Err(RuleCode::Taken.because(why));
     }
     if account.region != *region {
         let why = format!(
             "{} is in region {}, what is shared in {region}",
             account.id, account.region
         );
-        return Err(Rule::WrongRegion.because(why));
+        return Err(RuleCode::WrongRegion.because(why));
     }
     Ok(())
 }

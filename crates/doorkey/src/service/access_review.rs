@@ -5,7 +5,7 @@ use crate::domain::Actor;
 use crate::domain::account::Account;
 use crate::domain::share::Status;
 use crate::ledger;
-use crate::service::platform::{Listed, Platform};
+use crate::service::platform::{Platform, ShareListing};
 use doorward_protocol::wire::{Bytes, Id, Timestamp};
 
 /// After so many seconds without use a permission is called into question.
@@ -17,7 +17,7 @@ pub const PAGE: u64 = 500;
 #[derive(Debug, Clone)]
 pub struct Access {
     /// The share and where it is.
-    pub listed: Listed,
+    pub listed: ShareListing,
     /// The owner of what is shared.
     pub owner: Id,
     /// Whether it was not used for 60 days.
@@ -34,7 +34,7 @@ impl Platform {
         account: &Account,
         from: u64,
         now: Timestamp,
-    ) -> Result<Vec<Listed>, IssuerError> {
+    ) -> Result<Vec<ShareListing>, IssuerError> {
         let mut connection = self.ledger.read().await?;
         let shares = ledger::shared_by(&mut connection, &account.id, (PAGE, from)).await?;
         self.all_listed(&mut connection, shares, now).await
@@ -49,7 +49,7 @@ impl Platform {
         account: &Account,
         from: u64,
         now: Timestamp,
-    ) -> Result<Vec<Listed>, IssuerError> {
+    ) -> Result<Vec<ShareListing>, IssuerError> {
         let mut connection = self.ledger.read().await?;
         let shares = ledger::shared_with(&mut connection, &account.id, (PAGE, from)).await?;
         let live = shares
@@ -67,7 +67,7 @@ impl Platform {
         &self,
         id: &Bytes<16>,
         now: Timestamp,
-    ) -> Result<Option<Listed>, IssuerError> {
+    ) -> Result<Option<ShareListing>, IssuerError> {
         let mut connection = self.ledger.read().await?;
         match ledger::share(&mut connection, id).await? {
             Some(share) => Ok(Some(self.listed(&mut connection, share, now).await?)),
@@ -80,7 +80,7 @@ impl Platform {
         connection: &mut ledger::Connection,
         shares: Vec<crate::domain::share::ShareRecord>,
         now: Timestamp,
-    ) -> Result<Vec<Listed>, IssuerError> {
+    ) -> Result<Vec<ShareListing>, IssuerError> {
         let mut listed = Vec::new();
         for share in shares {
             listed.push(self.listed(connection, share, now).await?);

@@ -1,7 +1,7 @@
 //! Accounts on the platform.
 
 use crate::IssuerError;
-use crate::domain::Rule;
+use crate::domain::RuleCode;
 use crate::domain::account::{Account, Email};
 use crate::ledger;
 use crate::service::platform::Platform;
@@ -11,13 +11,13 @@ impl Platform {
     /// Signs an account up.
     ///
     /// # Errors
-    /// [`Rule::Taken`], or if the ledger cannot be used.
+    /// [`RuleCode::Taken`], or if the ledger cannot be used.
     pub async fn add_account(&self, account: &Account) -> Result<(), IssuerError> {
         PublicKey::new(&account.key)?;
         let mut change = self.ledger.begin().await?;
         if !ledger::add_account(&mut change, account).await? {
             let why = format!("There is an account {} already", account.id);
-            return Err(Rule::Taken.because(why).into());
+            return Err(RuleCode::Taken.because(why).into());
         }
         change.commit().await?;
         Ok(())

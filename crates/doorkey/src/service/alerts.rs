@@ -13,7 +13,7 @@ const WITHIN: u64 = 60;
 
 /// Something worth telling.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Noticed {
+pub enum LogFinding {
     /// A share was used.
     Used(Bytes<16>, Timestamp),
     /// Somebody was refused again and again.
@@ -22,15 +22,15 @@ pub enum Noticed {
 
 /// Looks at records in their order.
 #[derive(Debug, Default)]
-pub struct Watch {
+pub struct LogWatch {
     refused: HashMap<Id, VecDeque<Timestamp>>,
 }
 
-impl Watch {
+impl LogWatch {
     /// What a record tells, if that is worth telling.
-    pub fn look(&mut self, record: &Record) -> Option<Noticed> {
+    pub fn inspect(&mut self, record: &Record) -> Option<LogFinding> {
         let (person, more) = match &record.event {
-            Event::Intent(intent) => return Some(Noticed::Used(intent.share?, record.at)),
+            Event::Intent(intent) => return Some(LogFinding::Used(intent.share?, record.at)),
             Event::Denied(asked, _) => (&asked.person, 1),
             Event::DeniedMore(sender, more) => (&sender.person, *more),
             _ => return None,
@@ -46,7 +46,7 @@ impl Watch {
         if burst {
             times.clear();
         }
-        burst.then(|| Noticed::Refused(person.clone(), record.at))
+        burst.then(|| LogFinding::Refused(person.clone(), record.at))
     }
 }
 
@@ -74,8 +74,8 @@ mod tests {
 
     #[test]
     fn n23_five_refusals_of_one_person_within_a_minute_are_told_once() {
-        let mut watch = Watch::default();
-        let mut at = |at, person, count| watch.look(&refused(at, person, count)).is_some();
+        let mut watch = LogWatch::default();
+        let mut at = |at, person, count| watch.inspect(&refused(at, person, count)).is_some();
         assert!(!at(0, "eve", 1) && !at(10, "eve", 1) && !at(20, "ben", 3) && !at(30, "eve", 2));
         assert!(at(60, "eve", 1));
         assert!(!at(61, "eve", 1), "that burst was told");

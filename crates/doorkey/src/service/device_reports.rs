@@ -33,7 +33,7 @@ impl Platform {
         let heard = (standing.registration, &state.body.operations[..]);
         ledger::heard_of(&mut change, id, heard.0, heard.1, state.iat).await?;
         if standing.registration >= device.seq {
-            ledger::settle(
+            ledger::mark_delivered(
                 &mut change,
                 &crate::service::registration::registration_of(&device),
             )
@@ -45,11 +45,12 @@ impl Platform {
             ledger::add_applied(&mut change, (id, &audience), seq, word).await?;
             let (newest, _) = ledger::list_number(&mut change, &audience).await?;
             if seq >= newest && ledger::all_have_applied(&mut change, &audience, newest).await? {
-                ledger::settle(&mut change, &crate::service::revoke::list_topic(&audience)).await?;
+                ledger::mark_delivered(&mut change, &crate::service::revoke::list_topic(&audience))
+                    .await?;
             }
         }
         for audience in device.audiences() {
-            ledger::hurry(&mut change, &audience, now).await?;
+            ledger::retry_now(&mut change, &audience, now).await?;
         }
         change.commit().await?;
         Ok(true)
@@ -92,10 +93,10 @@ impl Platform {
             _ => Some(receipt.body.code.as_ref().map_or("denied", Id::as_str)),
         };
         let word = (receipt.iat, bytes);
-        ledger::add_word(&mut change, (&share_id, id), version, refused, word).await?;
-        let words = ledger::words_on(&mut change, (&share_id, &share.audience)).await?;
+        ledger::add_report(&mut change, (&share_id, id), version, refused, word).await?;
+        let words = ledger::reports_on(&mut change, (&share_id, &share.audience)).await?;
         if words.iter().all(|(_, word)| word.version >= version) {
-            ledger::settle(&mut change, &topic).await?;
+            ledger::mark_delivered(&mut change, &topic).await?;
         }
         if refused.is_none() {
             let what = format!("{} has {} now", share.recipient.name(), share.audience);

@@ -1,11 +1,11 @@
 //! Groups on the platform: made, filled by rosters that they sign themselves, and let in.
 
 use crate::IssuerError;
-use crate::domain::Rule;
+use crate::domain::RuleCode;
 use crate::domain::account::Account;
 use crate::domain::group::{Group, LookupKey, MAX_HOSTS, host};
 use crate::domain::share::{Recipient, ShareRecord};
-use crate::domain::{Actor, NewShare, To};
+use crate::domain::{Actor, NewShare, ShareTarget};
 use crate::ledger;
 use crate::ledger::{Connection, Topic};
 use crate::service::platform::Platform;
@@ -51,12 +51,12 @@ impl Platform {
             || new.name.len() > 100
             || new.name.chars().any(char::is_control)
         {
-            return Err(Rule::Invalid
+            return Err(RuleCode::Invalid
                 .because("A group's name has 1 to 100 characters")
                 .into());
         }
         if new.hosts.len() > MAX_HOSTS {
-            return Err(Rule::Invalid
+            return Err(RuleCode::Invalid
                 .because(format!("A group has at most {MAX_HOSTS} hosts"))
                 .into());
         }
@@ -73,7 +73,7 @@ impl Platform {
         let mut change = self.ledger.begin().await?;
         if !ledger::add_group(&mut change, &group).await? {
             let why = "Another group has that id, lookup key or key";
-            return Err(Rule::Taken.because(why).into());
+            return Err(RuleCode::Taken.because(why).into());
         }
         change.commit().await?;
         Ok(group)
@@ -82,10 +82,10 @@ impl Platform {
     /// The group of a lookup key: its public name is all that others should be shown.
     ///
     /// # Errors
-    /// [`Rule::Unknown`], or if the ledger cannot be used.
+    /// [`RuleCode::Unknown`], or if the ledger cannot be used.
     pub async fn group_by_lookup_key(&self, key: &LookupKey) -> Result<Group, IssuerError> {
         let found = ledger::group_by_lookup_key(&mut *self.ledger.read().await?, key).await?;
-        Ok(found.ok_or_else(|| Rule::Unknown.because(format!("There is no group {key}")))?)
+        Ok(found.ok_or_else(|| RuleCode::Unknown.because(format!("There is no group {key}")))?)
     }
 
     /// The groups that somebody owns or is a member of.
@@ -101,8 +101,8 @@ impl Platform {
     ///
     /// # Errors
     /// If a rule forbids it or the ledger cannot be used.
-    pub async fn take_roster(&self, bytes: &[u8], now: Timestamp) -> Result<usize, IssuerError> {
-        let invalid = |why: &str| Rule::Invalid.because(format!("That is no roster: {why}"));
+    pub async fn accept_roster(&self, bytes: &[u8], now: Timestamp) -> Result<usize, IssuerError> {
+        let invalid = |why: &str| RuleCode::Invalid.because(format!("That is no roster: {why}"));
         let envelope = Envelope::parse(bytes).map_err(|error| invalid(&error.to_string()))?;
         let roster: Roster = envelope
             .claims()
@@ -115,7 +115,7 @@ impl Platform {
             return Err(invalid("it is over, or from the future").into());
         }
         let mut change = self.ledger.begin().await?;
-        let unknown = || Rule::Unknown.because("There is no group with that key");
+        let unknown = || RuleCode::Unknown.because("There is no group with that key");
         // A write first, which finds nothing to change.
         ledger::lock_group(&mut change, &envelope.signer).await?;
         let group = ledger::group_by_key(&mut change, &envelope.signer)
@@ -129,7 +129,7 @@ impl Platform {
                 "Roster {} of {} is there already, or a newer one",
                 roster.body.seq, group.id
             );
-            return Err(Rule::Taken.because(why).into());
+            return Err(RuleCode::Taken.because(why).into());
         }
         ledger::keep_roster(&mut change, &group.id, bytes).await?;
         let audiences = ledger::audiences_of_group(&mut change, &group.key, now).await?;
@@ -141,7 +141,7 @@ impl Platform {
     }
 
     /// Has a group's roster go out to an audience that it may use from now on.
-    pub(crate) async fn bring_roster(
+    pub(crate) async fn publish_roster(
         &self,
         change: &mut Connection,
         group: &Id,
@@ -184,7 +184,7 @@ impl Platform {
         let back = |granted| return_url.map(|url| group.return_to(url, Some(site), granted));
         let return_to = back(approve).transpose()?;
         if !self.sites(account).await?.contains(site) {
-            return Err(Rule::Unknown
+            return Err(RuleCode::Unknown
                 .because(format!("There is no {site} of yours"))
                 .into());
         }
@@ -192,7 +192,7 @@ impl Platform {
             false => None,
             true => {
                 let new = NewShare {
-                    to: To::Group(group.id.clone()),
+                    to: ShareTarget::Group(group.id.clone()),
                     permissions: vec!["partner".to_owned()],
                     end,
                     description: None,
@@ -250,7 +250,7 @@ impl Platform {
         let member = groups.iter().any(|group| mine.contains(group));
         match sees_all || member {
             true => Ok(groups),
-            false => Err(Rule::Unknown
+            false => Err(RuleCode::Unknown
                 .because(format!("There is no {site} of yours"))
                 .into()),
         }

@@ -63,7 +63,7 @@ impl Platform {
             if roles.contains(&Role::Shares) {
                 for share in ledger::shares_of(&mut change, audience, now).await? {
                     if share.is_live(now) {
-                        self.keep(&mut change, &share).await?;
+                        self.save_and_publish(&mut change, &share).await?;
                     }
                 }
             }

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use crate::IssuerError;
 use crate::domain::Actor;
-use crate::domain::Rule;
+use crate::domain::RuleCode;
 use crate::domain::device::Device;
-use crate::domain::share::{DeviceWord, ShareRecord, Status};
+use crate::domain::share::{DeviceReport, ShareRecord, Status};
 use crate::keys::Keys;
 use crate::ledger;
 use crate::ledger::{Ledger, Topic};
@@ -21,13 +21,13 @@ pub struct Platform {
 
 /// A share with where it is.
 #[derive(Debug, Clone)]
-pub struct Listed {
+pub struct ShareListing {
     /// The share.
     pub share: ShareRecord,
     /// Where it is.
     pub status: Status,
     /// What each device of its audience has said.
-    pub words: Vec<(Id, DeviceWord)>,
+    pub words: Vec<(Id, DeviceReport)>,
 }
 
 impl Platform {
@@ -146,7 +146,7 @@ impl Platform {
     /// # Errors
     /// If the ledger cannot be used.
     pub async fn statements(&self, id: &Id) -> Result<Vec<Vec<u8>>, IssuerError> {
-        let mut statements = self.news(id).await?;
+        let mut statements = self.validity_statements(id).await?;
         let Some(device) = self.device(id).await? else {
             return Ok(statements);
         };
@@ -165,7 +165,7 @@ impl Platform {
     ///
     /// # Errors
     /// If the ledger cannot be used.
-    pub async fn news(&self, id: &Id) -> Result<Vec<Vec<u8>>, IssuerError> {
+    pub async fn validity_statements(&self, id: &Id) -> Result<Vec<Vec<u8>>, IssuerError> {
         let mut news = self.keys.chain(usize::MAX)?;
         if news.is_empty() {
             news.push(self.keys.issuers()?);
@@ -188,15 +188,15 @@ impl Platform {
         connection: &mut ledger::Connection,
         share: ShareRecord,
         now: Timestamp,
-    ) -> Result<Listed, IssuerError> {
-        let words = ledger::words_on(connection, (&share.id, &share.audience)).await?;
+    ) -> Result<ShareListing, IssuerError> {
+        let words = ledger::reports_on(connection, (&share.id, &share.audience)).await?;
         let known = ledger::devices_of(connection, &share.audience).await?;
         let of = |id: &Id| known.iter().find(|device| device.id == *id);
         let devices = words
             .iter()
             .filter_map(|(id, word)| Some((of(id)?, word.clone())));
-        let devices: Vec<(&Device, DeviceWord)> = devices.collect();
-        Ok(Listed {
+        let devices: Vec<(&Device, DeviceReport)> = devices.collect();
+        Ok(ShareListing {
             status: share.status(&devices, now),
             share,
             words,
@@ -217,7 +217,7 @@ impl Platform {
                 Audience::Site(_) => return Ok((self.name().clone(), devices)),
                 Audience::Device(id) => {
                     let why = format!("{id} is not registered");
-                    return Err(Rule::Unknown.because(why).into());
+                    return Err(RuleCode::Unknown.because(why).into());
                 }
             },
             (Actor::Account(account), _) => account,
@@ -241,9 +241,9 @@ impl Platform {
             true => {
                 let why =
                     format!("{audience} belongs to somebody else, who has shared it with you");
-                Err(Rule::NotResharable.because(why).into())
+                Err(RuleCode::NotResharable.because(why).into())
             }
-            false => Err(Rule::Unknown
+            false => Err(RuleCode::Unknown
                 .because(format!("There is no {audience} of yours"))
                 .into()),
         }

@@ -1,10 +1,10 @@
 //! Who owns a device: claims, registrations, plans, handovers, and its end.
 
 use crate::IssuerError;
-use crate::domain::Rule;
+use crate::domain::RuleCode;
 use crate::domain::account::{Account, AccountRole};
 use crate::domain::device::{Device, claim_hash};
-use crate::domain::share::End;
+use crate::domain::share::Termination;
 use crate::domain::{Actor, NewRegistration};
 use crate::ledger;
 use crate::ledger::{Connection, Topic};
@@ -81,7 +81,7 @@ impl Platform {
             _ if seq > 0 => now.max(made.plus(1)),
             _ => now,
         };
-        self.cover(change, &device, now).await?;
+        self.reissue_site_shares(change, &device, now).await?;
         // A device judges a share by the plan of its day: those that there are were made before,
         // if only in the same second.
         let mut newest = Timestamp(0);
@@ -104,15 +104,21 @@ impl Platform {
                 .into_iter()
                 .filter(|share| share.ended.is_none())
                 .collect();
-            self.end(change, &device.audience(), &live, End::Cancelled, now)
-                .await?;
+            self.end(
+                change,
+                &device.audience(),
+                &live,
+                Termination::Cancelled,
+                now,
+            )
+            .await?;
         }
         Ok(device)
     }
 
     /// Signs the shares of a site anew for a device that joins it: what was signed before its
     /// ownership began does not count there.
-    async fn cover(
+    async fn reissue_site_shares(
         &self,
         change: &mut Connection,
         device: &Device,
@@ -133,7 +139,7 @@ impl Platform {
                     signed: device.since,
                     ..share
                 };
-                self.keep(change, &anew).await?;
+                self.save_and_publish(change, &anew).await?;
             }
         }
         Ok(())
@@ -171,11 +177,11 @@ impl Platform {
         // Only who knows the secret hears whether it has an owner.
         if !ledger::use_claim(&mut change, &claim.device, &secret).await? {
             let why = "No device waits for an owner with that id and secret";
-            return Err(Rule::WrongClaim.because(why).into());
+            return Err(RuleCode::WrongClaim.because(why).into());
         }
         if before.is_some() {
             let why = format!("{} has an owner", claim.device);
-            return Err(Rule::AlreadyOwned.because(why).into());
+            return Err(RuleCode::AlreadyOwned.because(why).into());
         }
         let table = doorward_protocol::wire::default_plans();
         let Some(lowest) = table.lowest().cloned() else {
@@ -215,17 +221,19 @@ impl Platform {
         let audience = doorward_protocol::wire::Audience::Device(id.clone());
         let mut change = self.ledger.change(&[audience]).await?;
         let before = ledger::device(&mut change, id).await?;
-        let unknown = || Rule::Unknown.because(format!("There is no {id} of yours"));
+        let unknown = || RuleCode::Unknown.because(format!("There is no {id} of yours"));
         let before = before.ok_or_else(unknown)?;
         if let Actor::Account(account) = actor
             && !may(account, &before)
         {
             let knows = ledger::knows_of(&mut change, &account.id, &before.audiences()).await?;
             return Err(match knows || before.owner == account.id {
-                true if before.owner == account.id => Rule::Role
+                true if before.owner == account.id => RuleCode::Role
                     .because("That is for operators of the platform")
                     .into(),
-                true => Rule::NotOwner.because(format!("{id} is not yours")).into(),
+                true => RuleCode::NotOwner
+                    .because(format!("{id} is not yours"))
+                    .into(),
                 false => unknown().into(),
             });
         }
@@ -253,7 +261,7 @@ impl Platform {
             .plans
             .contains(&plan.name)
         {
-            return Err(Rule::Invalid
+            return Err(RuleCode::Invalid
                 .because(format!("There is no plan {}", plan.name))
                 .into());
         }
@@ -292,7 +300,7 @@ impl Platform {
             true => Ok(()),
             false => {
                 let why = format!("There is no {site} of yours");
-                Err(Rule::Unknown.because(why).into())
+                Err(RuleCode::Unknown.because(why).into())
             }
         }
     }
@@ -309,8 +317,8 @@ impl Platform {
         now: Timestamp,
     ) -> Result<Device, IssuerError> {
         let account = ledger::account(&mut *self.ledger.read().await?, to).await?;
-        let account =
-            account.ok_or_else(|| Rule::Unknown.because(format!("There is no account {to}")))?;
+        let account = account
+            .ok_or_else(|| RuleCode::Unknown.because(format!("There is no account {to}")))?;
         account.may_share()?;
         let owns = |account: &Account, device: &Device| device.owner == account.id;
         let device = self
@@ -345,7 +353,7 @@ impl Platform {
             .into_iter()
             .filter(|share| share.ended.is_none())
             .collect();
-        self.end(&mut change, &audience, &live, End::Cancelled, now)
+        self.end(&mut change, &audience, &live, Termination::Cancelled, now)
             .await?;
         ledger::delete_device(&mut change, id).await?;
         change.commit().await?;
@@ -362,14 +370,14 @@ impl Platform {
             let audience = doorward_protocol::wire::Audience::Site(site.clone());
             let devices = ledger::devices_of(&mut change, &audience).await?;
             if devices.is_empty() || devices.iter().any(|device| device.owner != account.id) {
-                return Err(Rule::Unknown
+                return Err(RuleCode::Unknown
                     .because(format!("There is no {site} of yours"))
                     .into());
             }
         }
         let admin = ledger::account(&mut change, to).await?;
         admin
-            .ok_or_else(|| Rule::Unknown.because(format!("There is no account {to}")))?
+            .ok_or_else(|| RuleCode::Unknown.because(format!("There is no account {to}")))?
             .may_share()?;
         ledger::add_site_admin(&mut change, site, to).await?;
         change.commit().await?;

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::Each;
 use crate::IssuerError;
+use crate::PerAudience;
 use crate::domain::Actor;
-use crate::domain::Rule;
-use crate::domain::invitation::Stage;
-use crate::domain::share::{End, ShareRecord};
+use crate::domain::RuleCode;
+use crate::domain::invitation::InvitationState;
+use crate::domain::share::{ShareRecord, Termination};
 use crate::ledger;
 use crate::ledger::{Connection, Topic};
 use crate::service::platform::Platform;
@@ -30,11 +30,11 @@ impl Platform {
         actor: Actor<'_>,
         ids: &[Bytes<16>],
         now: Timestamp,
-    ) -> Result<Each<u64>, IssuerError> {
+    ) -> Result<PerAudience<u64>, IssuerError> {
         let mut connection = self.ledger.read().await?;
         let mut by_audience: BTreeMap<Audience, Vec<Bytes<16>>> = BTreeMap::new();
         for id in ids {
-            let unknown = || Rule::Unknown.because(format!("There is no share {id} of yours"));
+            let unknown = || RuleCode::Unknown.because(format!("There is no share {id} of yours"));
             let share = ledger::share(&mut connection, id)
                 .await?
                 .ok_or_else(unknown)?;
@@ -47,15 +47,17 @@ impl Platform {
                 Err(IssuerError::Refused(_)) => {
                     let id = ids.first().map(Bytes::hex).unwrap_or_default();
                     let why = format!("There is no share {id} of yours");
-                    return Err(Rule::Unknown.because(why).into());
+                    return Err(RuleCode::Unknown.because(why).into());
                 }
                 Err(error) => return Err(error),
             }
         }
         drop(connection);
-        let mut each = Each::new();
+        let mut each = PerAudience::new();
         for (audience, ids) in by_audience {
-            let ended = self.cancel_of(&audience, &ids, End::Cancelled, now).await;
+            let ended = self
+                .cancel_of(&audience, &ids, Termination::Cancelled, now)
+                .await;
             each.push((audience, ended));
         }
         Ok(each)
@@ -73,9 +75,9 @@ impl Platform {
     ) -> Result<(), IssuerError> {
         let found = ledger::share(&mut *self.ledger.read().await?, id).await?;
         let theirs = |share: &ShareRecord| matches!(&share.recipient, crate::domain::share::Recipient::Account(to, _) if *to == account.id);
-        let unknown = || Rule::Unknown.because(format!("There is no share {id} of yours"));
+        let unknown = || RuleCode::Unknown.because(format!("There is no share {id} of yours"));
         let share = found.filter(theirs).ok_or_else(unknown)?;
-        self.cancel_of(&share.audience, &[*id], End::Relinquished, now)
+        self.cancel_of(&share.audience, &[*id], Termination::Relinquished, now)
             .await?;
         Ok(())
     }
@@ -84,7 +86,7 @@ impl Platform {
         &self,
         audience: &Audience,
         ids: &[Bytes<16>],
-        how: End,
+        how: Termination,
         now: Timestamp,
     ) -> Result<u64, IssuerError> {
         let mut change = self.ledger.change(std::slice::from_ref(audience)).await?;
@@ -104,7 +106,7 @@ impl Platform {
         change: &mut Connection,
         audience: &Audience,
         shares: &[ShareRecord],
-        how: End,
+        how: Termination,
         now: Timestamp,
     ) -> Result<u64, IssuerError> {
         let (seq, floor) = ledger::list_number(change, audience).await?;
@@ -135,9 +137,9 @@ impl Platform {
             return Ok(());
         }
         if let Some(mut invitation) = ledger::invitation(change, id).await?
-            && invitation.stage == Stage::Open
+            && invitation.stage == InvitationState::Open
         {
-            invitation.stage = Stage::Withdrawn;
+            invitation.stage = InvitationState::Withdrawn;
             ledger::put_invitation(change, &invitation).await?;
         }
         Ok(())
@@ -162,7 +164,7 @@ impl Platform {
                         signed: now,
                         ..share
                     };
-                    self.keep(change, &anew).await?;
+                    self.save_and_publish(change, &anew).await?;
                 }
             }
             entries = ledger::ended_shares(change, audience, (now, floor)).await?;
@@ -191,7 +193,8 @@ impl Platform {
     /// # Errors
     /// If the ledger cannot be used.
     pub async fn refresh(&self, audience: &Audience, now: Timestamp) -> Result<u64, IssuerError> {
-        self.cancel_of(audience, &[], End::Cancelled, now).await
+        self.cancel_of(audience, &[], Termination::Cancelled, now)
+            .await
     }
 
     /// What is due: invitations that have lapsed, lists that are no longer fresh, sessions that
@@ -202,7 +205,7 @@ impl Platform {
     pub async fn chores(&self, now: Timestamp) -> Result<usize, IssuerError> {
         let mut change = self.ledger.begin().await?;
         ledger::lapse(&mut change, now).await?;
-        ledger::let_go(&mut change, now).await?;
+        ledger::expire_ended(&mut change, now).await?;
         change.commit().await?;
         self.ledger.forget_sessions(now).await?;
         let before = Timestamp(now.0.saturating_sub(FRESH_FOR));

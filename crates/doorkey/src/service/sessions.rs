@@ -1,7 +1,7 @@
 //! Sessions: whoever signs a challenge with the key of an account is that account, for an hour.
 
 use crate::IssuerError;
-use crate::domain::Rule;
+use crate::domain::RuleCode;
 use crate::domain::account::Account;
 use crate::ledger;
 use crate::service::platform::Platform;
@@ -37,7 +37,7 @@ impl Platform {
     /// Signs in with a signed challenge, which is used up either way. The token.
     ///
     /// # Errors
-    /// [`Rule::Session`], or if the ledger cannot be used.
+    /// [`RuleCode::Session`], or if the ledger cannot be used.
     pub async fn sign_in(
         &self,
         account: &Id,
@@ -45,8 +45,9 @@ impl Platform {
         signature: &Bytes<64>,
         now: Timestamp,
     ) -> Result<Bytes<32>, IssuerError> {
-        let refused =
-            || Rule::Session.because("That challenge is not signed with the key of that account");
+        let refused = || {
+            RuleCode::Session.because("That challenge is not signed with the key of that account")
+        };
         let mut change = self.ledger.begin().await?;
         let known = ledger::use_challenge(&mut change, nonce, account, now).await?;
         let found = ledger::account(&mut change, account).await?;
@@ -68,11 +69,11 @@ impl Platform {
     /// Whose session a token is.
     ///
     /// # Errors
-    /// [`Rule::Session`], or if the ledger cannot be used.
+    /// [`RuleCode::Session`], or if the ledger cannot be used.
     pub async fn session(&self, token: &Bytes<32>, now: Timestamp) -> Result<Account, IssuerError> {
         let mut connection = self.ledger.read().await?;
         let id = ledger::session(&mut connection, &hash(&token.0), now).await?;
-        let refused = || Rule::Session.because("There is no such session, or it is over");
+        let refused = || RuleCode::Session.because("There is no such session, or it is over");
         let id = id.ok_or_else(refused)?;
         Ok(ledger::account(&mut connection, &id)
             .await?

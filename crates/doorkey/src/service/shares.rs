@@ -1,13 +1,13 @@
 //! Making shares, extending them, and adding devices to what somebody has.
 
-use crate::Each;
 use crate::IssuerError;
+use crate::PerAudience;
 use crate::domain::device::{Device, SLOTS};
-use crate::domain::invitation::{Code, Invitation, LAPSES_AFTER, Stage};
+use crate::domain::invitation::{Invitation, InvitationState, InviteCode, LAPSES_AFTER};
 use crate::domain::preset;
 use crate::domain::share::{Recipient, ShareRecord, has_slot};
-use crate::domain::{Actor, NewShare, To};
-use crate::domain::{Refusal, Rule};
+use crate::domain::{Actor, NewShare, ShareTarget};
+use crate::domain::{Refusal, RuleCode};
 use crate::ledger;
 use crate::ledger::{Connection, Topic};
 use crate::service::platform::Platform;
@@ -17,11 +17,11 @@ use doorward_transport::random;
 
 /// Shares made together, and the invitation that the recipient gets if it needs one.
 #[derive(Debug)]
-pub struct Made {
+pub struct CreatedShares {
     /// For each audience its share, or why there is none.
-    pub each: Each<ShareRecord>,
+    pub each: PerAudience<ShareRecord>,
     /// The invitation, with the code that is nowhere else.
-    pub invitation: Option<(Invitation, Code)>,
+    pub invitation: Option<(Invitation, InviteCode)>,
 }
 
 impl Platform {
@@ -36,9 +36,9 @@ impl Platform {
         audiences: &[Audience],
         new: &NewShare,
         now: Timestamp,
-    ) -> Result<Made, IssuerError> {
+    ) -> Result<CreatedShares, IssuerError> {
         if audiences.is_empty() || audiences.len() > 1000 {
-            return Err(Rule::Invalid
+            return Err(RuleCode::Invalid
                 .because("Name 1 to 1,000 devices or sites")
                 .into());
         }
@@ -46,12 +46,12 @@ impl Platform {
             account.may_share()?;
         }
         if new.end <= now {
-            return Err(Rule::Invalid
+            return Err(RuleCode::Invalid
                 .because("The share would end before it begins")
                 .into());
         }
         let (recipient, mut invitation) = self.recipient(actor, new, now).await?;
-        let mut each = Each::new();
+        let mut each = PerAudience::new();
         for audience in audiences {
             let id = invitation.as_ref().map(|(invitation, _)| invitation.id);
             let made = self
@@ -65,12 +65,12 @@ impl Platform {
         if each.iter().all(|(_, made)| made.is_err())
             && let Some((mut open, _)) = invitation.take()
         {
-            open.stage = Stage::Withdrawn;
+            open.stage = InvitationState::Withdrawn;
             let mut change = self.ledger.begin().await?;
             ledger::put_invitation(&mut change, &open).await?;
             change.commit().await?;
         }
-        Ok(Made { each, invitation })
+        Ok(CreatedShares { each, invitation })
     }
 
     /// Whom the shares are for, and the invitation if one is needed.
@@ -79,35 +79,35 @@ impl Platform {
         actor: Actor<'_>,
         new: &NewShare,
         now: Timestamp,
-    ) -> Result<(Recipient, Option<(Invitation, Code)>), IssuerError> {
+    ) -> Result<(Recipient, Option<(Invitation, InviteCode)>), IssuerError> {
         let mut change = self.ledger.begin().await?;
         let (address, guest) = match &new.to {
-            To::Key(id, key) => {
+            ShareTarget::Key(id, key) => {
                 doorward_protocol::wire::PublicKey::new(key)?;
                 return Ok((Recipient::Account(id.clone(), *key), None));
             }
-            To::Group(id) => {
+            ShareTarget::Group(id) => {
                 let group = ledger::group(&mut change, id).await?;
-                let unknown = || Rule::Unknown.because(format!("There is no group {id}"));
+                let unknown = || RuleCode::Unknown.because(format!("There is no group {id}"));
                 let group = group.ok_or_else(unknown)?;
                 return Ok((Recipient::Group(group.id, group.key), None));
             }
-            To::Address(email) => (email.as_str().to_owned(), false),
-            To::Guest(name) => (name.as_str().to_owned(), true),
+            ShareTarget::Address(email) => (email.as_str().to_owned(), false),
+            ShareTarget::Guest(name) => (name.as_str().to_owned(), true),
         };
         let by = match actor {
             Actor::Issuer => self.name().clone(),
             Actor::Account(account) => account.id.clone(),
         };
         let id = Bytes(random().doing("make an id in", &self.issuers_file())?);
-        let code = Code::new(&random().doing("make a code in", &self.issuers_file())?);
+        let code = InviteCode::new(&random().doing("make a code in", &self.issuers_file())?);
         let invitation = Invitation {
             code: code.hash(&id),
             id,
             address: address.clone(),
             tries: 0,
-            lapses: now.plus(LAPSES_AFTER),
-            stage: Stage::Open,
+            expires_at: now.plus(LAPSES_AFTER),
+            stage: InvitationState::Open,
             by,
             guest,
         };
@@ -125,7 +125,7 @@ impl Platform {
         new: &NewShare,
         now: Timestamp,
     ) -> Result<ShareRecord, IssuerError> {
-        let locks = self.locks(audience).await?;
+        let locks = self.lock_set(audience).await?;
         let mut change = self.ledger.change(&locks).await?;
         let (by, devices) = self.may_manage(&mut change, actor, audience).await?;
         let offered = offered(&devices);
@@ -152,13 +152,13 @@ impl Platform {
             ended: None,
             used: None,
         };
-        self.keep(&mut change, &share).await?;
+        self.save_and_publish(&mut change, &share).await?;
         change.commit().await?;
         Ok(share)
     }
 
     /// Keeps a share, and has its token go out if it has one.
-    pub(crate) async fn keep(
+    pub(crate) async fn save_and_publish(
         &self,
         change: &mut Connection,
         share: &ShareRecord,
@@ -170,14 +170,15 @@ impl Platform {
         }
         if let Recipient::Group(id, key) = &share.recipient {
             // A device needs the group's roster along with the share.
-            self.bring_roster(change, id, key, &share.audience).await?;
+            self.publish_roster(change, id, key, &share.audience)
+                .await?;
         }
         Ok(())
     }
 
     /// What has to be locked to change what is shared of an audience: for a site its devices
     /// too, since each has its own slots, and for a device its site.
-    pub(crate) async fn locks(&self, audience: &Audience) -> Result<Vec<Audience>, IssuerError> {
+    pub(crate) async fn lock_set(&self, audience: &Audience) -> Result<Vec<Audience>, IssuerError> {
         let devices = self.devices(audience).await?;
         let mut locks: Vec<Audience> = devices.iter().flat_map(Device::audiences).collect();
         locks.push(audience.clone());
@@ -196,7 +197,7 @@ impl Platform {
         let slot = self.slot(change, recipient).await?;
         may_any_be_shared(devices, now)?;
         for device in devices {
-            let taken = self.taken(change, device, now).await?;
+            let taken = self.occupied_slots(change, device, now).await?;
             has_slot(&device.id, &slot, &taken, SLOTS)?;
         }
         Ok(())
@@ -222,7 +223,7 @@ impl Platform {
     }
 
     /// The slots of a device that are taken.
-    async fn taken(
+    async fn occupied_slots(
         &self,
         connection: &mut Connection,
         device: &Device,
@@ -235,7 +236,7 @@ impl Platform {
                     None => false,
                     Some(_) => {
                         let words =
-                            ledger::words_on(connection, (&share.id, &share.audience)).await?;
+                            ledger::reports_on(connection, (&share.id, &share.audience)).await?;
                         words
                             .iter()
                             .any(|(id, word)| *id == device.id && word.ended)
@@ -266,7 +267,7 @@ impl Platform {
         let devices = ledger::devices_of(&mut change, &share.audience).await?;
         may_any_be_shared(&devices, now)?;
         share.signed = now.max(share.signed);
-        self.keep(&mut change, &share).await?;
+        self.save_and_publish(&mut change, &share).await?;
         change.commit().await?;
         Ok(share)
     }
@@ -286,12 +287,12 @@ impl Platform {
         let (change, like) = self.change_share(actor, like).await?;
         change.rollback().await?;
         if !like.is_live(now) {
-            return Err(Rule::Ended.because("This share has ended").into());
+            return Err(RuleCode::Ended.because("This share has ended").into());
         }
         let new = NewShare {
-            to: To::Guest(
+            to: ShareTarget::Guest(
                 doorward_protocol::wire::Text::new("unused")
-                    .map_err(|_| Rule::Invalid.because(""))?,
+                    .map_err(|_| RuleCode::Invalid.because(""))?,
             ),
             permissions: like
                 .permissions
@@ -313,10 +314,10 @@ impl Platform {
         actor: Actor<'_>,
         id: &Bytes<16>,
     ) -> Result<(ledger::Change, ShareRecord), IssuerError> {
-        let unknown = || Rule::Unknown.because(format!("There is no share {id} of yours"));
+        let unknown = || RuleCode::Unknown.because(format!("There is no share {id} of yours"));
         let found = ledger::share(&mut *self.ledger.read().await?, id).await?;
         let audience = found.ok_or_else(unknown)?.audience;
-        let mut change = self.ledger.change(&self.locks(&audience).await?).await?;
+        let mut change = self.ledger.change(&self.lock_set(&audience).await?).await?;
         let share = ledger::share(&mut change, id).await?.ok_or_else(unknown)?;
         match self.may_manage(&mut change, actor, &audience).await {
             Ok(_) => Ok((change, share)),

@@ -5,7 +5,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::string::ToString;
 
-use crate::event_log::record::{Asked, Event, Record, Verdict};
+use crate::event_log::record::{CommandOutcome, CommandRef, Event, Record};
 use crate::wire::KeyBytes;
 
 /// One record as a row of named columns; what does not apply is empty.
@@ -129,14 +129,14 @@ pub fn holder(event: &Event) -> Option<&KeyBytes> {
 }
 
 impl Row {
-    fn ask(&mut self, asked: &Asked) {
+    fn ask(&mut self, asked: &CommandRef) {
         self.person = asked.person.to_string();
         self.operation = asked.operation.to_string();
         self.link = link(asked);
         self.command = asked.command.to_string();
     }
 
-    fn end(&mut self, verdict: &Verdict) {
+    fn end(&mut self, verdict: &CommandOutcome) {
         self.outcome = verdict.outcome.name();
         self.code = verdict
             .code
@@ -147,11 +147,11 @@ impl Row {
     }
 }
 
-fn link(asked: &Asked) -> &'static str {
+fn link(asked: &CommandRef) -> &'static str {
     if asked.local { "local" } else { "cloud" }
 }
 
-fn wish(asked: &Asked) -> String {
+fn wish(asked: &CommandRef) -> String {
     format!(
         "{} asks for {} by the {} link",
         asked.person,
@@ -160,7 +160,7 @@ fn wish(asked: &Asked) -> String {
     )
 }
 
-fn end(verdict: &Verdict) -> String {
+fn end(verdict: &CommandOutcome) -> String {
     let mut text = format!("{}, command {}", verdict.outcome.name(), verdict.command);
     if let Some(code) = &verdict.code {
         text = format!("{code}: {text}");

@@ -4,10 +4,10 @@ use alloc::vec::Vec;
 
 use minicbor::{Decode, Encode};
 
-use crate::gate::{Charge, Mark, Proven, Window};
+use crate::gate::{SeqMark, TimeProof, UsageAccounting, Window};
 use crate::wire::{
-    Audience, Bytes, Class, Hash, Id, KeyBytes, LogHead, Map, Operation, Outcome, Receipt,
-    ReceiptBody, Role, Standing, Text, Timestamp, Value, WireError, decode_exact, to_bytes,
+    Audience, Bytes, Class, DeviceStanding, Hash, Id, KeyBytes, LogHead, Map, Operation, Outcome,
+    Receipt, ReceiptBody, Role, Text, Timestamp, Value, WireError, decode_exact, to_bytes,
 };
 
 /// Largest record that is read. A snapshot of full tables is the largest there is.
@@ -45,7 +45,7 @@ pub enum Event {
     Epoch(#[n(0)] Bytes<16>, #[n(1)] Text),
     /// A statement was accepted.
     #[n(2)]
-    Statement(#[n(0)] Applied),
+    Statement(#[n(0)] StatementRecord),
     /// A command was allowed; it has not begun.
     #[n(3)]
     Intent(#[n(0)] Intent),
@@ -54,10 +54,10 @@ pub enum Event {
     Executing(#[n(0)] Hash, #[n(1)] Bytes<16>),
     /// It ended.
     #[n(5)]
-    Outcome(#[n(0)] Verdict),
+    Outcome(#[n(0)] CommandOutcome),
     /// A command of a known sender was refused.
     #[n(6)]
-    Denied(#[n(0)] Asked, #[n(1)] Verdict),
+    Denied(#[n(0)] CommandRef, #[n(1)] CommandOutcome),
     /// So much time has passed for certain, as far as the device has counted.
     #[n(7)]
     Counted(#[n(0)] Timestamp),
@@ -81,7 +81,7 @@ pub struct Sender {
 /// A statement that was accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
-pub struct Applied {
+pub struct StatementRecord {
     /// The kind, by name.
     #[n(0)]
     pub kind: Id,
@@ -114,7 +114,7 @@ pub struct Applied {
 /// Who asked for what.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
-pub struct Asked {
+pub struct CommandRef {
     /// SHA-256 of the command.
     #[n(0)]
     pub command: Hash,
@@ -144,7 +144,7 @@ pub struct Asked {
 pub struct Intent {
     /// Who asked for what.
     #[n(0)]
-    pub asked: Asked,
+    pub asked: CommandRef,
     /// The share that allowed it; absent for the owner.
     #[n(1)]
     pub share: Option<Bytes<16>>,
@@ -153,7 +153,7 @@ pub struct Intent {
     pub class: Class,
     /// What the share remembers of it.
     #[n(3)]
-    pub charged: Charge,
+    pub charged: UsageAccounting,
     /// The version of the firmware that it is about.
     #[n(4)]
     pub version: Option<u32>,
@@ -179,16 +179,16 @@ pub enum Change {
     Deleted,
     /// Whoever asked is told the news from now on, by this share; the owner by none.
     #[n(5)]
-    Told(#[n(0)] Option<Bytes<16>>),
+    Subscribed(#[n(0)] Option<Bytes<16>>),
     /// They are told no more.
     #[n(6)]
-    Untold,
+    Unsubscribed,
 }
 
 /// How a command ended, with all that its receipt says.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
-pub struct Verdict {
+pub struct CommandOutcome {
     /// SHA-256 of the command.
     #[n(0)]
     pub command: Hash,
@@ -209,7 +209,7 @@ pub struct Verdict {
     pub result: Map<Text, Value>,
     /// The device at that moment.
     #[n(6)]
-    pub standing: Standing,
+    pub standing: DeviceStanding,
     /// What it changed in what the device remembers.
     #[n(7)]
     pub change: Option<Change>,
@@ -227,19 +227,19 @@ pub struct Snapshot {
     pub windows: Vec<ClientWindow>,
     /// The newest registration.
     #[n(2)]
-    pub registration: Option<Mark>,
+    pub registration: Option<SeqMark>,
     /// The newest revocation lists.
     #[n(3)]
-    pub revocations: Map<Audience, Mark>,
+    pub revocations: Map<Audience, SeqMark>,
     /// What each role's statements prove of the time.
     #[n(4)]
-    pub proven: Map<Role, Proven>,
+    pub proven: Map<Role, TimeProof>,
     /// Commands that have not ended; those that have begun say in which boot.
     #[n(5)]
-    pub open: Vec<Open>,
+    pub open: Vec<PendingCommand>,
     /// The newest rosters, by the group's key.
     #[n(6)]
-    pub rosters: Map<KeyBytes, Mark>,
+    pub rosters: Map<KeyBytes, SeqMark>,
     /// Shares that were ended on the device, with the end that they had.
     #[n(7)]
     pub ended: Map<Bytes<16>, Timestamp>,
@@ -296,13 +296,13 @@ pub struct ClientWindow {
 
 /// A command that was allowed and has not ended.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct Open {
+pub struct PendingCommand {
     /// What was allowed.
     #[n(0)]
     pub intent: Intent,
     /// The boot in which it began, if it did.
     #[n(1)]
-    pub began: Option<Bytes<16>>,
+    pub started_in_boot: Option<Bytes<16>>,
 }
 
 impl Record {
@@ -339,7 +339,7 @@ impl Record {
     }
 }
 
-impl Verdict {
+impl CommandOutcome {
     /// The receipt that says this, made at a time and with the log at a head.
     #[must_use]
     pub fn receipt(&self, device: &Id, at: Timestamp, head: LogHead) -> Receipt {

@@ -3,16 +3,16 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use crate::gate::decide::Case;
+use crate::gate::decide::Request;
 use crate::gate::decision::{Caller, Origin};
 use crate::gate::install_share::MAX_SHARES;
-use crate::gate::replay_state::{Charge, MAX_RATES};
+use crate::gate::replay_state::{MAX_RATES, UsageAccounting};
 use crate::gate::slots::has_slot;
-use crate::gate::statements::{Grant, Via};
-use crate::gate::{Code, Known, Memory, Now};
+use crate::gate::statements::{Grant, GrantPath};
+use crate::gate::{Code, DurableState, Now, StatementStore};
 use crate::wire::{
-    Approval, Bytes, Class, Envelope, HOLDERS_OWN, Id, KeyBytes, Limits, Operation, Registration,
-    Share, Way, is_owner_only,
+    Approval, Bytes, Class, Envelope, Id, KeyBytes, Limits, Operation, Registration,
+    SELF_SERVICE_OPERATIONS, Share, Way, is_owner_only,
 };
 
 /// What allowed a command.
@@ -21,7 +21,7 @@ pub(super) struct Granted {
     /// The share; none for the owner.
     pub(super) share: Option<Bytes<16>>,
     /// Whether the share counts its uses, and whether it also keeps their times.
-    pub(super) charged: Charge,
+    pub(super) charged: UsageAccounting,
     /// The keys of those whose consent it needed.
     pub(super) approvers: Vec<KeyBytes>,
 }
@@ -29,20 +29,20 @@ pub(super) struct Granted {
 /// The owner may do everything; others what at least one of their live shares grants, and
 /// that share is returned. When none does, the reason of the share that came furthest is the
 /// most useful one.
-pub(super) fn permission(case: &Case<'_>, caller: &Caller) -> Result<Granted, Code> {
+pub(super) fn authorize(case: &Request<'_>, caller: &Caller) -> Result<Granted, Code> {
     if case.known.is_owner(&caller.key) {
         return Ok(Granted {
             share: None,
-            charged: Charge::No,
+            charged: UsageAccounting::None,
             approvers: Vec::new(),
         });
     }
-    let ground = Ground::of(case);
+    let ground = ShareContext::of(case);
     let mut reason = Code::NoGrant;
     for grant in case.known.grants_of(&caller.key) {
-        let judged = live(&ground, &grant)
+        let judged = check_share_valid(&ground, &grant)
             .and_then(|()| includes(case, grant.share))
-            .and_then(|()| within_limits(case, grant.share, caller));
+            .and_then(|()| check_limits(case, grant.share, caller));
         match judged {
             Ok(approvers) => {
                 let limits = grant.share.body.limits.as_ref();
@@ -50,10 +50,12 @@ pub(super) fn permission(case: &Case<'_>, caller: &Caller) -> Result<Granted, Co
                     approvers,
                     share: Some(grant.share.cti),
                     charged: match limits {
-                        _ if HOLDERS_OWN.contains(&caller.operation.as_str()) => Charge::No,
-                        Some(limits) if limits.rate.is_some() => Charge::Timed,
-                        Some(limits) if limits.uses.is_some() => Charge::Counted,
-                        _ => Charge::No,
+                        _ if SELF_SERVICE_OPERATIONS.contains(&caller.operation.as_str()) => {
+                            UsageAccounting::None
+                        }
+                        Some(limits) if limits.rate.is_some() => UsageAccounting::CountAndTime,
+                        Some(limits) if limits.uses.is_some() => UsageAccounting::Count,
+                        _ => UsageAccounting::None,
                     },
                 });
             }
@@ -64,17 +66,17 @@ pub(super) fn permission(case: &Case<'_>, caller: &Caller) -> Result<Granted, Co
 }
 
 /// What decides whether a share counts.
-pub(super) struct Ground<'a> {
-    pub(super) known: &'a Known,
-    pub(super) memory: &'a Memory,
+pub(super) struct ShareContext<'a> {
+    pub(super) known: &'a StatementStore,
+    pub(super) memory: &'a DurableState,
     pub(super) registration: &'a Registration,
     pub(super) now: &'a Now,
     pub(super) class: Class,
     pub(super) operation: &'a Operation,
 }
 
-impl<'a> Ground<'a> {
-    fn of(case: &Case<'a>) -> Self {
+impl<'a> ShareContext<'a> {
+    fn of(case: &Request<'a>) -> Self {
         Self {
             known: case.known,
             memory: case.memory,
@@ -88,12 +90,12 @@ impl<'a> Ground<'a> {
 
 /// The limits that a share sets to an operation.
 pub(super) fn limits_of<'a>(share: &'a Share, operation: &Operation) -> Option<&'a Limits> {
-    let own = HOLDERS_OWN.contains(&operation.as_str());
+    let own = SELF_SERVICE_OPERATIONS.contains(&operation.as_str());
     share.body.limits.as_ref().filter(|_| !own)
 }
 
 /// Does this share count, here and now, for operations of this class?
-pub(super) fn live(ground: &Ground<'_>, grant: &Grant<'_>) -> Result<(), Code> {
+pub(super) fn check_share_valid(ground: &ShareContext<'_>, grant: &Grant<'_>) -> Result<(), Code> {
     let (share, body) = (grant.share, &ground.registration.body);
     if ground.now.quality >= 2 && share.nbf > ground.now.estimate {
         return Err(Code::NotYet);
@@ -105,16 +107,16 @@ pub(super) fn live(ground: &Ground<'_>, grant: &Grant<'_>) -> Result<(), Code> {
         return Err(Code::Revoked);
     }
     match grant.via {
-        Via::GroupKey => return Err(Code::NotMember),
-        Via::Member(roster)
+        GrantPath::GroupKey => return Err(Code::NotMember),
+        GrantPath::Member(roster)
             if ground
                 .known
                 .is_member_revoked(&grant.key, grant.person, roster) =>
         {
             return Err(Code::Revoked);
         }
-        Via::Member(roster) if roster.exp <= ground.now.estimate => return Err(Code::Stale),
-        Via::Member(_) | Via::Direct => {}
+        GrantPath::Member(roster) if roster.exp <= ground.now.estimate => return Err(Code::Stale),
+        GrantPath::Member(_) | GrantPath::Direct => {}
     }
     if !is_fresh(ground, share) {
         return Err(Code::Stale);
@@ -139,7 +141,7 @@ pub(super) fn live(ground: &Ground<'_>, grant: &Grant<'_>) -> Result<(), Code> {
 }
 
 /// Cancelled by the issuer, on the device, or by a handover to another owner.
-pub(super) fn is_ended(ground: &Ground<'_>, share: &Share) -> bool {
+pub(super) fn is_ended(ground: &ShareContext<'_>, share: &Share) -> bool {
     ground.known.is_revoked(share)
         || ground.memory.ended.contains_key(&share.cti)
         || share.iat < ground.registration.body.since
@@ -148,7 +150,7 @@ pub(super) fn is_ended(ground: &Ground<'_>, share: &Share) -> bool {
 /// Whether there is recent enough proof that the share was not revoked: the share itself or
 /// the newest list for its audience, whichever is younger. A list for this device or its site
 /// that the log knows to exist, and that the device does not hold, makes all shares stale.
-fn is_fresh(ground: &Ground<'_>, share: &Share) -> bool {
+fn is_fresh(ground: &ShareContext<'_>, share: &Share) -> bool {
     let held = ground.known.revocations(&share.aud);
     if ground.known.lost_lists(ground.memory).next().is_some() {
         return false;
@@ -165,9 +167,9 @@ fn is_fresh(ground: &Ground<'_>, share: &Share) -> bool {
 }
 
 /// Does this live share include the operation, on the plan of the day?
-pub(super) fn holds(ground: &Ground<'_>, share: &Share) -> Result<(), Code> {
+pub(super) fn grants_operation(ground: &ShareContext<'_>, share: &Share) -> Result<(), Code> {
     let operation = ground.operation;
-    if HOLDERS_OWN.contains(&operation.as_str()) {
+    if SELF_SERVICE_OPERATIONS.contains(&operation.as_str()) {
         return Ok(());
     }
     if is_owner_only(operation.as_str()) {
@@ -183,8 +185,8 @@ pub(super) fn holds(ground: &Ground<'_>, share: &Share) -> Result<(), Code> {
 }
 
 /// And with these arguments?
-fn includes(case: &Case<'_>, share: &Share) -> Result<(), Code> {
-    holds(&Ground::of(case), share)?;
+fn includes(case: &Request<'_>, share: &Share) -> Result<(), Code> {
+    grants_operation(&ShareContext::of(case), share)?;
     let body = &case.command.body;
     let permission = share.body.permissions.get(&body.operation);
     let args = permission.and_then(|permission| permission.args.as_ref());
@@ -201,7 +203,7 @@ fn includes(case: &Case<'_>, share: &Share) -> Result<(), Code> {
 
 /// Whether the device's plan includes the operation now, and included sharing when the share
 /// was made. A share from before this registration was made under the one of its day.
-fn plan_includes(ground: &Ground<'_>, share: &Share) -> bool {
+fn plan_includes(ground: &ShareContext<'_>, share: &Share) -> bool {
     let body = &ground.registration.body;
     let lowest = body.table.lowest().unwrap_or(&body.plan.name);
     let plan_at = |time| match body.plan.end {
@@ -216,11 +218,11 @@ fn plan_includes(ground: &Ground<'_>, share: &Share) -> bool {
 
 /// Do the limits of the share leave room for this command?
 /// Returns the keys of those whose consent it needs.
-fn within_limits(case: &Case<'_>, share: &Share, caller: &Caller) -> Result<Vec<KeyBytes>, Code> {
+fn check_limits(case: &Request<'_>, share: &Share, caller: &Caller) -> Result<Vec<KeyBytes>, Code> {
     let Some(limits) = limits_of(share, &caller.operation) else {
         return Ok(Vec::new());
     };
-    timely(&case.situation.now, limits, caller.origin)?;
+    check_schedule_and_origin(&case.situation.now, limits, caller.origin)?;
     let used = case.memory.uses.get(&share.cti).copied();
     let no_room = used.is_none() && case.memory.uses.len() >= MAX_SHARES;
     let counts = limits.uses.is_some() || limits.rate.is_some();
@@ -250,7 +252,11 @@ fn within_limits(case: &Case<'_>, share: &Share, caller: &Caller) -> Result<Vec<
 }
 
 /// The limits that do not depend on what happened before.
-pub(super) fn timely(now: &Now, limits: &Limits, origin: Origin) -> Result<(), Code> {
+pub(super) fn check_schedule_and_origin(
+    now: &Now,
+    limits: &Limits,
+    origin: Origin,
+) -> Result<(), Code> {
     if let Some(windows) = &limits.windows {
         // Without a clock nobody can say whether a window is open.
         if now.quality < 2 || !windows.is_open(now.estimate) {
@@ -265,11 +271,11 @@ pub(super) fn timely(now: &Now, limits: &Limits, origin: Origin) -> Result<(), C
 
 /// One key of each of the other people who hold the operation too and have consented to this
 /// very command.
-fn approvers(case: &Case<'_>, caller: &Caller) -> Vec<KeyBytes> {
+fn approvers(case: &Request<'_>, caller: &Caller) -> Vec<KeyBytes> {
     let mut people = vec![caller.person.clone()];
     let mut keys = Vec::new();
     for envelope in case.arrival.approvals {
-        if let Some(person) = consent(case, caller, envelope)
+        if let Some(person) = approving_account(case, caller, envelope)
             && !people.contains(&person)
         {
             people.push(person);
@@ -279,7 +285,7 @@ fn approvers(case: &Case<'_>, caller: &Caller) -> Vec<KeyBytes> {
     keys
 }
 
-fn consent(case: &Case<'_>, caller: &Caller, envelope: &Envelope<'_>) -> Option<Id> {
+fn approving_account(case: &Request<'_>, caller: &Caller, envelope: &Envelope<'_>) -> Option<Id> {
     let approval: Approval = envelope.claims().ok()?;
     let meant = case.known.is_device(&approval.aud)
         && approval.body.command == caller.command
@@ -288,7 +294,8 @@ fn consent(case: &Case<'_>, caller: &Caller, envelope: &Envelope<'_>) -> Option<
     let person = case.known.person(&envelope.signer)?;
     let mut holds = case.known.is_owner(&envelope.signer);
     for grant in case.known.grants_of(&envelope.signer) {
-        holds |= live(&Ground::of(case), &grant).is_ok() && includes(case, grant.share).is_ok();
+        holds |= check_share_valid(&ShareContext::of(case), &grant).is_ok()
+            && includes(case, grant.share).is_ok();
     }
     (holds && envelope.verify(key).is_ok()).then(|| person.clone())
 }

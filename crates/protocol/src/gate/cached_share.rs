@@ -6,33 +6,33 @@ use alloc::vec::Vec;
 
 use core::cell::OnceCell;
 
-use crate::gate::statements::Known;
+use crate::gate::statements::StatementStore;
 use crate::wire::{
-    Bundle, Bytes, Envelope, Hash, Issuers, KeyBytes, Kind, Outline, PublicKey, Role, Share,
+    Bundle, Bytes, Envelope, Hash, Issuers, KeyBytes, Kind, PublicKey, Role, Share, ShareHeader,
     Timestamp, hash,
 };
 
 /// A share, checked or to be checked.
-pub(super) struct Held {
-    pub(super) outline: Outline,
+pub(super) struct CachedShare {
+    pub(super) outline: ShareHeader,
     /// As the cache has it; empty if it was checked when it came.
     kept: Box<[u8]>,
-    checked: OnceCell<Option<Box<Checked>>>,
+    checked: OnceCell<Option<Box<VerifiedShare>>>,
 }
 
 /// A share whose signatures were verified.
-pub(super) struct Checked {
+pub(super) struct VerifiedShare {
     pub(super) share: Share,
     pub(super) hash: Hash,
     /// Whose signatures were verified.
     pub(super) signers: Vec<KeyBytes>,
 }
 
-impl Held {
-    pub(super) fn new(checked: Checked) -> Self {
+impl CachedShare {
+    pub(super) fn new(checked: VerifiedShare) -> Self {
         let share = &checked.share;
         Self {
-            outline: Outline {
+            outline: ShareHeader {
                 id: share.cti,
                 holder: share.cnf.0,
                 audience: share.aud.clone(),
@@ -46,7 +46,7 @@ impl Held {
 
     /// The share, if it is one: whatever became of the cache, only what the issuer has signed
     /// counts.
-    pub(super) fn get(&self, issuers: &Issuers) -> Option<&Checked> {
+    pub(super) fn get(&self, issuers: &Issuers) -> Option<&VerifiedShare> {
         let checked = self
             .checked
             .get_or_init(|| check(&self.kept, issuers).map(Box::new));
@@ -67,12 +67,12 @@ impl Held {
 }
 
 /// The outline is that of the payload that is checked here: all envelopes have the same.
-fn check(kept: &[u8], issuers: &Issuers) -> Option<Checked> {
+fn check(kept: &[u8], issuers: &Issuers) -> Option<VerifiedShare> {
     let envelopes = envelopes(kept)?;
     let verified = issuers.verify(Role::Shares, &envelopes).ok()?;
     let first = verified.first()?;
     let share: Share = first.claims().ok()?;
-    (share.iss == issuers.iss).then(|| Checked {
+    (share.iss == issuers.iss).then(|| VerifiedShare {
         hash: hash(first.payload()),
         signers: verified.iter().map(|envelope| envelope.signer).collect(),
         share,
@@ -86,13 +86,13 @@ fn envelopes(kept: &[u8]) -> Option<Vec<Envelope<'_>>> {
 
 /// A key that shares name, and the shares that name it.
 #[derive(Default)]
-pub(super) struct Holder {
+pub(super) struct HolderEntry {
     /// Decompressed once, when one of its shares was checked.
     key: OnceCell<Option<PublicKey>>,
     pub(super) shares: Vec<Bytes<16>>,
 }
 
-impl Known {
+impl StatementStore {
     /// Keeps a share as the cache has it, to be checked when it is needed. Whether the bytes are a
     /// share at all; anything else goes the way of what arrives.
     pub fn keep(&mut self, bytes: &[u8], now: Timestamp) -> bool {
@@ -102,7 +102,7 @@ impl Known {
         let Some(first) = envelopes.first().filter(|it| it.kind == Kind::Share) else {
             return false;
         };
-        let Ok(outline) = Outline::read(first.payload()) else {
+        let Ok(outline) = ShareHeader::read(first.payload()) else {
             return true;
         };
         let counts = outline.end > now
@@ -110,7 +110,7 @@ impl Known {
             && !self.shares.contains_key(&outline.id)
             && self.shares.len() < self.room;
         if counts {
-            self.hold(Held {
+            self.hold(CachedShare {
                 outline,
                 kept: bytes.into(),
                 checked: OnceCell::new(),
@@ -119,7 +119,7 @@ impl Known {
         true
     }
 
-    pub(super) fn hold(&mut self, held: Held) {
+    pub(super) fn hold(&mut self, held: CachedShare) {
         self.is_told();
         let outline = &held.outline;
         self.by_age.insert((outline.made, outline.id));
@@ -132,7 +132,7 @@ impl Known {
 
     pub(super) fn forget_share(&mut self, id: &Bytes<16>) {
         self.is_told();
-        let Some(Held { outline, .. }) = self.shares.remove(id) else {
+        let Some(CachedShare { outline, .. }) = self.shares.remove(id) else {
             return;
         };
         self.by_age.remove(&(outline.made, outline.id));

@@ -6,7 +6,7 @@ pub enum Retry {
     /// Not before something else changes.
     No,
     /// The same wish, signed anew with what this receipt says of epoch and time.
-    Anew,
+    SignAgain,
     /// Later, unchanged in substance.
     Later,
 }
@@ -17,7 +17,7 @@ impl Retry {
     pub fn name(self) -> &'static str {
         match self {
             Self::No => "no, something else has to change first",
-            Self::Anew => "yes, signed anew",
+            Self::SignAgain => "yes, signed anew",
             Self::Later => "yes, later",
         }
     }
@@ -80,7 +80,7 @@ macro_rules! codes {
 }
 
 codes! {
-    Retained "retained" stranger idle Anew
+    Retained "retained" stranger idle SignAgain
         "The message was kept by the broker and not sent just now; commands are never taken from a broker's memory."
         "Publish commands without the retain flag.";
     TooLarge "too_large" stranger idle No
@@ -119,25 +119,25 @@ codes! {
     BadSignature "bad_signature" stranger idle No
         "The signature does not hold."
         "The object was changed on its way, or signed with another key than it names.";
-    Epoch "epoch" known idle Anew
+    Epoch "epoch" known idle SignAgain
         "The device has lost its replay memory since this command was signed, so older commands no longer count."
         "Sign the command anew with the epoch of this receipt.";
-    Replay "replay" known ran Anew
+    Replay "replay" known ran SignAgain
         "This command, or a later one of the same client, was seen before; this copy was not run."
         "Look for the receipt of the first copy, and sign a new command if it is to run again.";
     ReplayFull "replay_full" known idle Later
         "The device cannot remember any more clients, and runs nothing that it could not remember."
         "Use a client that the device knows already, or let the owner end shares that are not needed.";
-    TtlTooLong "ttl_too_long" known idle Anew
+    TtlTooLong "ttl_too_long" known idle SignAgain
         "The command is valid for longer than 300 seconds."
         "Sign it with an end at most 300 seconds after its time.";
-    Late "late" known idle Anew
+    Late "late" known idle SignAgain
         "The command arrived after its end."
         "Sign it anew; compare your clock with the time of this receipt.";
-    Early "early" known idle Anew
+    Early "early" known idle SignAgain
         "The command was signed in what is the future for the device."
         "Sign it anew with the time of this receipt, and compare the clocks.";
-    NoTime "no_time" known idle Anew
+    NoTime "no_time" known idle SignAgain
         "The device has no trustworthy clock now, so it must not interrupt service on a command that may be old."
         "Sign it anew with the uptime and boot id of this receipt as its limit.";
     NotYet "not_yet" known idle Later
@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn people_read_when_to_ask_again() {
-        let words = [Retry::No, Retry::Anew, Retry::Later].map(Retry::name);
+        let words = [Retry::No, Retry::SignAgain, Retry::Later].map(Retry::name);
         let begin = ["no, ", "yes, signed anew", "yes, later"];
         assert!(
             words

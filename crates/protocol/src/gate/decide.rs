@@ -5,20 +5,20 @@ use alloc::boxed::Box;
 
 use alloc::collections::BTreeSet;
 
-use crate::gate::authorization::permission;
-use crate::gate::decision::{Caller, Decision, Origin, Permit, Reason, Rehearsal};
+use crate::gate::authorization::authorize;
+use crate::gate::decision::{Caller, Decision, Denial, DryRun, Origin, Permit};
 use crate::gate::replay::Seen;
-use crate::gate::{Code, Known, Memory, Now, Offer, Offers};
+use crate::gate::{Code, DurableState, Now, Offer, Offers, StatementStore};
 use crate::wire::{
     Class, Command, Envelope, Id, MAX_TTL, Registration, Release, Text, Timestamp, Value,
 };
 
 /// How far in the future a command may have been signed, in seconds.
-const EARLY: u64 = 120;
+const MAX_CLOCK_SKEW: u64 = 120;
 
 /// A command as it arrived.
 #[derive(Debug, Clone, Copy)]
-pub struct Arrival<'a> {
+pub struct InboundCommand<'a> {
     /// The command's envelope.
     pub envelope: &'a Envelope<'a>,
     /// Approvals that came with it.
@@ -31,7 +31,7 @@ pub struct Arrival<'a> {
 
 /// What the device is up to.
 #[derive(Debug, Clone, Copy)]
-pub struct Situation<'a> {
+pub struct DeviceContext<'a> {
     /// The time.
     pub now: Now,
     /// What the device offers.
@@ -61,16 +61,16 @@ const OWNER_UNTIL: u64 = 95;
 
 /// What all the checks of one command look at.
 #[derive(Clone, Copy)]
-pub(super) struct Case<'a> {
-    pub(super) known: &'a Known,
-    pub(super) memory: &'a Memory,
-    pub(super) situation: &'a Situation<'a>,
-    pub(super) arrival: &'a Arrival<'a>,
+pub(super) struct Request<'a> {
+    pub(super) known: &'a StatementStore,
+    pub(super) memory: &'a DurableState,
+    pub(super) situation: &'a DeviceContext<'a>,
+    pub(super) arrival: &'a InboundCommand<'a>,
     pub(super) registration: &'a Registration,
     pub(super) command: &'a Command,
 }
 
-impl<'a> Case<'a> {
+impl<'a> Request<'a> {
     pub(super) fn now(&self) -> Timestamp {
         self.situation.now.estimate
     }
@@ -88,16 +88,16 @@ impl<'a> Case<'a> {
 
 /// Decides one command. The order of the steps is the order of `docs/protocol.md`.
 pub fn decide(
-    known: &Known,
-    memory: &Memory,
-    situation: &Situation<'_>,
-    arrival: &Arrival<'_>,
+    known: &StatementStore,
+    memory: &DurableState,
+    situation: &DeviceContext<'_>,
+    arrival: &InboundCommand<'_>,
 ) -> Decision {
     let (command, caller, registration) = match identify(known, arrival) {
         Ok(identified) => identified,
-        Err(code) => return Decision::Denied(Reason { code, caller: None }),
+        Err(code) => return Decision::Denied(Denial { code, caller: None }),
     };
-    let case = Case {
+    let case = Request {
         known,
         memory,
         situation,
@@ -107,14 +107,14 @@ pub fn decide(
     };
     let checked = || {
         freshness(&case, &caller)?;
-        let granted = permission(&case, &caller)?;
+        let granted = authorize(&case, &caller)?;
         let offer = case.offer().ok_or(Code::Unsupported)?;
         arguments(&case, offer)?;
         let release = ready(&case, offer)?;
         Ok((offer.class, granted, release.cloned().map(Box::new)))
     };
     match checked() {
-        checked if command.body.dry == Some(true) => Decision::Rehearsed(Rehearsal {
+        checked if command.body.dry == Some(true) => Decision::DryRun(DryRun {
             caller,
             code: checked.err(),
         }),
@@ -123,7 +123,7 @@ pub fn decide(
             let permit = Permit::new(caller, granted, class, args, release);
             Decision::Allowed(permit)
         }
-        Err(code) => Decision::Denied(Reason {
+        Err(code) => Decision::Denied(Denial {
             code,
             caller: Some(caller),
         }),
@@ -133,8 +133,8 @@ pub fn decide(
 /// Arrival, authority, parse and address: who is this? Until it is known there is no reply, and
 /// of what a stranger has signed nothing more is read.
 fn identify<'a>(
-    known: &'a Known,
-    arrival: &Arrival<'_>,
+    known: &'a StatementStore,
+    arrival: &InboundCommand<'_>,
 ) -> Result<(Command, Caller, &'a Registration), Code> {
     if arrival.retained {
         return Err(Code::Retained);
@@ -161,7 +161,7 @@ fn identify<'a>(
 }
 
 /// Is this command new, and from now?
-fn freshness(case: &Case<'_>, caller: &Caller) -> Result<(), Code> {
+fn freshness(case: &Request<'_>, caller: &Caller) -> Result<(), Code> {
     let (command, now) = (case.command, &case.situation.now);
     if command.body.epoch != case.memory.epoch {
         return Err(Code::Epoch);
@@ -180,7 +180,7 @@ fn freshness(case: &Case<'_>, caller: &Caller) -> Result<(), Code> {
     if command.exp <= now.estimate || age.is_some_and(|age| now.estimate.since(command.iat) > age) {
         return Err(Code::Late);
     }
-    if now.quality >= 2 && command.iat > now.estimate.plus(EARLY) {
+    if now.quality >= 2 && command.iat > now.estimate.plus(MAX_CLOCK_SKEW) {
         return Err(Code::Early);
     }
     match command.body.until {
@@ -193,7 +193,7 @@ fn freshness(case: &Case<'_>, caller: &Caller) -> Result<(), Code> {
 }
 
 /// The arguments that the operation takes on this device, whoever asks; no others.
-fn arguments(case: &Case<'_>, offer: &Offer) -> Result<(), Code> {
+fn arguments(case: &Request<'_>, offer: &Offer) -> Result<(), Code> {
     let given = &case.command.body.args;
     let sound = given.iter().all(|(name, value)| {
         let argument = offer.args.get(name);
@@ -211,7 +211,7 @@ fn arguments(case: &Case<'_>, offer: &Offer) -> Result<(), Code> {
 }
 
 /// Can the device do it now? Returns the release of the firmware that is asked for.
-fn ready<'a>(case: &Case<'a>, offer: &Offer) -> Result<Option<&'a Release>, Code> {
+fn ready<'a>(case: &Request<'a>, offer: &Offer) -> Result<Option<&'a Release>, Code> {
     let situation = case.situation;
     let interrupts = offer.class >= Class::Interrupt;
     if situation.pending >= MAX_PENDING || (interrupts && situation.interrupting) {
@@ -237,7 +237,7 @@ fn ready<'a>(case: &Case<'a>, offer: &Offer) -> Result<Option<&'a Release>, Code
 }
 
 /// Firmware comes only with a signed release for this model, and only forward.
-fn firmware<'a>(case: &Case<'a>) -> Result<Option<&'a Release>, Code> {
+fn firmware<'a>(case: &Request<'a>) -> Result<Option<&'a Release>, Code> {
     let operation = case.command.body.operation.as_str();
     if operation != "firmware.stage" && operation != "firmware.install" {
         return Ok(None);

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::gate::authorization::Granted;
-use crate::gate::{Charge, Code};
+use crate::gate::{Code, UsageAccounting};
 use crate::wire::{Bytes, Class, Hash, Id, KeyBytes, Map, Operation, Release, Text, Value};
 
 /// Which way a message came.
@@ -51,7 +51,7 @@ pub struct Caller {
 pub struct Permit {
     caller: Caller,
     share: Option<Bytes<16>>,
-    charged: Charge,
+    charged: UsageAccounting,
     approvers: Vec<KeyBytes>,
     class: Class,
     args: Map<Text, Value>,
@@ -61,7 +61,7 @@ pub struct Permit {
 impl Permit {
     /// What the share that allowed it remembers of it.
     #[must_use]
-    pub fn charged(&self) -> Charge {
+    pub fn accounting(&self) -> UsageAccounting {
         self.charged
     }
 
@@ -104,7 +104,7 @@ impl Permit {
 
 /// Why not.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reason {
+pub struct Denial {
     /// The code.
     pub code: Code,
     /// The sender, if the signature held; otherwise nobody is answered.
@@ -118,14 +118,14 @@ pub enum Decision {
     /// It may run, once.
     Allowed(Permit),
     /// It may not.
-    Denied(Reason),
+    Denied(Denial),
     /// The answer to a dry run.
-    Rehearsed(Rehearsal),
+    DryRun(DryRun),
 }
 
 /// What a command would have come to. There is no permit in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rehearsal {
+pub struct DryRun {
     /// Who asks.
     pub caller: Caller,
     /// Why it would be denied, if it would.

@@ -5,10 +5,10 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use crate::gate::install::{cache_name, release_name};
-use crate::gate::{Known, Memory};
+use crate::gate::{DurableState, StatementStore};
 use crate::wire::{Hash, Kind};
 
-impl Known {
+impl StatementStore {
     /// Forgets the owner and all that was shared. Returns the names that the cache can drop.
     pub fn delete(&mut self) -> Vec<String> {
         let shares = self.shares.keys();
@@ -25,13 +25,13 @@ impl Known {
     }
 }
 
-impl Memory {
+impl DurableState {
     /// The owner has deleted the device.
     pub fn delete(&mut self) {
         self.deleted = self.registration.map(|mark| mark.hash);
         self.revocations.clear();
         self.rosters.clear();
-        self.told.clear();
+        self.subscribers.clear();
         self.frozen = None;
     }
 

@@ -5,8 +5,8 @@ use alloc::string::String;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
-use crate::gate::statements::Known;
-use crate::gate::{Code, Mark, Memory};
+use crate::gate::statements::StatementStore;
+use crate::gate::{Code, DurableState, SeqMark};
 use crate::wire::{
     Audience, Bytes, Envelope, Hash, Id, Issuers, KeyBytes, Kind, PublicKey, Registration, Release,
     Revocations, Role, Timestamp, hash,
@@ -50,7 +50,7 @@ pub struct Installed {
 
 pub(super) type Result = core::result::Result<Option<Installed>, Code>;
 
-impl Known {
+impl StatementStore {
     /// Accepts a statement, if it is sound, meant for this device, signed by all who must
     /// sign it, and newer than what is known. `envelopes` are one or more with the same
     /// payload. `None`: it was known, or is out of date.
@@ -60,14 +60,14 @@ impl Known {
     pub fn install(
         &mut self,
         envelopes: &[Envelope<'_>],
-        memory: &Memory,
+        memory: &DurableState,
         now: Timestamp,
     ) -> Result {
         let Some(first) = envelopes.first() else {
             return Ok(None);
         };
         // A look-up before anything that costs more.
-        if !self.may_be_heard(first.kind, envelopes, memory) {
+        if !self.may_install(first.kind, envelopes, memory) {
             return Err(Code::UnknownIssuer);
         }
         let installed = match first.kind {
@@ -95,7 +95,7 @@ impl Known {
     /// of the next one. What a role signed with keys that it has lost ends with them, except
     /// revocations, which only ever take away.
     fn install_issuers(&mut self, envelopes: &[Envelope<'_>]) -> Result {
-        let new: Issuers = first(envelopes)?.claims()?;
+        let new: Issuers = primary(envelopes)?.claims()?;
         if new.iss != self.issuers.iss {
             return Err(Code::UnknownIssuer);
         }
@@ -143,20 +143,24 @@ impl Known {
             roles,
             replaced,
             dropped,
-            ..installed(&verified, about, seq, iat, "")
+            ..new_installed(&verified, about, seq, iat, "")
         }))
     }
 
-    fn install_registration(&mut self, envelopes: &[Envelope<'_>], memory: &Memory) -> Result {
-        let new: Registration = first(envelopes)?.claims()?;
-        self.addressed(&new.aud, &new.iss)?;
+    fn install_registration(
+        &mut self,
+        envelopes: &[Envelope<'_>],
+        memory: &DurableState,
+    ) -> Result {
+        let new: Registration = primary(envelopes)?.claims()?;
+        self.check_addressed(&new.aud, &new.iss)?;
         if new.body.device != self.device_key {
             return Err(Code::WrongDevice);
         }
         let held = self.owner.is_some();
         let mark = memory.registration;
-        let hash = name(envelopes)?;
-        if outdated(mark, new.body.seq, new.iat, hash, held) || memory.is_deleted(&hash) {
+        let hash = payload_hash(envelopes)?;
+        if check_newer(mark, new.body.seq, new.iat, hash, held) || memory.is_deleted(&hash) {
             return Ok(None);
         }
         let verified = self.signed_or_known(Role::Registry, envelopes, mark)?;
@@ -175,33 +179,33 @@ impl Known {
         }
         let installed = Installed {
             audience: Some(new.aud.clone()),
-            ..installed(&verified, self.device.clone(), new.body.seq, new.iat, "")
+            ..new_installed(&verified, self.device.clone(), new.body.seq, new.iat, "")
         };
         let key = PublicKey::checked_before(&new.cnf.0)?;
         self.owner = Some((new, key));
         Ok(Some(installed))
     }
 
-    fn install_revocations(&mut self, envelopes: &[Envelope<'_>], memory: &Memory) -> Result {
-        let new: Revocations = first(envelopes)?.claims()?;
-        self.addressed(&new.aud, &new.iss)?;
+    fn install_revocations(&mut self, envelopes: &[Envelope<'_>], memory: &DurableState) -> Result {
+        let new: Revocations = primary(envelopes)?.claims()?;
+        self.check_addressed(&new.aud, &new.iss)?;
         let held = self.revocations.contains_key(&new.aud);
         let mark = memory.revocations.get(&new.aud).copied();
-        if outdated(mark, new.body.seq, new.iat, name(envelopes)?, held) {
+        if check_newer(mark, new.body.seq, new.iat, payload_hash(envelopes)?, held) {
             return Ok(None);
         }
         let verified = self.signed_or_known(Role::Revocations, envelopes, mark)?;
         let part = new.aud.to_string();
         let installed = Installed {
             audience: Some(new.aud.clone()),
-            ..installed(&verified, self.device.clone(), new.body.seq, new.iat, &part)
+            ..new_installed(&verified, self.device.clone(), new.body.seq, new.iat, &part)
         };
         self.revocations.insert(new.aud.clone(), new);
         Ok(Some(installed))
     }
 
     fn install_release(&mut self, envelopes: &[Envelope<'_>]) -> Result {
-        let new: Release = first(envelopes)?.claims()?;
+        let new: Release = primary(envelopes)?.claims()?;
         if new.iss != self.issuers.iss {
             return Err(Code::UnknownIssuer);
         }
@@ -235,14 +239,14 @@ impl Known {
         let installed = Installed {
             name: release_name(&key),
             dropped,
-            ..installed(&verified, about, u64::from(key.1), new.iat, "")
+            ..new_installed(&verified, about, u64::from(key.1), new.iat, "")
         };
         self.releases.insert(key, new);
         Ok(Some(installed))
     }
 
     /// Whether some key that may sign this kind is named, or the very statement is known.
-    fn may_be_heard(&self, kind: Kind, envelopes: &[Envelope<'_>], memory: &Memory) -> bool {
+    fn may_install(&self, kind: Kind, envelopes: &[Envelope<'_>], memory: &DurableState) -> bool {
         // A roster begins with a look-up of its own, and nothing else is taken at all.
         let Some(role) = Role::of(kind) else {
             return true;
@@ -250,13 +254,13 @@ impl Known {
         if envelopes.iter().any(|e| self.is_trusted(role, &e.signer)) {
             return true;
         }
-        name(envelopes).is_ok_and(|hash| {
+        payload_hash(envelopes).is_ok_and(|hash| {
             let mut marks = memory.revocations.values().chain(&memory.registration);
             marks.any(|mark| mark.hash == hash)
         })
     }
 
-    pub(super) fn addressed(
+    pub(super) fn check_addressed(
         &self,
         audience: &Audience,
         iss: &Id,
@@ -298,9 +302,9 @@ impl Known {
         &self,
         role: Role,
         envelopes: &[Envelope<'e>],
-        mark: Option<Mark>,
+        mark: Option<SeqMark>,
     ) -> core::result::Result<Vec<Envelope<'e>>, Code> {
-        let hash = name(envelopes)?;
+        let hash = payload_hash(envelopes)?;
         match mark {
             Some(mark) if mark.hash == hash => Ok(envelopes.to_vec()),
             _ => self.signed_by(role, envelopes),
@@ -308,23 +312,23 @@ impl Known {
     }
 }
 
-pub(super) fn first<'a, 'b>(
+pub(super) fn primary<'a, 'b>(
     envelopes: &'a [Envelope<'b>],
 ) -> core::result::Result<&'a Envelope<'b>, Code> {
     envelopes.first().ok_or(Code::Malformed)
 }
 
 /// What a statement is known by, whoever signed it.
-pub(super) fn name(envelopes: &[Envelope<'_>]) -> core::result::Result<Hash, Code> {
-    Ok(hash(first(envelopes)?.payload()))
+pub(super) fn payload_hash(envelopes: &[Envelope<'_>]) -> core::result::Result<Hash, Code> {
+    Ok(hash(primary(envelopes)?.payload()))
 }
 
 /// Whether a numbered statement brings nothing new. The log remembers the number even when
 /// the statement itself is gone from the cache; then the very same one, or a later one, is
 /// welcome back. After the keys of its role have changed numbers begin again, and then the
 /// time tells old from new.
-pub(super) fn outdated(
-    mark: Option<Mark>,
+pub(super) fn check_newer(
+    mark: Option<SeqMark>,
     seq: u64,
     made: Timestamp,
     hash: Hash,
@@ -337,7 +341,7 @@ pub(super) fn outdated(
     }
 }
 
-pub(super) fn installed(
+pub(super) fn new_installed(
     verified: &[Envelope<'_>],
     about: Id,
     seq: u64,

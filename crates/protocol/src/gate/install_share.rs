@@ -3,10 +3,12 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::gate::cached_share::{Checked, Held, Holder};
-use crate::gate::install::{Installed, Result, cache_name, first, installed, name, outdated};
-use crate::gate::statements::{Known, Member};
-use crate::gate::{Code, Memory};
+use crate::gate::cached_share::{CachedShare, HolderEntry, VerifiedShare};
+use crate::gate::install::{
+    Installed, Result, cache_name, check_newer, new_installed, payload_hash, primary,
+};
+use crate::gate::statements::{Member, StatementStore};
+use crate::gate::{Code, DurableState};
 use crate::wire::{
     Bytes, Envelope, KeyBytes, Kind, PublicKey, Role, Roster, Share, Timestamp, hash,
 };
@@ -16,11 +18,11 @@ pub const MAX_SHARES: usize = 10_000;
 /// Most rosters that are kept.
 pub const MAX_ROSTERS: usize = 64;
 
-impl Known {
+impl StatementStore {
     pub(super) fn install_share(&mut self, envelopes: &[Envelope<'_>], now: Timestamp) -> Result {
-        let new: Share = first(envelopes)?.claims()?;
-        self.addressed(&new.aud, &new.iss)?;
-        let hash = name(envelopes)?;
+        let new: Share = primary(envelopes)?.claims()?;
+        self.check_addressed(&new.aud, &new.iss)?;
+        let hash = payload_hash(envelopes)?;
         let old = self.shares.get(&new.cti);
         let old = old.and_then(|old| old.get(&self.issuers));
         if new.exp <= now || old.is_some_and(|old| old.hash == hash) {
@@ -38,7 +40,7 @@ impl Known {
         }
         let dropped = match old {
             Some(_) => Vec::new(),
-            None => self.make_room(now)?,
+            None => self.delete_expired(now)?,
         };
         let about = new.sub.clone();
         let group = new.body.group.as_ref().map(|_| new.cnf.0);
@@ -48,7 +50,7 @@ impl Known {
             awaits_roster: group.is_some_and(|group| !self.rosters.contains_key(&group)),
             group,
             audience: Some(new.aud.clone()),
-            ..installed(
+            ..new_installed(
                 &verified,
                 about,
                 u64::from(new.body.version),
@@ -58,7 +60,7 @@ impl Known {
         };
         self.forget_share(&new.cti);
         let signers = verified.iter().map(|envelope| envelope.signer).collect();
-        self.hold(Held::new(Checked {
+        self.hold(CachedShare::new(VerifiedShare {
             share: new,
             hash,
             signers,
@@ -70,12 +72,12 @@ impl Known {
     pub(super) fn install_roster(
         &mut self,
         envelope: &Envelope<'_>,
-        memory: &Memory,
+        memory: &DurableState,
         now: Timestamp,
     ) -> Result {
         let new: Roster = envelope.claims()?;
         let group = envelope.signer;
-        let named = |holder: &Holder| {
+        let named = |holder: &HolderEntry| {
             holder.shares.iter().any(|id| {
                 let share = self.share(id);
                 share.is_some_and(|share| share.body.group.as_ref() == Some(&new.sub))
@@ -88,7 +90,7 @@ impl Known {
         let held = self.rosters.contains_key(&group);
         let mark = memory.rosters.get(&group).copied();
         let hash = hash(envelope.payload());
-        if new.exp <= now || outdated(mark, new.body.seq, new.iat, hash, held) {
+        if new.exp <= now || check_newer(mark, new.body.seq, new.iat, hash, held) {
             return Ok(None);
         }
         envelope.verify(key)?;
@@ -114,7 +116,7 @@ impl Known {
                 .iter()
                 .map(|group| cache_name(Kind::Roster, &group.hex()))
                 .collect(),
-            ..installed(
+            ..new_installed(
                 &[*envelope],
                 new.sub.clone(),
                 new.body.seq,
@@ -151,7 +153,7 @@ impl Known {
     }
 
     /// Drops expired shares when the table is full.
-    fn make_room(&mut self, now: Timestamp) -> core::result::Result<Vec<String>, Code> {
+    fn delete_expired(&mut self, now: Timestamp) -> core::result::Result<Vec<String>, Code> {
         if self.shares.len() < self.room {
             return Ok(Vec::new());
         }

@@ -18,15 +18,17 @@ mod statements;
 mod time;
 
 pub use code::{Code, Retry};
-pub use decide::{Arrival, MAX_PENDING, Situation, decide};
-pub use decision::{Caller, Decision, Origin, Permit, Reason, Rehearsal};
+pub use decide::{DeviceContext, InboundCommand, MAX_PENDING, decide};
+pub use decision::{Caller, Decision, Denial, DryRun, Origin, Permit};
 pub use install::{Installed, MAX_RELEASES};
 pub use install_share::{MAX_ROSTERS, MAX_SHARES};
-pub use recheck::{may_be_told, still_allowed};
+pub use recheck::{may_receive_notifications, reauthorize};
 pub use replay::{MAX_INSTANCES, MAX_WINDOWS, Seen, Window, Windows};
-pub use replay_state::{Charge, MAX_REBOOTS, Mark, Memory, Proven, REBOOTS, RebootLimit};
-pub use statements::Known;
-pub use time::{Now, Reading, Timekeeper};
+pub use replay_state::{
+    DurableState, MAX_REBOOTS, REBOOTS, RebootLimit, SeqMark, TimeProof, UsageAccounting,
+};
+pub use statements::StatementStore;
+pub use time::{ClockReading, Now, TrustedClock};
 
 use alloc::collections::BTreeMap;
 

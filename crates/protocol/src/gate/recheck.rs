@@ -1,8 +1,10 @@
 //! Whether what was allowed some time ago still is.
 
-use crate::gate::authorization::{Ground, holds, limits_of, live, timely};
+use crate::gate::authorization::{
+    ShareContext, check_schedule_and_origin, check_share_valid, grants_operation, limits_of,
+};
 use crate::gate::decision::Permit;
-use crate::gate::{Code, Known, Memory, Now};
+use crate::gate::{Code, DurableState, Now, StatementStore};
 use crate::wire::{Bytes, Class, KeyBytes, Operation, Share};
 
 /// The operation by which people ask to be told the news.
@@ -13,10 +15,10 @@ const NOTIFY: &str = "notify.manage";
 ///
 /// # Errors
 /// The code that says why it does not.
-pub fn still_allowed(
+pub fn reauthorize(
     permit: &Permit,
-    known: &Known,
-    memory: &Memory,
+    known: &StatementStore,
+    memory: &DurableState,
     now: &Now,
 ) -> Result<(), Code> {
     let registration = known.registration().ok_or(Code::NotProvisioned)?;
@@ -26,7 +28,7 @@ pub fn still_allowed(
     {
         return Err(Code::BadImage);
     }
-    let ground = Ground {
+    let ground = ShareContext {
         known,
         memory,
         registration,
@@ -35,8 +37,8 @@ pub fn still_allowed(
         operation: &permit.caller().operation,
     };
     let key = &permit.caller().key;
-    by_share(&ground, key, permit.share(), |share| {
-        still_within_limits(&ground, share, permit)
+    check_by_share(&ground, key, permit.share(), |share| {
+        recheck_limits(&ground, share, permit)
     })
 }
 
@@ -45,16 +47,16 @@ pub fn still_allowed(
 ///
 /// # Errors
 /// The code that says why not.
-pub fn may_be_told(
+pub fn may_receive_notifications(
     key: &KeyBytes,
     share: Option<Bytes<16>>,
-    known: &Known,
-    memory: &Memory,
+    known: &StatementStore,
+    memory: &DurableState,
     now: &Now,
 ) -> Result<(), Code> {
     let registration = known.registration().ok_or(Code::NotProvisioned)?;
     let operation = Operation::new(NOTIFY).map_err(|_| Code::Unsupported)?;
-    let ground = Ground {
+    let ground = ShareContext {
         known,
         memory,
         registration,
@@ -62,12 +64,12 @@ pub fn may_be_told(
         class: Class::Change,
         operation: &operation,
     };
-    by_share(&ground, key, share, |_| Ok(()))
+    check_by_share(&ground, key, share, |_| Ok(()))
 }
 
 /// Whether a key may do something by this one share, or as the owner by none.
-fn by_share(
-    ground: &Ground<'_>,
+fn check_by_share(
+    ground: &ShareContext<'_>,
     key: &KeyBytes,
     share: Option<Bytes<16>>,
     more: impl Fn(&Share) -> Result<(), Code>,
@@ -81,8 +83,8 @@ fn by_share(
     let mut reason = Code::NoGrant;
     let grants = ground.known.grants_of(key);
     for grant in grants.filter(|grant| grant.share.cti == share) {
-        let judged = live(ground, &grant)
-            .and_then(|()| holds(ground, grant.share))
+        let judged = check_share_valid(ground, &grant)
+            .and_then(|()| grants_operation(ground, grant.share))
             .and_then(|()| more(grant.share));
         match judged {
             Ok(()) => return Ok(()),
@@ -92,13 +94,13 @@ fn by_share(
     Err(reason)
 }
 
-fn still_within_limits(ground: &Ground<'_>, share: &Share, permit: &Permit) -> Result<(), Code> {
+fn recheck_limits(ground: &ShareContext<'_>, share: &Share, permit: &Permit) -> Result<(), Code> {
     let Some(limits) = limits_of(share, ground.operation) else {
         return Ok(());
     };
-    timely(ground.now, limits, permit.caller().origin)?;
+    check_schedule_and_origin(ground.now, limits, permit.caller().origin)?;
     let consenting = permit.approvers().iter();
-    let consenting = consenting.filter(|key| holds_too(ground, key)).count();
+    let consenting = consenting.filter(|key| also_holds(ground, key)).count();
     match limits.approvals {
         Some(needed) if consenting < usize::from(needed) => Err(Code::NeedsApproval),
         _ => Ok(()),
@@ -106,10 +108,10 @@ fn still_within_limits(ground: &Ground<'_>, share: &Share, permit: &Permit) -> R
 }
 
 /// Whether the holder of a key may do the same.
-fn holds_too(ground: &Ground<'_>, key: &KeyBytes) -> bool {
+fn also_holds(ground: &ShareContext<'_>, key: &KeyBytes) -> bool {
     ground.known.is_owner(key)
-        || ground
-            .known
-            .grants_of(key)
-            .any(|grant| live(ground, &grant).is_ok() && holds(ground, grant.share).is_ok())
+        || ground.known.grants_of(key).any(|grant| {
+            check_share_valid(ground, &grant).is_ok()
+                && grants_operation(ground, grant.share).is_ok()
+        })
 }

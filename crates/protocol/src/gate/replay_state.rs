@@ -13,7 +13,7 @@ use crate::wire::{Audience, Bytes, Hash, KeyBytes, Operation, Role, Timestamp};
 
 /// The newest accepted statement of its kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub struct Mark {
+pub struct SeqMark {
     /// Sequence number; 0 when the keys of its role have changed since.
     #[n(0)]
     pub seq: u64,
@@ -27,7 +27,7 @@ pub struct Mark {
 
 /// What the statements of one role prove of the time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
-pub struct Proven {
+pub struct TimeProof {
     /// When the latest of them was signed.
     #[n(0)]
     pub signed: Timestamp,
@@ -36,7 +36,7 @@ pub struct Proven {
     pub since: u64,
 }
 
-impl Proven {
+impl TimeProof {
     /// The time that is proven.
     #[must_use]
     pub fn time(self) -> Timestamp {
@@ -53,31 +53,31 @@ pub(super) const MAX_RATES: usize = 1024;
 /// What a share remembers of a command that it has allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 #[cbor(index_only)]
-pub enum Charge {
+pub enum UsageAccounting {
     /// Nothing.
     #[n(0)]
-    No,
+    None,
     /// That there was one more.
     #[n(1)]
-    Counted,
+    Count,
     /// That, and when.
     #[n(2)]
-    Timed,
+    CountAndTime,
 }
 
 /// Replay memory, use counts, sequence numbers, local endings, and the time floor.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Memory {
+pub struct DurableState {
     /// Changes only when this memory was lost, which ends every older command.
     pub epoch: Bytes<16>,
     /// Which commands were seen.
     pub windows: Windows,
     /// The newest registration.
-    pub registration: Option<Mark>,
+    pub registration: Option<SeqMark>,
     /// The newest revocation list of each audience.
-    pub revocations: BTreeMap<Audience, Mark>,
+    pub revocations: BTreeMap<Audience, SeqMark>,
     /// The newest roster of each group, by the group's key.
-    pub rosters: BTreeMap<KeyBytes, Mark>,
+    pub rosters: BTreeMap<KeyBytes, SeqMark>,
     /// Shares that were ended on the device itself, with the end that they had.
     pub ended: BTreeMap<Bytes<16>, Timestamp>,
     /// Until when the owner has suspended all sharing.
@@ -87,11 +87,11 @@ pub struct Memory {
     /// When each rate-limited share last allowed an operation, oldest first.
     pub recent: BTreeMap<(Bytes<16>, Operation), Vec<Timestamp>>,
     /// What each role's statements prove of the time.
-    pub proven: BTreeMap<Role, Proven>,
+    pub proven: BTreeMap<Role, TimeProof>,
     /// How many records of the event log are kept elsewhere.
     pub acknowledged: u64,
     /// Who is told the news, by which share; the owner by none.
-    pub told: BTreeMap<KeyBytes, Option<Bytes<16>>>,
+    pub subscribers: BTreeMap<KeyBytes, Option<Bytes<16>>>,
     /// SHA-256 of the registration under which the owner has deleted the device.
     pub deleted: Option<Hash>,
     /// When operations that boot the machine last began, by proven time, oldest first.
@@ -102,7 +102,7 @@ pub struct Memory {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RebootLimit {
     /// So many times, at most [`MAX_REBOOTS`] ...
-    pub most: usize,
+    pub max: usize,
     /// ... in so many seconds.
     pub seconds: u64,
 }
@@ -113,7 +113,7 @@ pub const MAX_REBOOTS: usize = 16;
 /// The interlock of operations that boot the machine while it has done so too often.
 pub const REBOOTS: &str = "reboots";
 
-impl Memory {
+impl DurableState {
     /// An empty memory under a new epoch of 16 random bytes.
     #[must_use]
     pub fn new(epoch: Bytes<16>) -> Self {
@@ -129,7 +129,7 @@ impl Memory {
             recent: BTreeMap::new(),
             proven: BTreeMap::new(),
             acknowledged: 0,
-            told: BTreeMap::new(),
+            subscribers: BTreeMap::new(),
             deleted: None,
             reboots: Vec::new(),
         }
@@ -137,7 +137,7 @@ impl Memory {
 
     /// An operation that boots the machine begins. Only proven time counts: by a wrong clock the
     /// machine could be kept from booting for years.
-    pub fn reboots(&mut self) {
+    pub fn record_reboot(&mut self) {
         self.reboots.push(self.floor());
         if self.reboots.len() > MAX_REBOOTS {
             self.reboots.remove(0);
@@ -146,26 +146,26 @@ impl Memory {
 
     /// Whether it has booted as often as it may.
     #[must_use]
-    pub fn has_rebooted(&self, limit: RebootLimit, now: &Now) -> bool {
-        let recent = |time: &&Timestamp| now.certain.since(**time) < limit.seconds;
-        self.reboots.iter().filter(recent).count() >= limit.most
+    pub fn reboot_limit_reached(&self, limit: RebootLimit, now: &Now) -> bool {
+        let recent = |time: &&Timestamp| now.lower_bound.since(**time) < limit.seconds;
+        self.reboots.iter().filter(recent).count() >= limit.max
     }
 
     /// Charges a command to the share that allowed it. Never taken back, whatever became of
     /// the command.
     pub fn charge(
         &mut self,
-        charge: Charge,
+        charge: UsageAccounting,
         share: Bytes<16>,
         operation: &Operation,
         at: Timestamp,
     ) {
-        if charge == Charge::No {
+        if charge == UsageAccounting::None {
             return;
         }
         let uses = self.uses.entry(share).or_insert(0);
         *uses = uses.saturating_add(1);
-        if charge == Charge::Counted {
+        if charge == UsageAccounting::Count {
             return;
         }
         let times = self.recent.entry((share, operation.clone())).or_default();
@@ -184,17 +184,17 @@ impl Memory {
 
     /// Takes the time of an accepted statement. New issuers may also set back what the roots
     /// have said before them: each version is signed by the one before.
-    pub fn witness(&mut self, role: Role, signed: Timestamp) {
+    pub fn record_signed_time(&mut self, role: Role, signed: Timestamp) {
         let proven = self.proven.entry(role).or_default();
         if signed >= proven.time() {
-            *proven = Proven { signed, since: 0 };
+            *proven = TimeProof { signed, since: 0 };
         } else if role == Role::Root {
             proven.signed = proven.signed.min(signed);
         }
     }
 
     /// Takes the time up to which the device has counted from the latest proof.
-    pub fn counted(&mut self, time: Timestamp) {
+    pub fn record_elapsed(&mut self, time: Timestamp) {
         let latest = self.proven.values_mut().max_by_key(|proven| proven.time());
         if let Some(proven) = latest
             && time > proven.time()
@@ -217,20 +217,20 @@ impl Memory {
 
     /// After the keys of a role have changed, its statements count from 1 again. What was
     /// accepted stays known by its hash.
-    pub fn reset(&mut self, role: Role) {
+    pub fn reset_seq(&mut self, role: Role) {
         self.restart(role, |mark| mark.seq = 0);
     }
 
     /// After new issuers, signed at `time`, have left a role none of its keys, nothing that
     /// those keys have signed can be from later than that.
-    pub fn take_back(&mut self, role: Role, time: Timestamp) {
+    pub fn revoke_time(&mut self, role: Role, time: Timestamp) {
         self.restart(role, |mark| mark.made = mark.made.min(time));
         if let Some(proven) = self.proven.get_mut(&role) {
             proven.signed = proven.signed.min(time);
         }
     }
 
-    fn restart(&mut self, role: Role, change: impl FnMut(&mut Mark)) {
+    fn restart(&mut self, role: Role, change: impl FnMut(&mut SeqMark)) {
         match role {
             Role::Registry => self.registration.iter_mut().for_each(change),
             Role::Revocations => self.revocations.values_mut().for_each(change),
@@ -244,32 +244,32 @@ mod tests {
     use super::*;
     use std::prelude::v1::*;
 
-    fn memory(role: Role, signed: u64, since: u64) -> Memory {
-        let mut memory = Memory::new(Bytes([0; 16]));
+    fn memory(role: Role, signed: u64, since: u64) -> DurableState {
+        let mut memory = DurableState::new(Bytes([0; 16]));
         let signed = Timestamp(signed);
-        memory.proven.insert(role, Proven { signed, since });
+        memory.proven.insert(role, TimeProof { signed, since });
         memory
     }
 
     #[test]
     fn time_that_was_counted_is_not_taken_back() {
         let mut memory = memory(Role::Revocations, 5000, 70);
-        memory.take_back(Role::Revocations, Timestamp(4000));
+        memory.revoke_time(Role::Revocations, Timestamp(4000));
         assert_eq!(memory.floor(), Timestamp(4070));
-        memory.take_back(Role::Revocations, Timestamp(4500));
+        memory.revoke_time(Role::Revocations, Timestamp(4500));
         assert_eq!(memory.floor(), Timestamp(4070), "never forward");
     }
 
     #[test]
     fn what_is_counted_adds_to_the_latest_proof_until_a_later_one_comes() {
         let mut memory = memory(Role::Registry, 100, 0);
-        memory.witness(Role::Revocations, Timestamp(300));
-        memory.counted(Timestamp(390));
-        memory.counted(Timestamp(350));
+        memory.record_signed_time(Role::Revocations, Timestamp(300));
+        memory.record_elapsed(Timestamp(390));
+        memory.record_elapsed(Timestamp(350));
         assert_eq!(memory.floor(), Timestamp(390));
-        memory.witness(Role::Revocations, Timestamp(380));
+        memory.record_signed_time(Role::Revocations, Timestamp(380));
         assert_eq!(memory.floor(), Timestamp(390), "older than what has passed");
-        memory.witness(Role::Revocations, Timestamp(390));
+        memory.record_signed_time(Role::Revocations, Timestamp(390));
         assert_eq!(memory.proven[&Role::Revocations].since, 0);
         assert_eq!(memory.proven[&Role::Registry].time(), Timestamp(100));
     }
@@ -278,29 +278,29 @@ mod tests {
     fn after_so_many_reboots_there_is_none_until_time_has_passed_for_certain() {
         let mut memory = memory(Role::Root, 1000, 0);
         let limit = RebootLimit {
-            most: 2,
+            max: 2,
             seconds: 60,
         };
         let at = |certain| Now {
             estimate: Timestamp(9_000_000),
-            certain: Timestamp(certain),
+            lower_bound: Timestamp(certain),
             quality: 2,
             boot: Bytes([0; 16]),
             uptime: 5,
         };
-        memory.reboots();
-        assert!(!memory.has_rebooted(limit, &at(1000)));
-        memory.counted(Timestamp(1010));
-        memory.reboots();
+        memory.record_reboot();
+        assert!(!memory.reboot_limit_reached(limit, &at(1000)));
+        memory.record_elapsed(Timestamp(1010));
+        memory.record_reboot();
         for (certain, too_often) in [(1010, true), (1059, true), (1060, false), (900, true)] {
             assert_eq!(
-                memory.has_rebooted(limit, &at(certain)),
+                memory.reboot_limit_reached(limit, &at(certain)),
                 too_often,
                 "{certain}"
             );
         }
         for _ in 0..20 {
-            memory.reboots();
+            memory.record_reboot();
         }
         assert_eq!(memory.reboots.len(), MAX_REBOOTS);
     }
@@ -312,7 +312,12 @@ mod tests {
         for second in 0..=100 {
             let kept = memory.recent.get(&(share, reboot.clone()));
             assert_eq!(kept.map_or(0, Vec::len), second);
-            memory.charge(Charge::Timed, share, &reboot, Timestamp(second as u64));
+            memory.charge(
+                UsageAccounting::CountAndTime,
+                share,
+                &reboot,
+                Timestamp(second as u64),
+            );
         }
         let kept = &memory.recent[&(share, reboot)];
         assert_eq!((kept.len(), kept[0]), (100, Timestamp(1)));
@@ -322,7 +327,7 @@ mod tests {
     fn only_root_may_correct_itself_downwards() {
         for (role, floor) in [(Role::Root, 250), (Role::Registry, 350)] {
             let mut memory = memory(role, 300, 50);
-            memory.witness(role, Timestamp(200));
+            memory.record_signed_time(role, Timestamp(200));
             assert_eq!(memory.floor(), Timestamp(floor), "{role:?}");
         }
     }
@@ -332,8 +337,13 @@ mod tests {
         let mut memory = memory(Role::Root, 100 * 86400, 0);
         let (old, young) = (Timestamp(69 * 86400), Timestamp(69 * 86400 + 1));
         let reboot = Operation::new("device.reboot").unwrap();
-        memory.charge(Charge::Timed, Bytes([1; 16]), &reboot, old);
-        memory.charge(Charge::Timed, Bytes([2; 16]), &reboot, young);
+        memory.charge(UsageAccounting::CountAndTime, Bytes([1; 16]), &reboot, old);
+        memory.charge(
+            UsageAccounting::CountAndTime,
+            Bytes([2; 16]),
+            &reboot,
+            young,
+        );
         memory.ended.insert(Bytes([1; 16]), memory.floor());
         memory.prune();
         let left: Vec<_> = memory.recent.keys().map(|(share, _)| *share).collect();

@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 
 use alloc::collections::BTreeSet;
 
-use crate::gate::Known;
-use crate::gate::authorization::{Ground, is_ended};
+use crate::gate::StatementStore;
+use crate::gate::authorization::{ShareContext, is_ended};
 use crate::wire::{Bytes, KeyBytes, Share, Timestamp};
 
 /// Who has a slot, and how long that is known to be so.
@@ -25,7 +25,7 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    fn find(ground: &Ground<'_>) -> Self {
+    fn compute(ground: &ShareContext<'_>) -> Self {
         let slots = ground.registration.body.slots as usize;
         let now = ground.now.estimate;
         let mut found = Self {
@@ -59,7 +59,7 @@ impl Slots {
     }
 
     /// Whether it is still so. A share that holds no slot may end without a change.
-    fn still_holds(&self, ground: &Ground<'_>) -> bool {
+    fn still_holds(&self, ground: &ShareContext<'_>) -> bool {
         let now = ground.now.estimate;
         let ended = &ground.memory.ended;
         let one_has_ended = match ended.len() < self.shares.len() {
@@ -76,16 +76,16 @@ impl Slots {
 }
 
 /// Whether a live share's holder has a slot.
-pub(super) fn has_slot(ground: &Ground<'_>, share: &Share) -> bool {
+pub(super) fn has_slot(ground: &ShareContext<'_>, share: &Share) -> bool {
     let mut kept = ground.known.slots.borrow_mut();
     if !kept.as_ref().is_some_and(|slots| slots.still_holds(ground)) {
-        *kept = Some(Slots::find(ground));
+        *kept = Some(Slots::compute(ground));
     }
     let slots = kept.as_ref();
     slots.is_some_and(|slots| slots.holders.contains(&share.cnf.0))
 }
 
-impl Known {
+impl StatementStore {
     /// The device is told something that may change who has a slot.
     pub(super) fn is_told(&mut self) {
         self.told = self.told.wrapping_add(1);

@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::cell::RefCell;
 
-use crate::gate::Memory;
-use crate::gate::cached_share::{Held, Holder};
+use crate::gate::DurableState;
+use crate::gate::cached_share::{CachedShare, HolderEntry};
 use crate::gate::install_share::MAX_SHARES;
 use crate::gate::slots::Slots;
 use crate::wire::{
@@ -23,7 +23,7 @@ pub(super) struct Member {
 
 /// How a key comes to a share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Via<'a> {
+pub(super) enum GrantPath<'a> {
     /// The share names the key.
     Direct,
     /// The share names a group, and its roster lists the key.
@@ -38,17 +38,17 @@ pub(super) struct Grant<'a> {
     pub(super) share: &'a Share,
     pub(super) person: &'a Id,
     pub(super) key: KeyBytes,
-    pub(super) via: Via<'a>,
+    pub(super) via: GrantPath<'a>,
 }
 
 /// Everything the device knows from statements.
-pub struct Known {
+pub struct StatementStore {
     pub(super) device: Id,
     pub(super) device_key: KeyBytes,
     pub(super) issuers: Issuers,
     pub(super) owner: Option<(Registration, PublicKey)>,
-    pub(super) shares: BTreeMap<Bytes<16>, Held>,
-    pub(super) holders: BTreeMap<KeyBytes, Holder>,
+    pub(super) shares: BTreeMap<Bytes<16>, CachedShare>,
+    pub(super) holders: BTreeMap<KeyBytes, HolderEntry>,
     /// Shares by age, for who holds the slots and for what has ended.
     pub(super) by_age: BTreeSet<(Timestamp, Bytes<16>)>,
     pub(super) revocations: BTreeMap<Audience, Revocations>,
@@ -62,7 +62,7 @@ pub struct Known {
     pub(super) room: usize,
 }
 
-impl Known {
+impl StatementStore {
     /// Begins with what was pinned at provisioning.
     #[must_use]
     pub fn new(device: Id, device_key: KeyBytes, issuers: Issuers) -> Self {
@@ -127,7 +127,10 @@ impl Known {
 
     /// Audiences of this device whose revocation list the log knows to exist, and which the
     /// device does not hold.
-    pub fn lost_lists<'a>(&'a self, memory: &'a Memory) -> impl Iterator<Item = &'a Audience> {
+    pub fn lost_lists<'a>(
+        &'a self,
+        memory: &'a DurableState,
+    ) -> impl Iterator<Item = &'a Audience> {
         let lists = memory.revocations.keys();
         lists.filter(|audience| self.is_mine(audience) && self.revocations(audience).is_none())
     }
@@ -173,8 +176,8 @@ impl Known {
             person: &share.sub,
             key: share.cnf.0,
             via: match share.body.group {
-                Some(_) => Via::GroupKey,
-                None => Via::Direct,
+                Some(_) => GrantPath::GroupKey,
+                None => GrantPath::Direct,
             },
         });
         let member = self.members.get(key);
@@ -191,7 +194,7 @@ impl Known {
                     share,
                     person,
                     key,
-                    via: Via::Member(roster),
+                    via: GrantPath::Member(roster),
                 })
             })
         });

@@ -67,12 +67,12 @@ pub(super) fn item_length(bytes: &[u8]) -> Option<usize> {
 }
 
 /// Most of what is encoded is no longer than this.
-const MOST: usize = 512;
+const INITIAL_CAPACITY: usize = 512;
 
 /// Encodes a value of ours.
 #[must_use]
 pub fn to_bytes<T: Encode<()>>(value: &T) -> Vec<u8> {
-    let mut out = Vec::with_capacity(MOST);
+    let mut out = Vec::with_capacity(INITIAL_CAPACITY);
     // Writing to a Vec cannot fail, and our Encode implementations only forward to it.
     let written = minicbor::encode(value, &mut out);
     debug_assert!(written.is_ok());

@@ -40,16 +40,20 @@ pub use key::{Confirmation, KeyBytes, PublicKey, SecretKey};
 pub use licence::{Licence, LicenceBody, MAX_FEATURES};
 pub use limits::{ArgLimit, Limits, Rate, Way, Window as WeeklyWindow, Windows as WeeklyWindows};
 pub use notification::{Notice, NoticeBody};
-pub use pairing_text::{Claim, MAX_PRINTED, UNMISTAKABLE, grouped, print_issuers, read_issuers};
+pub use pairing_text::{
+    Claim, MAX_PAIRING_TEXT, UNAMBIGUOUS_ALPHABET, decode_issuers, encode_issuers,
+    format_fingerprint,
+};
 pub use receipt::{
-    Checkpoint, CheckpointBody, LogHead, Outcome, Receipt, ReceiptBody, Standing, State, StateBody,
+    Checkpoint, CheckpointBody, DeviceStanding, LogHead, Outcome, Receipt, ReceiptBody, State,
+    StateBody,
 };
 pub use registration::{Class, Plan, PlanTable, Registration, RegistrationBody};
 pub use release::{Release, ReleaseBody};
 pub use revocations::{MAX_REVOCATIONS, Revocations, RevocationsBody};
 pub use roster::{MAX_MEMBERS, Roster, RosterBody};
-pub use share::{HOLDERS_OWN, OWNER_ONLY, Permission, Share, ShareBody, is_owner_only};
-pub use share_header::Outline;
+pub use share::{OWNER_ONLY, Permission, SELF_SERVICE_OPERATIONS, Share, ShareBody, is_owner_only};
+pub use share_header::ShareHeader;
 pub use value::Value;
 
 use sha2::{Digest, Sha256};

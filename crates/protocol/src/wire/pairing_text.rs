@@ -15,19 +15,19 @@ const ISSUERS: &str = "doorward:issuers?";
 const CLAIM: &str = "doorward:claim?";
 
 /// The longest text that is read.
-pub const MAX_PRINTED: usize = 8192;
+pub const MAX_PAIRING_TEXT: usize = 8192;
 
 /// An issuer's `issuers.cwt` as text: base64url without padding (RFC 4648 section 5).
 #[must_use]
-pub fn print_issuers(file: &[u8]) -> String {
+pub fn encode_issuers(file: &[u8]) -> String {
     format!("{ISSUERS}{}", BASE64URL_NOPAD.encode(file))
 }
 
 /// The bytes of `issuers.cwt` from what [`print_issuers`] made; `None` if it is no such text. Line
 /// breaks and blanks, as terminals and mail put in, are passed over.
 #[must_use]
-pub fn read_issuers(text: &str) -> Option<Vec<u8>> {
-    if text.len() > MAX_PRINTED {
+pub fn decode_issuers(text: &str) -> Option<Vec<u8>> {
+    if text.len() > MAX_PAIRING_TEXT {
         return None;
     }
     let text: String = text.split_whitespace().collect();
@@ -38,7 +38,7 @@ pub fn read_issuers(text: &str) -> Option<Vec<u8>> {
 
 /// A SHA-256 in groups of four digits, so that two people can compare it.
 #[must_use]
-pub fn grouped(hex: &str) -> String {
+pub fn format_fingerprint(hex: &str) -> String {
     let mut grouped = String::with_capacity(hex.len() + hex.len() / 4);
     for (at, digit) in hex.chars().enumerate() {
         if at > 0 && at % 4 == 0 {
@@ -52,7 +52,7 @@ pub fn grouped(hex: &str) -> String {
 /// How many letters a claim secret has: 80 random bits.
 const LETTERS: usize = 16;
 /// Digits and letters that are not taken for one another.
-pub const UNMISTAKABLE: &[u8; 32] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
+pub const UNAMBIGUOUS_ALPHABET: &[u8; 32] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
 
 /// What a new device shows once: whoever brings it to the platform becomes the owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +74,7 @@ impl Claim {
             if at > 0 && at % 4 == 0 {
                 secret.push('-');
             }
-            let letter = UNMISTAKABLE.get(usize::from(byte % 32));
+            let letter = UNAMBIGUOUS_ALPHABET.get(usize::from(byte % 32));
             secret.push(letter.map_or('2', |letter| char::from(*letter)));
         }
         secret
@@ -101,7 +101,7 @@ impl core::str::FromStr for Claim {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const NOT: &str = "no claim as `doorward provision` prints it";
-        if text.len() > MAX_PRINTED {
+        if text.len() > MAX_PAIRING_TEXT {
             return Err(NOT);
         }
         let fields = text.trim().strip_prefix(CLAIM).ok_or(NOT)?;
@@ -166,7 +166,7 @@ mod tests {
             &text.replace("device=ups-7&", ""),
             &text.replace("device=ups-7", "device=ups 7"),
             &format!("{text}&more=1"),
-            &format!("{text}{}", "A".repeat(MAX_PRINTED)),
+            &format!("{text}{}", "A".repeat(MAX_PAIRING_TEXT)),
             &text.replace("2Z2Z", "2Z/Z"),
         ] {
             assert!(wrong.parse::<Claim>().is_err(), "{wrong}");
@@ -176,17 +176,17 @@ mod tests {
     #[test]
     fn issuers_come_back_from_their_text_however_it_was_broken() {
         let bytes: Vec<u8> = (0..=255).collect();
-        let text = print_issuers(&bytes);
-        assert_eq!(read_issuers(&text), Some(bytes.clone()));
+        let text = encode_issuers(&bytes);
+        assert_eq!(decode_issuers(&text), Some(bytes.clone()));
         let broken = text.replace("AQ", "\n  AQ");
-        assert_eq!(read_issuers(&broken), Some(bytes));
-        assert_eq!(read_issuers("issuers.cwt"), None);
-        assert_eq!(read_issuers(&format!("{text}=")), None);
-        assert_eq!(read_issuers(&" ".repeat(MAX_PRINTED + 1)), None);
+        assert_eq!(decode_issuers(&broken), Some(bytes));
+        assert_eq!(decode_issuers("issuers.cwt"), None);
+        assert_eq!(decode_issuers(&format!("{text}=")), None);
+        assert_eq!(decode_issuers(&" ".repeat(MAX_PAIRING_TEXT + 1)), None);
     }
 
     #[test]
     fn a_fingerprint_is_read_in_groups() {
-        assert_eq!(grouped("0123456789"), "0123 4567 89");
+        assert_eq!(format_fingerprint("0123456789"), "0123 4567 89");
     }
 }

@@ -65,7 +65,7 @@ pub struct LogHead {
 /// What a holder needs to know of the device to sign for it.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
-pub struct Standing {
+pub struct DeviceStanding {
     /// Replay memory's age: changes only when that memory was lost.
     #[n(0)]
     pub epoch: Bytes<16>,
@@ -125,7 +125,7 @@ pub struct ReceiptBody {
     pub result: Map<Text, Value>,
     /// The device at that moment.
     #[n(6)]
-    pub standing: Standing,
+    pub standing: DeviceStanding,
     /// The log up to and including the record of this outcome.
     #[n(7)]
     pub log: LogHead,
@@ -163,7 +163,7 @@ pub struct StateBody {
     pub format: u64,
     /// The device at that moment.
     #[n(1)]
-    pub standing: Standing,
+    pub standing: DeviceStanding,
     /// Operations that the device offers.
     #[n(2)]
     pub operations: Vec<Operation>,

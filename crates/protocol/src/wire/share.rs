@@ -20,12 +20,12 @@ pub const OWNER_ONLY: [&str; 7] = [
 ];
 
 /// What every holder may do with the own shares, on any live share: see them, and end them.
-pub const HOLDERS_OWN: [&str; 2] = ["share.mine", "share.relinquish"];
+pub const SELF_SERVICE_OPERATIONS: [&str; 2] = ["share.mine", "share.relinquish"];
 
 /// Whether only the owner may ever ask for this operation.
 #[must_use]
 pub fn is_owner_only(operation: &str) -> bool {
-    !HOLDERS_OWN.contains(&operation)
+    !SELF_SERVICE_OPERATIONS.contains(&operation)
         && OWNER_ONLY
             .iter()
             .any(|owned| match owned.strip_suffix('.') {

@@ -7,7 +7,7 @@ use crate::wire::{Audience, Bytes, Confirmation, KeyBytes, Timestamp, WireError}
 
 /// What a share says of itself. Believe it only as far as a share that was checked agrees.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outline {
+pub struct ShareHeader {
     /// The share's id.
     pub id: Bytes<16>,
     /// The key of its recipient.
@@ -20,7 +20,7 @@ pub struct Outline {
     pub end: Timestamp,
 }
 
-impl Outline {
+impl ShareHeader {
     /// Reads it from the payload of a share's envelope.
     ///
     /// # Errors
@@ -33,7 +33,7 @@ impl Outline {
     }
 }
 
-fn read(d: &mut Decoder<'_>) -> Result<Option<Outline>, Error> {
+fn read(d: &mut Decoder<'_>) -> Result<Option<ShareHeader>, Error> {
     let (mut audience, mut end, mut made, mut id, mut holder) = (None, None, None, None, None);
     for _ in 0..d.map()?.unwrap_or(0) {
         match d.i64()? {
@@ -49,7 +49,7 @@ fn read(d: &mut Decoder<'_>) -> Result<Option<Outline>, Error> {
             && let Some(audience) = audience.take()
         {
             // Keys of a map are in order, so that the longest part comes last and is not read.
-            return Ok(Some(Outline {
+            return Ok(Some(ShareHeader {
                 id,
                 holder,
                 audience,

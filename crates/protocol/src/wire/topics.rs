@@ -39,13 +39,13 @@ pub fn confirmations(device: &Id) -> String {
 
 /// What whoever issues shares listens to, of every device: `state` and confirmations.
 #[must_use]
-pub fn words_of_devices() -> [String; 2] {
+pub fn device_report_filters() -> [String; 2] {
     [format!("{ROOT}/+/state"), format!("{ROOT}/+/confirmations")]
 }
 
 /// The device whose word a topic is, and whether it is its `state`.
 #[must_use]
-pub fn word_on(topic: &str) -> Option<(Id, bool)> {
+pub fn parse_device_topic(topic: &str) -> Option<(Id, bool)> {
     let rest = topic.strip_prefix(ROOT)?.strip_prefix('/')?;
     let (device, what) = rest.split_once('/')?;
     let device = Id::new(device).ok()?;
@@ -108,14 +108,14 @@ fn statements_base(audience: &Audience) -> String {
 
 /// What a client of the device itself may publish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Heard {
+pub enum InboundTopic {
     /// A command, with what it brings along.
     Command,
     /// A statement.
     Statement,
 }
 
-impl Heard {
+impl InboundTopic {
     /// What is published on `topic`, if this device listens there.
     #[must_use]
     pub fn on(topic: &str, device: &Id) -> Option<Self> {
@@ -136,7 +136,7 @@ impl Heard {
 
 /// What a client of the device itself may listen to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Told {
+pub enum OutboundTopic {
     /// How the device is.
     State,
     /// Checkpoints of its event log.
@@ -147,7 +147,7 @@ pub enum Told {
     Results(KeyBytes),
 }
 
-impl Told {
+impl OutboundTopic {
     /// What is told under `filter`, if this device tells anything there. Patterns are no names.
     #[must_use]
     pub fn under(filter: &str, device: &Id) -> Option<Self> {
@@ -190,14 +190,14 @@ mod tests {
     fn a_device_hears_its_own_command_topic_and_statements() {
         let device = Id::new("ups-7").unwrap();
         for (topic, heard) in [
-            ("doorward/v1/ups-7/command", Some(Heard::Command)),
+            ("doorward/v1/ups-7/command", Some(InboundTopic::Command)),
             (
                 "doorward/v1/ups-7/statements/share/01",
-                Some(Heard::Statement),
+                Some(InboundTopic::Statement),
             ),
             (
                 "doorward/v1/site/north/statements/revocations",
-                Some(Heard::Statement),
+                Some(InboundTopic::Statement),
             ),
             ("doorward/v1/ups-7/command/x", None),
             ("doorward/v1/ups-7/statements", None),
@@ -208,7 +208,7 @@ mod tests {
             ("doorward/v1ups-7/command", None),
             ("", None),
         ] {
-            assert_eq!(Heard::on(topic, &device), heard, "{topic}");
+            assert_eq!(InboundTopic::on(topic, &device), heard, "{topic}");
         }
     }
 
@@ -217,12 +217,15 @@ mod tests {
         let device = Id::new("ups-7").unwrap();
         let holder = crate::wire::Bytes([0xab; 32]);
         for told in [
-            Told::State,
-            Told::Events,
-            Told::Receipts(holder),
-            Told::Results(holder),
+            OutboundTopic::State,
+            OutboundTopic::Events,
+            OutboundTopic::Receipts(holder),
+            OutboundTopic::Results(holder),
         ] {
-            assert_eq!(Told::under(&told.topic(&device), &device), Some(told));
+            assert_eq!(
+                OutboundTopic::under(&told.topic(&device), &device),
+                Some(told)
+            );
         }
         let upper = receipts(&device, &holder).replace("ab", "AB");
         for filter in [
@@ -234,7 +237,7 @@ mod tests {
             "doorward/v1/ups-7/statements/share/01",
             upper.as_str(),
         ] {
-            assert_eq!(Told::under(filter, &device), None, "{filter}");
+            assert_eq!(OutboundTopic::under(filter, &device), None, "{filter}");
         }
     }
 

@@ -7,5 +7,5 @@ mod test_support;
 mod writer;
 
 pub use reader::{Damage, Differs, Found, read_log};
-pub use tail::{Piece, Tail};
+pub use tail::{Chunk, Tail};
 pub use writer::{Log, Opened, trim};

@@ -11,7 +11,7 @@ use doorward_protocol::event_log::record::{MAX_RECORD, Record};
 
 /// The encodings of records that follow one another.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Piece {
+pub struct Chunk {
     /// Sequence number of the first.
     pub first: u64,
     /// How many they are.
@@ -24,10 +24,10 @@ pub struct Piece {
 pub struct Tail {
     directory: PathBuf,
     /// Where the next record begins, so that no segment is read twice.
-    place: Option<Place>,
+    place: Option<Cursor>,
 }
 
-struct Place {
+struct Cursor {
     segment: PathBuf,
     offset: u64,
     seq: u64,
@@ -49,7 +49,7 @@ impl Tail {
     ///
     /// # Errors
     /// If the log cannot be read, or is not whole there.
-    pub fn read(&mut self, from: u64, until: u64, room: usize) -> io::Result<Option<Piece>> {
+    pub fn read(&mut self, from: u64, until: u64, room: usize) -> io::Result<Option<Chunk>> {
         let mut place = match self.place.take().filter(|place| place.seq == from) {
             Some(place) => place,
             None => match self.find(from)? {
@@ -57,7 +57,7 @@ impl Tail {
                 None => return Ok(None),
             },
         };
-        let mut piece = Piece::default();
+        let mut piece = Chunk::default();
         let mut segment = Segment::open(&place)?;
         while place.seq < until {
             let Some(record) = segment.next(place.seq)? else {
@@ -86,7 +86,7 @@ impl Tail {
     }
 
     /// The beginning of the segment that holds a record, or of the oldest.
-    fn find(&self, seq: u64) -> io::Result<Option<Place>> {
+    fn find(&self, seq: u64) -> io::Result<Option<Cursor>> {
         let segments = segments(&self.directory)?;
         let holds = |path: &&PathBuf| first_of(path).is_some_and(|first| first <= seq);
         let segment = segments.iter().rfind(holds).or(segments.first());
@@ -94,7 +94,7 @@ impl Tail {
     }
 
     /// The beginning of the segment after a place.
-    fn after(&self, place: &Place) -> io::Result<Option<Place>> {
+    fn after(&self, place: &Cursor) -> io::Result<Option<Cursor>> {
         let segments = segments(&self.directory)?;
         let next = segments.iter().find(|path| **path > place.segment);
         Ok(next
@@ -103,8 +103,8 @@ impl Tail {
     }
 }
 
-fn beginning(segment: &Path) -> Option<Place> {
-    Some(Place {
+fn beginning(segment: &Path) -> Option<Cursor> {
+    Some(Cursor {
         segment: segment.to_owned(),
         offset: 0,
         seq: first_of(segment)?,
@@ -120,7 +120,7 @@ struct Segment {
 }
 
 impl Segment {
-    fn open(place: &Place) -> io::Result<Self> {
+    fn open(place: &Cursor) -> io::Result<Self> {
         let mut file = File::open(&place.segment)?;
         let left = file.metadata()?.len().saturating_sub(place.offset);
         file.seek(SeekFrom::Start(place.offset))?;

@@ -46,7 +46,7 @@ impl Table {
         table
     }
 
-    fn try_take(&mut self, bytes: &[u8]) -> Result<Vec<Step>, End> {
+    fn try_take(&mut self, bytes: &[u8]) -> Result<Vec<SessionAction>, Close> {
         let mut buffer = BytesMut::from(bytes);
         let mut steps = Vec::new();
         while let Some(more) = self.0.receive(&mut buffer)? {
@@ -55,13 +55,13 @@ impl Table {
         Ok(steps)
     }
 
-    fn take(&mut self, bytes: &[u8]) -> Vec<Step> {
+    fn take(&mut self, bytes: &[u8]) -> Vec<SessionAction> {
         self.try_take(bytes).unwrap()
     }
 
     /// Why it ends the connection.
     fn ends(&mut self, bytes: &[u8]) -> Option<DisconnectReasonCode> {
-        let End(last) = self.try_take(bytes).unwrap_err();
+        let Close(last) = self.try_take(bytes).unwrap_err();
         match sent(&last) {
             Some(Packet::Disconnect(disconnect)) => Some(disconnect.reason_code),
             None => None,
@@ -74,8 +74,8 @@ fn sent(bytes: &[u8]) -> Option<Packet> {
     (!bytes.is_empty()).then(|| Packet::read(&mut BytesMut::from(bytes), None).unwrap())
 }
 
-fn granted(steps: &[Step]) -> SubscribeReasonCode {
-    let Some(Step::Send(bytes)) = steps.first() else {
+fn granted(steps: &[SessionAction]) -> SubscribeReasonCode {
+    let Some(SessionAction::Send(bytes)) = steps.first() else {
         panic!("{steps:?}")
     };
     match sent(bytes) {
@@ -114,7 +114,7 @@ fn whoever_connects_is_told_what_there_is_and_what_there_is_not() {
         connect.client_id.clear();
         connect.keep_alive = 0;
     }));
-    let [Step::Send(bytes)] = &steps[..] else {
+    let [SessionAction::Send(bytes)] = &steps[..] else {
         panic!("{steps:?}")
     };
     let Some(Packet::ConnAck(ack)) = sent(bytes) else {
@@ -141,7 +141,7 @@ fn packets_may_come_in_any_pieces() {
         steps.extend(table.0.receive(&mut buffer).unwrap().unwrap_or_default());
     }
     assert_eq!(steps.len(), 2);
-    assert_eq!(steps[1], Step::Send(encoded(&Packet::PingResp)));
+    assert_eq!(steps[1], SessionAction::Send(encoded(&Packet::PingResp)));
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn before_anybody_has_connected_nothing_else_is_heard_and_little_is_read() {
     }
     let mut older = hello(|_| {});
     older[8] = 4;
-    let End(last) = Table::new().try_take(&older).unwrap_err();
+    let Close(last) = Table::new().try_take(&older).unwrap_err();
     assert_eq!(last, CONNACK_OF_3_1_1);
     let challenged = hello(|connect| {
         connect.properties = Some(ConnectProperties {
@@ -164,7 +164,7 @@ fn before_anybody_has_connected_nothing_else_is_heard_and_little_is_read() {
             ..ConnectProperties::new()
         });
     });
-    let End(last) = Table::new().try_take(&challenged).unwrap_err();
+    let Close(last) = Table::new().try_take(&challenged).unwrap_err();
     let Some(Packet::ConnAck(ack)) = sent(&last) else {
         panic!("{last:?}")
     };
@@ -190,7 +190,7 @@ fn commands_and_statements_are_delivered_and_acknowledged_when_they_are_done_wit
     let topic = topics::command(&device());
     let steps = table.take(&publish(&topic, QoS::AtLeastOnce, 9, b"x"));
     let deliver = |retained, number| {
-        vec![Step::Deliver {
+        vec![SessionAction::Deliver {
             retained,
             number,
             payload: b"x".to_vec(),
@@ -206,8 +206,8 @@ fn commands_and_statements_are_delivered_and_acknowledged_when_they_are_done_wit
     assert_eq!(refused, puback(10, PubAckReason::QuotaExceeded));
     // What was published at most once is acknowledged to nobody.
     let steps = table.take(&publish(&topic, QoS::AtMostOnce, 0, b"x"));
-    assert_eq!(steps, deliver(false, NOBODY_WAITS));
-    assert_eq!(table.0.acknowledge(NOBODY_WAITS), None);
+    assert_eq!(steps, deliver(false, NO_ACK));
+    assert_eq!(table.0.acknowledge(NO_ACK), None);
     // Retained: a command stays marked, and a statement need not be.
     for (topic, retained) in [
         (topic.as_str(), true),
@@ -217,7 +217,7 @@ fn commands_and_statements_are_delivered_and_acknowledged_when_they_are_done_wit
         bytes[0] |= 1;
         let steps = table.take(&bytes);
         assert!(
-            matches!(steps[..], [Step::Deliver { retained: kept, .. }] if kept == retained),
+            matches!(steps[..], [SessionAction::Deliver { retained: kept, .. }] if kept == retained),
             "{steps:?}"
         );
     }
@@ -229,7 +229,7 @@ fn nobody_publishes_what_the_device_says() {
     for topic in ["doorward/v1/ups-7/state", "doorward/v1/ups-8/command", "x"] {
         let steps = table.take(&publish(topic, QoS::AtLeastOnce, 3, b"x"));
         let expected = puback(3, PubAckReason::NotAuthorized);
-        assert_eq!(steps, [Step::Send(expected)], "{topic}");
+        assert_eq!(steps, [SessionAction::Send(expected)], "{topic}");
         let steps = table.take(&publish(topic, QoS::AtMostOnce, 0, b"x"));
         assert_eq!(steps, [], "{topic}");
     }
@@ -258,7 +258,7 @@ fn what_was_not_offered_ends_the_connection_with_the_reason() {
         .flat_map(|pkid| publish(&topic, QoS::AtLeastOnce, pkid, b"x"))
         .collect();
     assert_eq!(once(&many), Some(ReceiveMaximumExceeded));
-    let End(last) = Table::connected()
+    let Close(last) = Table::connected()
         .try_take(&encoded(&Packet::Disconnect(Disconnect::new(
             DisconnectReasonCode::NormalDisconnection,
         ))))
@@ -276,7 +276,7 @@ fn whole_names_of_what_the_device_tells_can_be_subscribed_to() {
     let state = topics::state(&device());
     let steps = table.take(&subscribe(&state));
     assert_eq!(granted(&steps), Success(QoS::AtMostOnce));
-    assert_eq!(steps[1], Step::ShowState);
+    assert_eq!(steps[1], SessionAction::ShowState);
     for (filter, code) in [
         ("doorward/v1/ups-7/#", WildcardSubscriptionsNotSupported),
         (
@@ -311,13 +311,13 @@ fn whole_names_of_what_the_device_tells_can_be_subscribed_to() {
         ],
         properties: None,
     });
-    assert_eq!(steps, [Step::Send(encoded(&expected))]);
+    assert_eq!(steps, [SessionAction::Send(encoded(&expected))]);
 }
 
 #[test]
 fn a_receipt_goes_to_whoever_has_brought_its_command_and_listens() {
     let holder = Bytes([5; 32]);
-    let told = Told::Receipts(holder);
+    let told = OutboundTopic::Receipts(holder);
     let command = command(1);
     let name = doorward_protocol::wire::hash(&command);
     let mut table = Table::connected();
@@ -352,10 +352,15 @@ fn a_client_is_sent_nothing_larger_than_it_takes() {
     assert!(
         table
             .0
-            .publish(&Told::State, None, &[0; 50], true)
+            .publish(&OutboundTopic::State, None, &[0; 50], true)
             .is_some()
     );
-    assert_eq!(table.0.publish(&Told::State, None, &[0; 100], true), None);
+    assert_eq!(
+        table
+            .0
+            .publish(&OutboundTopic::State, None, &[0; 100], true),
+        None
+    );
 }
 
 #[test]
@@ -366,19 +371,19 @@ fn of_many_commands_the_last_ones_are_remembered() {
         let bundle = command(counter);
         table.take(&publish(&topic, QoS::AtMostOnce, 0, &bundle));
         (
-            table.0.brought.len(),
+            table.0.own_commands.len(),
             doorward_protocol::wire::hash(&bundle),
         )
     };
     assert_eq!(bring(1).0, 1);
     assert_eq!(bring(1).0, 1, "the same again");
-    let most = MAX_BROUGHT as u64;
+    let most = MAX_OWN_COMMANDS as u64;
     for counter in 2..=most {
         bring(counter);
     }
     let (_, second) = bring(2);
     let (count, last) = bring(most + 1);
-    assert_eq!(count, MAX_BROUGHT);
-    assert_eq!(table.0.brought.front(), Some(&second));
-    assert_eq!(table.0.brought.back(), Some(&last));
+    assert_eq!(count, MAX_OWN_COMMANDS);
+    assert_eq!(table.0.own_commands.front(), Some(&second));
+    assert_eq!(table.0.own_commands.back(), Some(&last));
 }
