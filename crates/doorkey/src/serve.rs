@@ -26,7 +26,7 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// Where to serve.
 #[derive(Debug)]
-pub(crate) struct Options {
+pub struct Options {
     /// Where people connect.
     pub listener: std::net::TcpListener,
     /// The broker of the devices, if there is one.
@@ -37,7 +37,7 @@ pub(crate) struct Options {
 ///
 /// # Errors
 /// If the address cannot be served.
-pub(crate) async fn serve(
+pub async fn serve(
     shared: Arc<Shared>,
     options: Options,
     stop: impl Future<Output = ()> + Send + 'static,
