@@ -1,4 +1,4 @@
-//! Tells the program when it was built: a clock that says earlier is wrong.
+//! Sets the build time of the program, a lower bound of the current time.
 
 #[expect(clippy::disallowed_methods, reason = "the build happens now")]
 fn main() {

@@ -1,5 +1,5 @@
-"""A device's agent as one writes it in Python, to compare commands per second with: one device, holders and
-what they may do from a file, one answer for each command. It writes no log and keeps nothing over a restart.
+"""A typical agent of a device in Python, for comparing commands per second: one device, holders and their
+operations from a file, one answer for each command. It writes no log and stores nothing across restarts.
 
     agent.py PORT DEVICE FILE
 
@@ -33,7 +33,7 @@ def to_be_signed(protected, payload):
 def decode(data):
     value = cbor2.loads(data)
     if cbor2.dumps(value) != data:
-        raise ValueError("not the shortest form, or something behind it")
+        raise ValueError("not in the shortest form, or with trailing bytes")
     return value
 
 
@@ -42,7 +42,7 @@ class Holder:
         self.key = Ed25519PublicKey.from_public_bytes(public)
         self.operations = frozenset(operations)
         self.receipts = f"doorward/v1/{device}/receipts/{public.hex()}"
-        self.counters = {}  # of each instance: the highest, and a bit for each of the 64 up to it
+        self.counters = {}  # by instance: the highest counter, and a bit for each of the 64 up to it
 
     def use_up(self, instance, counter):
         highest, seen = self.counters.get(instance, (0, 0))
@@ -64,11 +64,11 @@ class Agent:
         self.key = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(setting["device_seed"]))
         self.header = header("receipt", self.key.public_key().public_bytes_raw())
         publics = {bytes.fromhex(key): operations for key, operations in setting["holders"].items()}
-        # The header of a command names the key and nothing else that varies, so it is what to look up.
+        # The header of a command varies only by the key, so it is the key of this map.
         self.holders = {header("command", it): Holder(it, may, device) for it, may in publics.items()}
 
     def decide(self, data, now, uptime):
-        """Whose command it is, if it is allowed; its counter is used up then."""
+        """Returns the holder of an allowed command and uses up its counter."""
         envelope = decode(data)
         protected, unprotected, payload, signature = envelope.value.value
         if (envelope.tag, envelope.value.tag, unprotected) != (61, 18, {}):
@@ -84,14 +84,14 @@ class Agent:
         if claims[3] != self.device or body[3] != self.epoch or body[4] not in holder.operations:
             raise ValueError("wrong device, epoch or operation")
         if not issued < expires <= issued + 300 or not issued - 120 <= now < expires:
-            raise ValueError("early, late, or valid for too long")
+            raise ValueError("from the future, expired, or valid for too long")
         if until[1] != self.boot or until[0] < uptime:
-            raise ValueError("late by the uptime")
+            raise ValueError("expired by the uptime")
         holder.use_up(body[2], body[1])
         return holder
 
     def receipt(self, data, now, uptime):
-        """Signed: it is done. With no registration, no lists and no log, as it is."""
+        """A signed receipt with the outcome `done`, without a registration, lists and a log."""
         standing = {0: self.epoch, 1: self.boot, 2: uptime, 3: UNSIGNED_CLOCK, 4: 0, 5: {}}
         body = {0: 1, 1: hashlib.sha256(data).digest(), 2: DONE, 5: {}, 6: standing, 7: [0, bytes(32)]}
         payload = cbor2.dumps({1: self.device, 6: now, PRIVATE: body})
@@ -104,7 +104,7 @@ class Agent:
             return
         try:
             holder = self.decide(message.payload, now, uptime)
-        except Exception:  # whatever is wrong with it: whoever sent it gets no answer
+        except Exception:  # a command that is not allowed gets no answer
             return
         client.publish(holder.receipts, self.receipt(message.payload, now, uptime), qos=1)
 

@@ -1,4 +1,4 @@
-"""Draws what benches/run has measured: plots.py JSON-DIRECTORY OUT-DIRECTORY."""
+"""Plots the results of benches/run: plots.py JSON-DIRECTORY OUT-DIRECTORY."""
 import json
 import pathlib
 import statistics
@@ -7,10 +7,10 @@ import sys
 import matplotlib
 
 matplotlib.use("svg")
-import matplotlib.pyplot as plt  # noqa: E402 (the backend first)
+import matplotlib.pyplot as plt  # noqa: E402 (after the backend is set)
 from matplotlib import ticker  # noqa: E402
 
-# The same figures give the same file.
+# Reproducible output: the same figures give the same file.
 matplotlib.rcParams["svg.hashsalt"] = "doorward"
 matplotlib.rcParams["font.size"] = 9
 
@@ -29,12 +29,12 @@ def save(made, path):
 
 def growth(launches, path):
     made, axes = figure(
-        "A decision with more and more shares in memory", "shares", "one verification = 1"
+        "Time of a decision by number of shares in memory", "shares", "one verification = 1"
     )
     shares = [row["shares"] for row in launches[0]["growth"]]
     ratios = [[it["growth"][at]["ratio"] for it in launches] for at in range(len(shares))]
     middles = [statistics.median(row) for row in ratios]
-    axes.plot(shares, middles, marker="o", label="decision, from bytes to verdict")
+    axes.plot(shares, middles, marker="o", label="decision, from the bytes of a command")
     axes.fill_between(shares, [min(r) for r in ratios], [max(r) for r in ratios], alpha=0.2)
     axes.axhline(1, color="grey", linewidth=1, label="floor: one strict verification")
     axes.axhline(1.08, color="tab:red", linestyle=":", label="goal, 1.08")
@@ -63,7 +63,7 @@ def latencies(rows, path):
 
 def storm(fleets, path):
     made, axes = figure(
-        "A fleet comes back after its broker was away", "seconds since the broker is back", "devices"
+        "Reconnection of a fleet after a broker restart", "seconds since the broker restarted", "devices"
     )
     for found in reversed(fleets):
         bins = found["fleet"]["storm"]["quarter_seconds"]

@@ -1,4 +1,4 @@
-//! Writes what is made from the command lines themselves: man pages and shell completions.
+//! Generates man pages and shell completions from the command-line definitions.
 //!
 //! ```console
 //! $ cargo run --example generate_docs -- DIRECTORY
@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let daemon = doorward::cli::Cli::command();
     let key = doorkey::cli::Cli::command();
     for (command, section) in [(daemon, "8"), (key, "1")] {
-        // What is only there to look at is in no package.
+        // Packages contain no demo.
         let command = command.mut_subcommands(|it| match it.get_name() {
             "demo" => it.hide(true),
             _ => it,
@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A page for a command and one for each of those below it.
+/// Writes a man page for a command and for each of its subcommands.
 fn pages(command: &Command, section: &str, directory: &Path) -> Result<(), Box<dyn Error>> {
     let name = command.get_display_name().unwrap_or(command.get_name());
     let mut page = Vec::new();
@@ -41,7 +41,7 @@ fn pages(command: &Command, section: &str, directory: &Path) -> Result<(), Box<d
         .section(section)
         .manual("doorward")
         .render(&mut page)?;
-    // clap_mangen refers to every page of a subcommand as one of section 1.
+    // clap_mangen assumes section 1 in references to subcommands.
     let page = String::from_utf8(page)?.replace("(1)", &format!("({section})"));
     std::fs::write(directory.join(format!("{name}.{section}")), page)?;
     for below in command.get_subcommands().filter(|it| !it.is_hide_set()) {

@@ -1,6 +1,6 @@
-//! Signs many shares of one device, and a long list of cancelled ones, for measuring what they
-//! cost: `many_shares ISSUER DEVICE SHARES CANCELLED FILE`. `doorward import FILE` takes them to
-//! the device.
+//! Signs many shares of one device and a long revocation list, to measure their cost:
+//! `many_shares ISSUER DEVICE SHARES CANCELLED FILE`. `doorward import FILE` imports them on the
+//! device.
 #![allow(missing_docs, reason = "this is a program")]
 
 use std::error::Error;
@@ -15,8 +15,8 @@ use doorward_protocol::wire::{
 const DAY: u64 = 86400;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let [issuer, device, shares, cancelled, file] = words.as_slice() else {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [issuer, device, shares, cancelled, file] = args.as_slice() else {
         return Err("usage: many_shares ISSUER DEVICE SHARES CANCELLED FILE".into());
     };
     let keys = Keys::open(Path::new(issuer))?;
@@ -77,7 +77,7 @@ fn list(keys: &Keys, device: Audience, cancelled: u64, now: Timestamp) -> Revoca
         iat: now,
         body: RevocationsBody {
             format: 1,
-            // Later than any that the ledger has signed so far.
+            // Higher than any number that the ledger has used so far.
             seq: 1_000_000,
             next: now.plus(DAY),
             shares: Map::new((0..cancelled).map(|at| (id("cancelled", at), now.plus(30 * DAY)))),

@@ -1,4 +1,4 @@
-//! doorward, the device's program.
+//! doorward, the device daemon and its command-line tool.
 
 use std::process::ExitCode;
 

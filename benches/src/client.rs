@@ -1,22 +1,22 @@
-//! An MQTT client for measuring: rumqttc as it comes, without Nagle's algorithm.
+//! An MQTT client for measurements: rumqttc with its defaults, without Nagle's algorithm.
 
-use doorward::wire::MAX_BUNDLE;
+use doorward_protocol::wire::MAX_BUNDLE;
 use rumqttc::{
     AsyncClient, Event, EventLoop, MqttOptions, NetworkOptions, Packet, PublishOptions, QoS,
     SubscribeFilterInput,
 };
 
-/// Messages that may wait to be sent.
+/// Messages that can wait to be sent.
 const WAITING: usize = 1 << 15;
 
-/// A connection whose events are taken where they are needed.
+/// A connection whose events are polled by its user.
 pub struct Client {
     pub client: AsyncClient,
     eventloop: EventLoop,
 }
 
 impl Client {
-    /// Connects and subscribes; ready when the broker has granted it.
+    /// Connects and subscribes; returns when the broker has granted the subscriptions.
     pub async fn connect(port: u16, name: &str, filters: &[String]) -> Self {
         let mut network = NetworkOptions::new();
         network.set_tcp_nodelay(true);
@@ -50,7 +50,7 @@ impl Client {
         self.client.try_publish(topic, payload, options).unwrap();
     }
 
-    /// The next message: its topic and what it says.
+    /// Waits for the next message; returns its topic and payload.
     pub async fn next(&mut self) -> (String, Vec<u8>) {
         loop {
             if let Event::Incoming(Packet::Publish(publish)) = self.eventloop.poll().await.unwrap()
@@ -61,7 +61,7 @@ impl Client {
         }
     }
 
-    /// Ready when the broker has taken so many messages of ours.
+    /// Waits until the broker has acknowledged `count` messages.
     pub async fn taken(&mut self, mut count: usize) {
         while count > 0 {
             if let Event::Incoming(Packet::PubAck(_)) = self.eventloop.poll().await.unwrap() {

@@ -1,4 +1,4 @@
-//! What the programs beside this share: a device with shares, and how to time things.
+//! Shared code of the benchmark programs: devices, clients and timing.
 #![allow(clippy::unwrap_used, missing_docs, reason = "these are benches")]
 
 pub mod client;
@@ -6,4 +6,3 @@ pub mod client;
 pub mod peers;
 pub mod site;
 pub mod timing;
-pub mod world;

@@ -1,6 +1,6 @@
 //! The same decision with other libraries: may this holder reboot this device now? Each function
-//! keeps what an agent keeps between two commands, and what it returns decides one command from the
-//! bytes that arrive. Nothing is remembered of a command, so that one can be decided many times.
+//! prepares the state that an agent keeps between two commands, and returns a closure that decides
+//! one command from its bytes. No command is recorded, so that one can be decided many times.
 
 use std::collections::HashSet;
 use std::hint::black_box;
@@ -10,7 +10,7 @@ use biscuit_auth::{
     AuthorizerBuilder, AuthorizerLimits, Biscuit, BlockBuilder, KeyPair, PrivateKey, PublicKey,
 };
 use cedar_policy::*;
-use doorward::wire::{Hash, hash};
+use doorward_protocol::wire::{Hash, hash};
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use serde::Deserialize;
@@ -21,28 +21,28 @@ const END: u64 = NOON + 86400;
 const DEVICE: &str = "ups-7";
 const OPERATION: &str = "device.reboot";
 
-/// Biscuit, and the holder signs each command: in a block that only the holder's key can add.
+/// Biscuit with commands signed by the holder, in a block that only the holder's key can add.
 pub fn biscuit_holder_signed() -> Box<dyn Fn() -> bool> {
     let agent = Biscuits::new();
     let token = with_command(&biscuit(true), "holder", OPERATION, NOON);
     Box::new(move || agent.decide(black_box(&token), NOON, OPERATION))
 }
 
-/// Biscuit as it is mostly used: whoever has the token may do what it says.
+/// Biscuit as a bearer token, its usual mode: possession of the token is sufficient.
 pub fn biscuit_bearer() -> Box<dyn Fn() -> bool> {
     let agent = Biscuits::new();
     let token = biscuit(false).to_vec().unwrap();
     Box::new(move || agent.decide(black_box(&token), NOON, OPERATION))
 }
 
-/// A share and a command as JWTs, both verified each time, and so many Cedar policies.
+/// A share and a command as JWTs, both verified each time, and this number of Cedar policies.
 pub fn jwt_cedar(policies: usize) -> Box<dyn Fn() -> bool> {
     let agent = Jwts::new(policies);
     let (share, command) = (jwt(&share(), "issuer"), jwt(&command(OPERATION), "holder"));
     Box::new(move || agent.decide(black_box(&share), black_box(&command), NOON, OPERATION))
 }
 
-/// The same for an agent that has verified the share when it came, and keeps it.
+/// The same for an agent that has verified the share on arrival and stores it.
 pub fn jwt_cedar_kept(policies: usize) -> Box<dyn Fn() -> bool> {
     let agent = Jwts::new(policies);
     let kept = agent.accept(&jwt(&share(), "issuer")).unwrap();
@@ -55,7 +55,7 @@ fn key(name: &str) -> KeyPair {
     KeyPair::from(&key.unwrap())
 }
 
-/// A share. `signed`: a command has to come with it, newer than the last and by the holder's key.
+/// A share. With `signed` it requires a command newer than the last one, signed by the holder.
 fn biscuit(signed: bool) -> Biscuit {
     let holder = key("holder").public();
     let mut code = format!(r#"right("{DEVICE}", "{OPERATION}"); check if time($t), $t < {END};"#);
@@ -92,7 +92,7 @@ struct Biscuits {
 
 impl Biscuits {
     fn new() -> Self {
-        // Its usual limit is 1 ms, which would refuse a command now and then on a busy machine.
+        // The default limit of 1 ms would refuse some commands on a busy machine.
         let limits = AuthorizerLimits {
             max_time: std::time::Duration::from_secs(1),
             ..Default::default()
@@ -181,7 +181,7 @@ impl Jwts {
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.set_audience(&[DEVICE]);
         validation.set_required_spec_claims(&["aud", "exp"]);
-        // It would read the clock by itself; here the time is an argument.
+        // The library would read the clock itself; here the time is an argument.
         validation.validate_exp = false;
         let permit = |at: usize| {
             format!(
@@ -246,7 +246,7 @@ impl Jwts {
 mod tests {
     use super::*;
 
-    /// Whether one bit of a byte, the time and the operation make a difference.
+    /// Checks that one changed bit, the time and the operation change the decision.
     fn minds(token: &[u8], decide: impl Fn(&[u8], u64, &str) -> bool) {
         assert!(decide(token, NOON, OPERATION));
         assert!(!decide(token, END, OPERATION) && !decide(token, NOON, "status.read"));

@@ -1,5 +1,5 @@
-//! Real devices and a real broker: state directories, mosquitto, processes that end with us. Keys
-//! are from fixed seeds (TEST KEYS).
+//! Real devices and a real broker: state directories, mosquitto, and processes that are killed at
+//! the end. Keys are from fixed seeds (TEST KEYS).
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -7,21 +7,22 @@ use std::process::{self, Stdio};
 use std::sync::{Mutex, Once};
 use std::time::{Duration, Instant};
 
-use doorward::clock;
+use doorward_transport::clock;
 use doorward::store::Identity;
-use doorward::wire::*;
+use doorward_protocol::wire::*;
 
-use crate::world::{id, issuers_at, key, plans};
+use doorward_testkit::large_device::{issuers_at, plans};
+use doorward_testkit::{id, key};
 
 const DAY: u64 = 86400;
 
-/// A process that does not outlive this one.
+/// A child process that is killed at the end of this one.
 pub struct Process(pub process::Child);
 
 static STARTED: Mutex<Vec<String>> = Mutex::new(Vec::new());
 static HOOK: Once = Once::new();
 
-/// A panic ends this process at once, and nothing is dropped.
+/// Kills the child processes after a panic, which aborts this process without dropping them.
 fn end_all() {
     let started = STARTED.lock().map(|started| started.clone());
     let _ = process::Command::new("kill")
@@ -43,12 +44,12 @@ impl Process {
         Self(child)
     }
 
-    /// The memory that it holds, in bytes.
+    /// Its resident memory, in bytes.
     pub fn memory(&self) -> u64 {
         memory_of(&self.0.id().to_string())
     }
 
-    /// Bytes that it has had written to a disk.
+    /// Bytes that it has written to disks.
     pub fn written(&self) -> u64 {
         let io = std::fs::read_to_string(format!("/proc/{}/io", self.0.id())).unwrap();
         let line = io
@@ -57,7 +58,7 @@ impl Process {
         line.unwrap().parse().unwrap()
     }
 
-    /// How long it has kept a processor busy, in seconds, to a hundredth.
+    /// Its processor time in seconds, with a resolution of 10 ms.
     pub fn worked(&self) -> f64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap();
         // The fields after the name, of which user and system time are the 12th and 13th.
@@ -70,7 +71,7 @@ impl Process {
     }
 }
 
-/// The memory that a process holds, in bytes: its number, or `self`.
+/// The resident memory of a process, named by its pid or `self`, in bytes.
 pub fn memory_of(process: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:"));
@@ -98,13 +99,13 @@ pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     while !holds() {
         assert!(
             start.elapsed() < Duration::from_secs(60),
-            "not so in 60 s: {what}"
+            "timeout after 60 s: {what}"
         );
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// A broker on loopback: Debian's mosquitto, without Nagle's algorithm.
+/// A broker on loopback: mosquitto of Debian, without Nagle's algorithm.
 pub struct Mosquitto {
     pub port: u16,
     config: PathBuf,
@@ -129,7 +130,7 @@ impl Mosquitto {
         broker
     }
 
-    /// Starts it, at first or after it was stopped; it has forgotten everything.
+    /// Starts it for the first time, or again after a stop; it stores nothing.
     pub fn again(&mut self) {
         let found = Path::new("/usr/sbin/mosquitto");
         let program = if found.exists() {
@@ -156,19 +157,19 @@ impl Mosquitto {
     }
 }
 
-/// Makes the state directory of a device that the issuer of these benches may own.
+/// Creates the state directory of a device that trusts the issuer of these benchmarks.
 pub fn provision(state: &Path, device: &str) {
     let issuers = issuers_at(made());
     let issuers = sign(&issuers, &key(Role::Root.name()));
     Identity::create(state, &id(device), &key(device), &issuers, "none").unwrap();
 }
 
-/// A little before now, so that no clock is late for it.
+/// A time slightly in the past, so that it is not in the future for any clock.
 fn made() -> Timestamp {
     Timestamp(clock::system().0 - 60)
 }
 
-/// The owner is "ole".
+/// The registration of a device to the owner "ole".
 pub fn registration(device: &str, site: Option<&str>) -> Vec<u8> {
     let registration = Registration {
         iss: id("acme"),
@@ -198,13 +199,13 @@ pub fn registration(device: &str, site: Option<&str>) -> Vec<u8> {
     sign(&registration, &key(Role::Registry.name()))
 }
 
-/// The id of the share of somebody's for an audience.
+/// The id of a user's share for an audience.
 pub fn share_id(audience: &Audience, person: &str) -> Bytes<16> {
     let name = hash(format!("{audience} {person}").as_bytes()).0;
     Bytes(std::array::from_fn(|byte| name[byte]))
 }
 
-/// Somebody may read the status.
+/// A share that allows a user to read the status.
 pub fn share(audience: &Audience, person: &str) -> Vec<u8> {
     let now = made();
     let share = Share {
@@ -231,7 +232,7 @@ pub fn share(audience: &Audience, person: &str) -> Vec<u8> {
     sign(&share, &key(Role::Shares.name()))
 }
 
-/// A list that ends somebody's share.
+/// A revocation list with a user's share.
 pub fn cancelled(audience: &Audience, seq: u64, person: &str) -> Vec<u8> {
     let now = clock::system();
     let list = Revocations {
@@ -255,7 +256,7 @@ pub fn status_read() -> Operation {
     Operation::new("status.read").unwrap()
 }
 
-/// What somebody asks of a device; the counter tells one command from another.
+/// A command `status.read` of a user; the counter distinguishes commands.
 pub fn ask(device: &str, epoch: Bytes<16>, person: &SecretKey, counter: u64) -> Vec<u8> {
     let args = Map::default();
     asks(device, epoch, person, counter, status_read(), args)

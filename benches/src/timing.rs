@@ -1,16 +1,16 @@
-//! Timing in pairs: what is compared runs in turn, in the same process, many times, so that a
-//! machine that is slower for a moment is slower for all of it.
+//! Comparative timing: the compared subjects run alternately in the same process, many times, so
+//! that temporary slowness of the machine affects all of them.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-/// Counts how often memory is asked for.
+/// An allocator that counts allocations.
 pub struct Counting;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
-// SAFETY: it only counts, and hands everything on.
+// SAFETY: it only counts, and forwards all calls to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
@@ -35,18 +35,18 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// How often some work asks for memory.
+/// Number of allocations of some work.
 pub fn allocations<T>(work: impl FnOnce() -> T) -> u64 {
     let before = ALLOCATIONS.load(Ordering::Relaxed);
     std::hint::black_box(work());
     ALLOCATIONS.load(Ordering::Relaxed) - before
 }
 
-/// Something that is timed; it is told how often it has run in this round.
+/// A timed subject; `work` receives the number of its runs in this round.
 pub struct Subject<'a> {
     pub name: String,
     pub work: Box<dyn FnMut(usize) + 'a>,
-    /// How often in one round.
+    /// Runs per round.
     pub times: usize,
 }
 
@@ -60,8 +60,7 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// Seconds for one run of each subject in the middle of all rounds, and its ratio to the first
-/// subject in the same round.
+/// Median time of one run in seconds, and median ratio to the first subject in the same round.
 pub struct Timed {
     pub name: String,
     pub seconds: f64,
@@ -100,7 +99,7 @@ pub fn middle(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// The value below which so many of a hundred are.
+/// The given percentile of sorted values.
 pub fn percentile(sorted: &[f64], percent: f64) -> f64 {
     let at = (sorted.len() as f64 * percent / 100.0) as usize;
     sorted[at.min(sorted.len() - 1)]

@@ -1,7 +1,7 @@
-//! Claims of `approval`: whatever is accepted encodes to the same bytes.
+//! Claims of `approval`: accepted bytes encode to the same bytes.
 #![no_main]
 
-use doorward::wire::{Approval, Object, decode_exact, to_bytes};
+use doorward_protocol::wire::{Approval, Object, decode_exact, to_bytes};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if let Ok(claims) = decode_exact::<Approval>(bytes) {

@@ -1,7 +1,7 @@
-//! Bundles: bounded, and their parts are the bytes that came.
+//! Bundles: limited in size, and their parts are slices of the received bytes.
 #![no_main]
 
-use doorward::wire::{Bundle, MAX_ITEMS};
+use doorward_protocol::wire::{Bundle, MAX_ITEMS};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Ok(bundle) = Bundle::parse(bytes) else {

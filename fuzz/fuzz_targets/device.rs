@@ -1,13 +1,12 @@
-//! The oracle: a registered device that hears anything at all starts nothing, and keeps
-//! nothing, unless a signature of somebody it trusts holds. The fuzzer has no key.
+//! A registered device with arbitrary messages: it starts and stores nothing unless a message has a
+//! valid signature by a trusted key. The fuzzer has no key.
 #![no_main]
 
-#[path = "../world.rs"]
-mod world;
+use doorward_testkit::fuzz_device;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    let heard = world::hear(bytes);
-    // What the samples of tests/vectors hold was signed by the test keys; only these bytes
-    // may have an effect.
-    assert!(!heard.had_effect || world::is_signed(bytes), "{heard:?}");
+    let effect = fuzz_device::handle(bytes);
+    // The samples of tests/vectors are signed by the test keys; only these bytes may have an
+    // effect.
+    assert!(!effect.had_effect || fuzz_device::is_signed(bytes), "{effect:?}");
 });

@@ -1,7 +1,7 @@
-//! Envelopes: what is accepted is not larger than its kind, and reads no other claims.
+//! Envelopes: an accepted one does not exceed the size of its kind, and decodes as no other kind.
 #![no_main]
 
-use doorward::wire::{Command, Envelope, Kind, PublicKey, Share};
+use doorward_protocol::wire::{Command, Envelope, Kind, PublicKey, Share};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let Ok(envelope) = Envelope::parse(bytes) else {

@@ -1,7 +1,7 @@
-//! Weekly windows: any zone and any time are judged without a panic.
+//! Weekly windows: any zone and any time are evaluated without a panic.
 #![no_main]
 
-use doorward::wire::{Text, Timestamp, WeeklyWindow, WeeklyWindows};
+use doorward_protocol::wire::{Text, Timestamp, WeeklyWindow, WeeklyWindows};
 
 libfuzzer_sys::fuzz_target!(|input: (String, u64, u8, u16, u16)| {
     let (zone, time, days, from, until) = input;

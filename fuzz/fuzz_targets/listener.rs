@@ -1,22 +1,22 @@
-//! A client of the listener sends anything, in any pieces: nothing is delivered before it has
-//! connected, nothing is larger than it may be, and every answer is a packet.
+//! A client of the listener that sends arbitrary bytes in arbitrary pieces: nothing is delivered
+//! before it has connected, no message exceeds its limit, and every answer is a packet.
 #![no_main]
 
 use bytes::BytesMut;
-use doorward::link::listener::{End, NOBODY_WAITS, Session, Step};
-use doorward::wire::{Id, MAX_BUNDLE};
+use doorward::link::listener::{Close, NO_ACK, Session, SessionAction};
+use doorward_protocol::wire::{Id, MAX_BUNDLE};
 use rumqttc::mqttbytes::v5::Packet;
 
 /// Reads all packets of an answer.
 fn packets(bytes: &[u8]) -> Vec<Packet> {
-    // The one answer in the words of MQTT 3.1.1.
+    // The only answer in the format of MQTT 3.1.1.
     if bytes == [0x20, 2, 0, 1] {
         return Vec::new();
     }
     let mut rest = BytesMut::from(bytes);
     let mut packets = Vec::new();
     while !rest.is_empty() {
-        packets.push(Packet::read(&mut rest, None).expect("an answer that is no packet"));
+        packets.push(Packet::read(&mut rest, None).expect("an answer is not a packet"));
     }
     packets
 }
@@ -32,30 +32,30 @@ libfuzzer_sys::fuzz_target!(|pieces: Vec<Vec<u8>>| {
             let steps = match session.receive(&mut received) {
                 Ok(Some(steps)) => steps,
                 Ok(None) => break,
-                Err(End(last)) => {
+                Err(Close(last)) => {
                     packets(&last);
                     return;
                 }
             };
             for step in steps {
                 match step {
-                    Step::Send(bytes) => {
+                    SessionAction::Send(bytes) => {
                         let sent = packets(&bytes);
                         connected |= sent.iter().any(|p| matches!(p, Packet::ConnAck(_)));
                     }
-                    Step::Deliver {
+                    SessionAction::Deliver {
                         number, payload, ..
                     } => {
                         assert!(connected && payload.len() <= MAX_BUNDLE + 1024);
-                        if number != NOBODY_WAITS {
+                        if number != NO_ACK {
                             open.push(number);
                         }
                     }
-                    Step::ShowState => assert!(connected),
+                    SessionAction::ShowState => assert!(connected),
                 }
             }
             assert!(open.len() <= 16);
-            // Every other time the agent is quick.
+            // Messages are acknowledged immediately in about half of the cases.
             if received.len() % 2 == 0 {
                 for number in open.drain(..) {
                     let ack = session.acknowledge(number).expect("no acknowledgement");

@@ -1,7 +1,7 @@
-//! Claims of `receipt`: whatever is accepted encodes to the same bytes.
+//! Claims of `receipt`: accepted bytes encode to the same bytes.
 #![no_main]
 
-use doorward::wire::{Object, Receipt, decode_exact, to_bytes};
+use doorward_protocol::wire::{Object, Receipt, decode_exact, to_bytes};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if let Ok(claims) = decode_exact::<Receipt>(bytes) {

@@ -1,7 +1,7 @@
-//! Records of the event log: whatever is accepted encodes to the same bytes.
+//! Records of the event log: accepted bytes encode to the same bytes.
 #![no_main]
 
-use doorward::store::record::Record;
+use doorward_protocol::event_log::record::Record;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if let Ok(record) = Record::decode(bytes) {

@@ -1,7 +1,7 @@
-//! Claims of `roster`: whatever is accepted encodes to the same bytes.
+//! Claims of `roster`: accepted bytes encode to the same bytes.
 #![no_main]
 
-use doorward::wire::{Object, Roster, decode_exact, to_bytes};
+use doorward_protocol::wire::{Object, Roster, decode_exact, to_bytes};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     if let Ok(claims) = decode_exact::<Roster>(bytes) {

@@ -1,17 +1,17 @@
-//! Claims of `share`: whatever is accepted encodes to the same bytes, and its outline, which is read
-//! of anything, says the same.
+//! Claims of `share`: accepted bytes encode to the same bytes, and the header, which is read from
+//! arbitrary bytes, has the same content.
 #![no_main]
 
-use doorward::wire::{Object, Outline, Share, decode_exact, to_bytes};
+use doorward_protocol::wire::{Object, ShareHeader, Share, decode_exact, to_bytes};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    let outline = Outline::read(bytes);
+    let outline = ShareHeader::read(bytes);
     if let Ok(claims) = decode_exact::<Share>(bytes) {
         assert_eq!(to_bytes(&claims), bytes);
         let _ = claims.check();
-        let outline = outline.expect("a share has an outline");
+        let outline = outline.expect("a share has a header");
         assert_eq!((outline.id, outline.holder), (claims.cti, claims.cnf.0));
-        assert_eq!((outline.made, outline.end), (claims.iat, claims.exp));
+        assert_eq!((outline.issued_at, outline.expires_at), (claims.iat, claims.exp));
         assert_eq!(outline.audience, claims.aud);
     }
 });

@@ -1,104 +1,123 @@
-//! `doorward events`: the log for people.
+//! `doorward events`: the event log for people and for other programs.
 
-use doorward_terminal::outln;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use serde_json::json;
 
+use crate::cli::DeviceFiles;
 use crate::cli::export;
 use crate::cli::export::Format;
 use crate::store::trim_log;
+use doorward_terminal::CliError;
 use doorward_terminal::log_verify::{self, LogHeadArg};
-use doorward_terminal::{CliError, exit_status};
+use doorward_terminal::outln;
 use doorward_transport::event_log::read_log;
 use doorward_transport::files;
 
 #[derive(Debug, Args)]
 pub(super) struct Events {
     #[command(subcommand)]
-    what: What,
-    /// The state directory of the configuration.
-    #[arg(
-        long,
-        value_name = "DIR",
-        default_value = "/var/lib/doorward",
-        global = true
-    )]
-    state: PathBuf,
-    /// One JSON object a line.
-    #[arg(long, global = true)]
-    json: bool,
+    command: EventsCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
-    /// Print every record, oldest first.
-    List,
-    /// Make room: remove all but the newest part of the log. Stop the daemon and keep a copy of
-    /// the events first (`doorward events list --json`).
-    Trim,
-    /// Print the records for another program.
+enum EventsCommand {
+    /// List all records of the event log, oldest first.
+    #[command(after_long_help = "Examples:
+  doorward events list
+  doorward events list --json")]
+    List {
+        #[command(flatten)]
+        files: DeviceFiles,
+        /// Print one JSON object per line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Delete all records but the newest part, to free space in a full log.
+    ///
+    /// Stop the daemon, and keep a copy of the records first (`doorward events list --json`).
+    #[command(after_long_help = "Examples:
+  doorward events trim
+  doorward events trim --state /var/lib/doorward --json")]
+    Trim {
+        #[command(flatten)]
+        files: DeviceFiles,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Export the records for another program.
+    #[command(after_long_help = "Examples:
+  doorward events export
+  doorward events export --format csv
+  doorward events export --format syslog --from 1000")]
     Export {
+        #[command(flatten)]
+        files: DeviceFiles,
         /// jsonl, csv (RFC 4180), or syslog (RFC 5424).
         #[arg(long, value_enum, default_value = "jsonl")]
         format: Format,
-        /// The first record to print.
+        /// Sequence number of the first record to print.
         #[arg(long, value_name = "SEQ", default_value_t = 0)]
         from: u64,
     },
-    /// Check that no record is missing or changed, and name the first that is.
+    /// Verify that no record is missing or changed; report the first one that is.
+    #[command(after_long_help = "Examples:
+  doorward events verify
+  doorward events verify --state /var/lib/doorward --json")]
     Verify {
-        /// The log must hold what this head covers, as a receipt or checkpoint showed it.
+        #[command(flatten)]
+        files: DeviceFiles,
+        /// Check also that the log contains the records under this head, which a receipt or a
+        /// checkpoint has shown.
         #[arg(long, value_name = "SIZE:HASH")]
         head: Option<LogHeadArg>,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
     },
 }
 
 pub(super) fn run(events: &Events) -> Result<ExitCode, CliError> {
-    match &events.what {
-        What::List => list(events)?,
-        What::Export { format, from } => print(events, *format, *from)?,
-        What::Verify { head } => verify(events, head.as_ref())?,
-        What::Trim => {
-            let gone = trim_log(&events.state)?;
-            if events.json {
-                outln!("{}", serde_json::json!({ "removed": gone }));
-            } else {
-                outln!("{gone} records removed");
+    match &events.command {
+        EventsCommand::List { files, json } => {
+            let format = if *json { Format::Jsonl } else { Format::Text };
+            print(&files.state_dir()?, format, 0)?;
+        }
+        EventsCommand::Export {
+            files,
+            format,
+            from,
+        } => print(&files.state_dir()?, *format, *from)?,
+        EventsCommand::Verify { files, head, json } => {
+            let log = files.state_dir()?.join("log");
+            log_verify::verify(&log, head.as_ref().map(|head| head.0), *json)?;
+        }
+        EventsCommand::Trim { files, json } => {
+            let removed = trim_log(&files.state_dir()?)?;
+            match removed {
+                _ if *json => outln!("{}", json!({ "removed": removed })),
+                0 => outln!("no records removed: only the newest part is left"),
+                _ => outln!("{removed} records removed"),
             }
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn list(events: &Events) -> Result<(), CliError> {
-    let format = if events.json {
-        Format::Jsonl
-    } else {
-        Format::Text
-    };
-    print(events, format, 0)
-}
-
-fn print(events: &Events, format: Format, from: u64) -> Result<(), CliError> {
-    let device = files::read(&events.state.join("identity/device.id"), 1024)
+fn print(state: &Path, format: Format, from: u64) -> Result<(), CliError> {
+    let device = files::read(&state.join("identity/device.id"), 1024)
         .map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());
-    let mut out = std::io::stdout().lock();
-    let log = read_log(&events.state.join("log"))?;
-    let rows = log.records.iter().filter(|record| record.seq >= from);
-    let written = export::write(&mut out, format, device.as_deref().unwrap_or("-"), rows);
-    match written {
-        // Whoever reads has read enough.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.map_err(|error| CliError::new(exit_status::IO, error)),
+    let log = read_log(&state.join("log"))?;
+    let records = log.records.iter().filter(|record| record.seq >= from);
+    let count = export::print(format, device.as_deref().unwrap_or("-"), records);
+    match (count, format) {
+        (0, Format::Text) => outln!("The event log has no records."),
+        // Standard output is for another program.
+        (0, _) => eprintln!("no records from sequence number {from} on"),
+        _ => {}
     }
-}
-
-fn verify(events: &Events, head: Option<&LogHeadArg>) -> Result<(), CliError> {
-    log_verify::verify(
-        &events.state.join("log"),
-        head.map(|head| head.0),
-        events.json,
-    )
+    Ok(())
 }

@@ -1,18 +1,18 @@
 //! The event log in the formats that other programs read.
 
-use std::io::Write;
-
 use serde_json::{Map, Value};
 
 use doorward_protocol::event_log::describe::{Row, row};
 use doorward_protocol::event_log::record::Record;
+use doorward_terminal::{out, outln};
+use doorward_transport::csv::csv_field;
 
-/// The private enterprise number that RFC 5612 keeps for examples.
+/// The private enterprise number that RFC 5612 reserves for examples.
 const ENTERPRISE: u32 = 32473;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Format {
-    /// One line a record, for people.
+    /// One line per record, for people.
     #[value(skip)]
     Text,
     Jsonl,
@@ -20,35 +20,31 @@ pub(super) enum Format {
     Syslog,
 }
 
-pub(super) fn write<'a>(
-    out: &mut impl Write,
+/// Prints the records; returns their number.
+pub(super) fn print<'a>(
     format: Format,
     device: &str,
     records: impl Iterator<Item = &'a Record>,
-) -> std::io::Result<()> {
+) -> usize {
     if format == Format::Csv {
         let names = Row::default().columns().map(|(name, _)| name);
-        write!(out, "{}\r\n", names.join(","))?;
+        out!("{}\r\n", names.join(","));
     }
+    let mut count = 0;
     for record in records {
         let row = row(record);
         match format {
-            Format::Text => {
-                writeln!(
-                    out,
-                    "{:>6}  {}  {:<9}  {}",
-                    row.seq, row.at, row.event, row.text
-                )?;
-            }
-            Format::Jsonl => writeln!(out, "{}", json(&row))?,
+            Format::Text => outln!("{:>6}  {}  {:<9}  {}", row.seq, row.at, row.event, row.text),
+            Format::Jsonl => outln!("{}", json(&row)),
             Format::Csv => {
-                let cells = row.columns().map(|(_, cell)| quoted(&cell));
-                write!(out, "{}\r\n", cells.join(","))?;
+                let cells = row.columns().map(|(_, cell)| csv_field(&cell));
+                out!("{}\r\n", cells.join(","));
             }
-            Format::Syslog => writeln!(out, "{}", syslog(device, &row))?,
+            Format::Syslog => outln!("{}", syslog(device, &row)),
         }
+        count += 1;
     }
-    out.flush()
+    count
 }
 
 fn json(row: &Row) -> Value {
@@ -63,21 +59,6 @@ fn json(row: &Row) -> Value {
         object.insert(name.to_owned(), value);
     }
     Value::Object(object)
-}
-
-/// RFC 4180. What a spreadsheet would take for a formula is shown as text.
-fn quoted(cell: &str) -> String {
-    let formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r']);
-    let cell = if formula {
-        format!("'{cell}")
-    } else {
-        cell.to_owned()
-    };
-    if cell.contains(['"', ',', '\r', '\n']) || formula {
-        format!("\"{}\"", cell.replace('"', "\"\""))
-    } else {
-        cell
-    }
 }
 
 /// RFC 5424, with facility 13 (log audit).
@@ -124,13 +105,6 @@ mod tests {
             text: "anna, who asks".into(),
             ..Row::default()
         }
-    }
-
-    #[test]
-    fn a_cell_is_quoted_where_rfc_4180_wants_it_and_is_never_a_formula() {
-        assert_eq!(quoted("plain"), "plain");
-        assert_eq!(quoted("a,\"b\""), "\"a,\"\"b\"\"\"");
-        assert_eq!(quoted("=1+1"), "\"'=1+1\"");
     }
 
     #[test]

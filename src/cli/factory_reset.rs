@@ -1,5 +1,5 @@
-//! `doorward factory-reset`: makes a device new, by whoever stands before it. Nobody can do so from
-//! afar: the owner there is has `device.delete`, and a thief with a stolen password has nothing.
+//! `doorward factory-reset`: resets a device to its factory state. Requires physical presence: a
+//! remote owner uses `device.delete`, and a stolen password alone is not sufficient.
 
 use doorward_terminal::outln;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode, Stdio};
 use clap::Args;
 use serde_json::json;
 
-use crate::cli::ConfigFile;
+use crate::cli::DeviceFiles;
 use crate::cli::provision;
 use crate::config::Config;
 use crate::store;
@@ -20,51 +20,58 @@ use doorward_transport::event_log::read_log;
 #[derive(Debug, Args)]
 pub(super) struct FactoryReset {
     #[command(flatten)]
-    file: ConfigFile,
-    /// Print one JSON object. Presence is then shown by the program in the configuration only.
+    files: DeviceFiles,
+    /// Print one JSON object. Presence is then proven only by the program in the configuration.
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(args: &FactoryReset) -> Result<ExitCode, CliError> {
-    let config = Config::load(&args.file.config)
-        .map_err(|error| CliError::new(exit_status::CONFIG, error))?;
-    let before = Pinned::read(&config.state)?;
+    let path = args.files.config_path();
+    let config = Config::load(path).map_err(|error| CliError::new(exit_status::CONFIG, error))?;
+    let state = args.files.state.as_ref().unwrap_or(&config.state);
+    let before = Pinned::read(state)?;
     let name = before.as_ref().map_or("reset", |it| it.device.as_str());
     prove_presence(&config.factory_reset.presence, name, args.json)?;
-    // What the log says can still be compared with what its owner has of it.
-    let log = read_log(&config.state.join("log")).ok();
+    // The owner can still compare a collected copy of the log with this head.
+    let log = read_log(&state.join("log")).ok();
     let last = log.as_ref().and_then(|log| log.records.last());
     let head = last.map(|last| format!("{}:{}", last.seq + 1, hash(&last.encode()).hex()));
-    store::forget(&config.state)?;
-    provision::forget(&args.file.config)?;
+    store::forget(state)?;
+    // The links belong to the device that the configuration is for.
+    if *state == config.state {
+        provision::forget(path)?;
+    }
     if args.json {
         let out = json!({ "reset": before.map(|it| it.device.to_string()), "head": head });
         outln!("{out}");
         return Ok(ExitCode::SUCCESS);
     }
     match &before {
-        Some(before) => outln!("{} is forgotten here, and so is its key.", before.device),
-        None => outln!("There was nothing to forget."),
+        Some(before) => outln!(
+            "{} was reset: its identity and key are deleted",
+            before.device
+        ),
+        None => outln!("nothing to reset: this device was not provisioned"),
     }
     if let Some(head) = head {
-        outln!("Its event log ended with head {head}.");
+        outln!("last head of its event log: {head}");
     }
     if let Some(owner) = before.and_then(|it| it.owner) {
         outln!(
-            "The platform still has it as a device of {owner}, who lets go of it with `doorkey \
-             forget`; until then nobody else can claim it."
+            "The platform still has it as a device of {owner}. Until {owner} releases it with \
+             `doorkey forget`, it cannot be claimed again."
         );
     }
     outln!("Next: doorward provision");
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether somebody is before the device: by the program that knows, such as one that reads a
-/// button, or, where there is none, by typing at its own console.
+/// Proves physical presence: by the configured program, such as one that reads a button, or without
+/// one by typing at the device's own console.
 #[expect(
     clippy::disallowed_methods,
-    reason = "who is at the device runs it, by no command from afar"
+    reason = "run locally at the device, never by a remote command"
 )]
 fn prove_presence(program: &[String], name: &str, silent: bool) -> Result<(), CliError> {
     if let Some((program, args)) = program.split_first() {
@@ -73,7 +80,7 @@ fn prove_presence(program: &[String], name: &str, silent: bool) -> Result<(), Cl
         return match command.status() {
             Ok(ended) if ended.success() => Ok(()),
             Ok(ended) => Err(denied(format!(
-                "{program} says that nobody is there: {ended}"
+                "{program} did not confirm physical presence: {ended}"
             ))),
             Err(error) => Err(CliError::new(
                 exit_status::IO,
@@ -83,27 +90,27 @@ fn prove_presence(program: &[String], name: &str, silent: bool) -> Result<(), Cl
     }
     let terminal = terminal().filter(|path| !silent && is_console(path));
     if terminal.is_none() {
-        return Err(denied("nobody is seen to stand before this device".into()));
+        return Err(denied("physical presence could not be verified".into()));
     }
-    eprint!("Everything that {name} knows will be gone. Type its id to go on: ");
+    eprint!("All data of {name} will be deleted. Type its ID to continue: ");
     let mut typed = String::new();
     std::io::stdin()
         .read_line(&mut typed)
         .map_err(|error| CliError::new(exit_status::IO, error))?;
     match typed.trim() == name {
         true => Ok(()),
-        false => Err(denied("that was another id".into())),
+        false => Err(denied("the ID does not match".into())),
     }
 }
 
 fn denied(why: String) -> CliError {
     CliError::new(exit_status::DENIED, why).with_remedy(
-        "Do it at the device's own console (screen and keyboard, or serial line), or hold what \
-         [factory_reset] presence asks for.",
+        "Run it at the device's own console (screen and keyboard, or serial line), or hold the \
+         button that [factory_reset] presence reads.",
     )
 }
 
-/// The terminal of standard input.
+/// The path of the terminal on standard input, if it is one.
 fn terminal() -> Option<PathBuf> {
     use std::io::IsTerminal;
     std::io::stdin()
@@ -111,7 +118,7 @@ fn terminal() -> Option<PathBuf> {
         .then(|| std::fs::read_link("/proc/self/fd/0").ok())?
 }
 
-/// Whether a terminal has wires of its own: not one that a program, such as sshd, stands behind.
+/// Whether a terminal is a physical one: not a pseudo-terminal of a program such as sshd.
 fn is_console(path: &Path) -> bool {
     let name = path.strip_prefix("/dev").ok().and_then(Path::to_str);
     let name = name.unwrap_or_default();

@@ -1,9 +1,9 @@
-//! How the device is, for Prometheus: the text that its node_exporter reads from a file.
-//! OpenMetrics 1.0, section 3; metrics are named after the fields of `doorward status --json`.
+//! The device's status for Prometheus, in the text format that node_exporter reads from a file
+//! (OpenMetrics 1.0, section 3). Metrics are named after the fields of `doorward status --json`.
 
 use serde_json::Value;
 
-/// Name, type, help, the path in the status, and the label that tells its rows apart.
+/// Name, type, help text, path in the status, and label of the rows.
 const METRICS: [(&str, &str, &str, &str, &str); 14] = [
     (
         "doorward_link_up",
@@ -22,7 +22,7 @@ const METRICS: [(&str, &str, &str, &str, &str); 14] = [
     (
         "doorward_link_waiting_messages",
         "gauge",
-        "Messages for the broker.",
+        "Messages queued for the broker.",
         "/links/*/waiting",
         "link",
     ),
@@ -43,7 +43,7 @@ const METRICS: [(&str, &str, &str, &str, &str); 14] = [
     (
         "doorward_shares",
         "gauge",
-        "Shares that are held.",
+        "Shares stored on the device.",
         "/shares",
         "",
     ),
@@ -64,7 +64,7 @@ const METRICS: [(&str, &str, &str, &str, &str); 14] = [
     (
         "doorward_lease_left_seconds",
         "gauge",
-        "How long shares count without news.",
+        "Remaining offline validity of shares.",
         "/leases/*",
         "class",
     ),
@@ -78,28 +78,28 @@ const METRICS: [(&str, &str, &str, &str, &str); 14] = [
     (
         "doorward_log_acknowledged",
         "gauge",
-        "Records kept elsewhere.",
+        "Records collected by another machine.",
         "/log/acknowledged",
         "",
     ),
     (
         "doorward_log_used_percent",
         "gauge",
-        "How full the event log is.",
+        "Used part of the event log's capacity.",
         "/log/used_percent",
         "",
     ),
     (
         "doorward_uptime_seconds",
         "gauge",
-        "Since the machine has started.",
+        "Time since the machine started.",
         "/uptime_s",
         "",
     ),
     (
         "doorward_refused",
         "counter",
-        "Refused since the daemon has started.",
+        "Messages refused since the daemon started.",
         "/refused/*",
         "code",
     ),
@@ -108,7 +108,7 @@ const METRICS: [(&str, &str, &str, &str, &str); 14] = [
 /// The metrics of a status.
 pub(super) fn from_status(status: &Value) -> String {
     let works = status["store"] == "works";
-    let mut text = metric("doorward_store_up", "gauge", "Whether the store works.");
+    let mut text = metric("doorward_store_up", "gauge", "Whether the database works.");
     text += &format!("doorward_store_up {}\n", u8::from(works));
     for (name, kind, help, path, label) in METRICS {
         text += &metric(name, kind, help);
@@ -138,7 +138,7 @@ fn number(value: Option<&Value>) -> Option<u64> {
     value.as_u64().or_else(|| value.as_bool().map(u64::from))
 }
 
-/// A label's value.
+/// Escapes the value of a label.
 fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\")
         .replace('"', "\\\"")

@@ -1,40 +1,41 @@
-//! `doorward status`: how the running daemon is.
+//! `doorward status`: shows the status of the running daemon.
 
 use doorward_terminal::out;
 use doorward_terminal::outln;
 use std::io::{IsTerminal, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 use serde_json::Value;
 
+use crate::cli::DeviceFiles;
 use crate::cli::openmetrics;
 use crate::daemon::STATUS_SOCKET;
 use doorward_terminal::{CliError, exit_status};
 
 #[derive(Debug, Args)]
 pub(super) struct Status {
-    /// The state directory of the configuration.
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/doorward")]
-    state: PathBuf,
+    #[command(flatten)]
+    files: DeviceFiles,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
-    /// Print metrics for Prometheus, as its node_exporter reads them from a *.prom file.
+    /// Print metrics for Prometheus: node_exporter reads them from a *.prom file.
     #[arg(long, conflicts_with = "json")]
     openmetrics: bool,
-    /// Go on, every so many seconds.
+    /// Refresh every SECONDS; 2 if no number is given.
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
           value_parser = clap::value_parser!(u64).range(1..=3600))]
     watch: Option<u64>,
 }
 
 pub(super) fn run(args: &Status) -> Result<ExitCode, CliError> {
+    let socket = args.files.state_dir()?.join(STATUS_SOCKET);
     loop {
-        let text = ask(&args.state.join(STATUS_SOCKET))?;
+        let text = read_status(&socket)?;
         let value: Value =
             serde_json::from_str(&text).map_err(|error| CliError::new(exit_status::DATA, error))?;
         if args.watch.is_some() && std::io::stdout().is_terminal() {
@@ -59,18 +60,18 @@ pub(super) fn run(args: &Status) -> Result<ExitCode, CliError> {
     }
 }
 
-fn ask(path: &Path) -> Result<String, CliError> {
-    let asked = || -> std::io::Result<String> {
+fn read_status(path: &Path) -> Result<String, CliError> {
+    let received = || -> std::io::Result<String> {
         let mut stream = UnixStream::connect(path)?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
         let mut text = String::new();
         stream.read_to_string(&mut text)?;
         Ok(text)
     };
-    asked().map_err(|error| {
+    received().map_err(|error| {
         CliError::new(
             exit_status::UNAVAILABLE,
-            format!("nobody answers on {}: {error}", path.display()),
+            format!("cannot reach the daemon ({}: {error})", path.display()),
         )
         .with_remedy(
             "Is the daemon running, and with this state directory? You may need to be root.",
@@ -101,7 +102,7 @@ fn plain(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Object(link) if link.get("up") == Some(&Value::Bool(true)) => "connected".to_owned(),
         Value::Object(link) if link.contains_key("why") => format!(
-            "{} (again in at most {} s)",
+            "{} (next attempt in at most {} s)",
             plain(&link["why"]),
             plain(&link["next_try_s"])
         ),
@@ -116,7 +117,7 @@ fn plain(value: &Value) -> String {
             )
         }
         Value::Object(list) if list.contains_key("seq") => match &list["age_s"] {
-            Value::Null => format!("{}, not held", plain(&list["seq"])),
+            Value::Null => format!("{}, not received", plain(&list["seq"])),
             age => format!("{}, {age} s old", plain(&list["seq"])),
         },
         value => value.to_string(),

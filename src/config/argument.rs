@@ -1,23 +1,23 @@
-//! What an argument or a setting may be.
+//! Types and limits of arguments and settings.
 
 use serde::Deserialize;
 
 use doorward_protocol::wire::{ArgLimit, Value};
 
-/// What one argument may be.
+/// Type and limits of an argument or a setting.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ArgDefinition {
-    /// Its type.
+    /// The type.
     #[serde(rename = "type")]
     pub kind: ArgKind,
-    /// A number: at least this.
+    /// Minimum of a number.
     pub min: Option<i64>,
-    /// A number: at most this.
+    /// Maximum of a number.
     pub max: Option<i64>,
-    /// A text: one of these.
+    /// The allowed texts.
     pub one_of: Option<Vec<String>>,
-    /// Whether it may be left out.
+    /// Whether it may be omitted.
     #[serde(default)]
     pub optional: bool,
 }
@@ -26,19 +26,19 @@ pub struct ArgDefinition {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ArgKind {
-    /// A whole number.
+    /// An integer.
     Int,
     /// A text.
     Text,
-    /// Yes or no.
+    /// A boolean.
     Bool,
 }
 
 /// Longest text of an argument, in bytes.
-const LONGEST: usize = 256;
+const MAX_TEXT: usize = 256;
 
 impl ArgDefinition {
-    /// What the gate looks at.
+    /// The limit in the form that the gate checks.
     #[must_use]
     pub fn limit(&self) -> ArgLimit {
         let list = self.one_of.as_ref();
@@ -48,29 +48,29 @@ impl ArgDefinition {
                 ArgKind::Bool => Some(bool.to_vec()),
                 _ => list.map(|list| list.iter().cloned().map(Value::Text).collect()),
             },
-            // An open range still takes numbers only.
+            // An open range still excludes other types.
             min: (self.kind == ArgKind::Int).then_some(self.min.unwrap_or(i64::MIN)),
             max: self.max,
         }
     }
 
-    /// Whether a value is sound, asked again by whoever hands it on: of the type, within its
-    /// limits, and nothing that another program could take for anything but a value.
+    /// Whether `value` has the type, is within the limits, and cannot be mistaken for an option or
+    /// a control sequence by another program.
     #[must_use]
     pub fn takes(&self, value: &Value) -> bool {
-        let sound = match (self.kind, value) {
+        let is_valid = match (self.kind, value) {
             (ArgKind::Int, Value::Int(_)) | (ArgKind::Bool, Value::Bool(_)) => true,
             (ArgKind::Text, Value::Text(text)) => {
-                text.len() <= LONGEST
+                text.len() <= MAX_TEXT
                     && !text.starts_with('-')
                     && !text.chars().any(char::is_control)
             }
             _ => false,
         };
-        sound && self.limit().allows(value)
+        is_valid && self.limit().allows(value)
     }
 
-    pub(super) fn check(&self) -> Result<(), &'static str> {
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
         let is = |kind| self.kind == kind;
         if (self.min.is_some() || self.max.is_some()) && !is(ArgKind::Int) {
             return Err("min and max are for type = \"int\"");
@@ -84,10 +84,12 @@ impl ArgDefinition {
         let list = self.one_of.iter().flatten();
         let texts: Vec<_> = list.map(|text| Value::Text(text.clone())).collect();
         if self.one_of.is_some() && texts.is_empty() {
-            return Err("one_of is empty, so no value would be taken");
+            return Err("one_of is empty, so no value is allowed");
         }
         if !texts.iter().all(|text| self.takes(text)) {
-            return Err("a text of one_of begins with -, has control characters or is too long");
+            return Err(
+                "a text of one_of begins with -, has control characters or exceeds 256 bytes",
+            );
         }
         Ok(())
     }

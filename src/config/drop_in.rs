@@ -1,30 +1,31 @@
-//! The text of a configuration: the file, and beside it a directory with parts of it, such as
-//! `doorward.d/*.toml` for `doorward.toml`. Parts are read in the order of their names, as if they
-//! stood at the end of the file. What is said twice is refused.
+//! The text of a configuration: the file and the drop-in files in the directory beside it, such as
+//! `doorward.d/*.toml` for `doorward.toml`. Drop-in files are read in the order of their names, as
+//! if they were appended to the file. Duplicate tables and keys are refused.
 
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// The largest part that is read, and how many there may be.
-const LIMIT: u64 = 1 << 20;
-const PARTS: usize = 64;
+/// Maximum size of a file, in bytes.
+const MAX_SIZE: u64 = 1 << 20;
+/// Maximum number of drop-in files.
+const MAX_FILES: usize = 64;
 
-/// All of the text, and which file each byte of it is from.
+/// The complete text, with the file that each byte comes from.
 pub(super) struct ConfigText {
     pub(super) text: String,
     files: Vec<(PathBuf, Range<usize>)>,
 }
 
-/// Why there is no text: the file, and what is wrong with it.
-type Wrong = (PathBuf, String);
+/// An error: the file, and what is wrong with it.
+type LocatedError = (PathBuf, String);
 
 impl ConfigText {
-    /// Reads the file and the parts beside it. What is in `written` counts as if it had been
-    /// written already.
-    pub(super) fn read(path: &Path, written: &[(PathBuf, String)]) -> Result<Self, Wrong> {
-        let mut parts = Self {
+    /// Reads the file and its drop-in files. The texts in `written` count as if they had been
+    /// written to these paths already.
+    pub(super) fn read(path: &Path, written: &[(PathBuf, String)]) -> Result<Self, LocatedError> {
+        let mut config = Self {
             text: String::new(),
             files: Vec::new(),
         };
@@ -32,7 +33,7 @@ impl ConfigText {
             Some((_, text)) => Ok(text.clone()),
             None => read_private(path).map_err(|why| (path.to_owned(), why)),
         };
-        parts.add(path.to_owned(), &read(path)?);
+        config.add(path.to_owned(), &read(path)?);
         let directory = directory_of(path);
         let mut names = list(&directory).map_err(|why| (directory.clone(), why))?;
         let new = written.iter().map(|(path, _)| path);
@@ -47,9 +48,9 @@ impl ConfigText {
             if let Err(why) = only_tables(&text) {
                 return Err((name, why));
             }
-            parts.add(name, &text);
+            config.add(name, &text);
         }
-        Ok(parts)
+        Ok(config)
     }
 
     fn add(&mut self, path: PathBuf, text: &str) {
@@ -59,13 +60,13 @@ impl ConfigText {
         self.files.push((path, start..self.text.len()));
     }
 
-    /// Which file a fault is in, and what it is.
-    pub(super) fn locate_error(&self, error: &toml::de::Error) -> Wrong {
+    /// Returns the file that `error` is in, and the error with the line number in that file.
+    pub(super) fn locate_error(&self, error: &toml::de::Error) -> LocatedError {
         let main = || self.files.first().map(|(path, _)| path.clone());
         let at = error.span().map_or(0, |span| span.start);
-        let part = self.files.iter().find(|(_, range)| range.contains(&at));
-        match part {
-            // The library shows the line itself; it counts from the beginning of all of it.
+        let file = self.files.iter().find(|(_, range)| range.contains(&at));
+        match file {
+            // The library's own line number counts from the beginning of the complete text.
             Some((path, range)) if range.start > 0 => {
                 let before = self.text.get(range.start..at).unwrap_or_default();
                 let line = before.matches('\n').count() + 1;
@@ -76,19 +77,19 @@ impl ConfigText {
     }
 }
 
-/// Where the parts of a configuration are.
+/// The directory of the drop-in files of a configuration.
 #[must_use]
 pub fn directory_of(path: &Path) -> PathBuf {
     path.with_extension("d")
 }
 
-/// A key before the first table would go into the last table of what stands before this part.
+/// Refuses keys outside of a table: they would belong to the last table of the file before.
 fn only_tables(text: &str) -> Result<(), String> {
     let table: toml::Table = toml::from_str(text).map_err(|error| error.to_string())?;
     match table.iter().find(|(_, value)| !value.is_table()) {
         None => Ok(()),
         Some((key, _)) => Err(format!(
-            "`{key}` is in no [table]; only the file itself has such"
+            "`{key}` is in no [table]; only the main file may have such keys"
         )),
     }
 }
@@ -99,33 +100,33 @@ fn list(directory: &Path) -> Result<Vec<PathBuf>, String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error.to_string()),
     };
-    private(directory)?;
+    check_private(directory)?;
     let mut names = Vec::new();
     for entry in entries {
         let path = entry.map_err(|error| error.to_string())?.path();
         if path.extension().is_some_and(|it| it == "toml") {
             names.push(path);
         }
-        if names.len() > PARTS {
-            return Err(format!("it holds more than {PARTS} parts"));
+        if names.len() > MAX_FILES {
+            return Err(format!("more than {MAX_FILES} drop-in files"));
         }
     }
     Ok(names)
 }
 
-/// Reads a file that decides over power: whoever may write to it would decide too.
+/// Reads a file that must not be writable by all users, since it decides who may do what.
 fn read_private(path: &Path) -> Result<String, String> {
-    if private(path)? > LIMIT {
-        return Err("it is larger than 1 MiB".into());
+    if check_private(path)? > MAX_SIZE {
+        return Err("the file is larger than 1 MiB".into());
     }
     std::fs::read_to_string(path).map_err(|e| e.to_string())
 }
 
-/// Its size, if not everybody may write to it.
-fn private(path: &Path) -> Result<u64, String> {
+/// Returns the size of a file or directory, and refuses one that all users may write to.
+fn check_private(path: &Path) -> Result<u64, String> {
     let metadata = std::fs::metadata(path).map_err(|e| e.to_string())?;
     if metadata.mode() & 0o002 != 0 {
-        return Err("everybody may write to it; run chmod o-w".into());
+        return Err("all users may write to it; run chmod o-w".into());
     }
     Ok(metadata.len())
 }

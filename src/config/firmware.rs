@@ -1,4 +1,4 @@
-//! `[firmware]`: where images come from, who installs them, and what shows that one works.
+//! `[firmware]`: sources of images, the updater, and the self-check of a new version.
 
 use std::path::{Path, PathBuf};
 
@@ -10,43 +10,43 @@ use doorward_transport::Tls;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Firmware {
-    /// Where images are looked for, in this order: `https://...` or an absolute path. `{model}`,
-    /// `{version}` and `{sha256}` stand for what the release says.
+    /// Sources of images, in this order: `https://...` or an absolute path. `{model}`, `{version}`
+    /// and `{sha256}` are replaced by the values of the release.
     pub sources: Vec<Source>,
-    /// Whom to trust at https sources, and what to show.
+    /// TLS of https sources.
     #[serde(default)]
     pub tls: Tls,
-    /// The file with the number of the version that runs.
+    /// The file with the version number of the running firmware.
     pub version_file: PathBuf,
-    /// Who installs.
+    /// The updater.
     pub updater: UpdaterKind,
-    /// `swupdate`: the program that hands an image to it; `{image}` is where the path goes.
+    /// `swupdate`: the program that passes an image to it; `{image}` is replaced by the path.
     #[serde(default = "swupdate")]
     pub argv: Vec<String>,
-    /// `swupdate`: the programs that have the boot loader keep the version that runs, and go back
-    /// to the other one. RAUC knows how.
+    /// `swupdate`: the program that makes the boot loader keep the running version. RAUC needs
+    /// none.
     #[serde(default)]
     pub mark_good: Vec<String>,
-    /// See `mark_good`.
+    /// `swupdate`: the program that makes the boot loader return to the other version.
     #[serde(default)]
     pub mark_bad: Vec<String>,
-    /// `swupdate`: the program that has the boot loader stay with what runs now, although another
-    /// version was installed.
+    /// `swupdate`: the program that makes the boot loader boot the running version again, although
+    /// another one was installed.
     #[serde(default)]
     pub keep: Vec<String>,
-    /// The program that finds out, after the boot, whether the new version works: its exit status
-    /// says so. Without it, that doorward runs is enough.
+    /// The program that checks the new version after the reboot, by its exit status. Without it, a
+    /// version in which doorward runs is accepted.
     #[serde(default)]
     pub self_check: Vec<String>,
-    /// How long it may take, in seconds.
+    /// Timeout of `self_check` in seconds.
     #[serde(default = "self_check_s")]
     pub self_check_s: u64,
-    /// The largest image that is taken, in MiB.
+    /// Maximum size of an image in MiB.
     #[serde(default = "limit_mib")]
     pub limit_mib: u64,
 }
 
-/// Who installs.
+/// The kind of the updater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum UpdaterKind {
@@ -56,20 +56,20 @@ pub enum UpdaterKind {
     Swupdate,
 }
 
-/// Where images are looked for.
+/// A source of images.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum Source {
-    /// A web server, by its address up to the path.
+    /// A web server.
     Https {
-        /// Its name or address.
+        /// Host name or address.
         host: String,
-        /// Its port.
+        /// Port.
         port: u16,
-        /// The path and whatever follows it.
+        /// Path and query.
         path: String,
     },
-    /// A file, on a stick perhaps.
+    /// A file, for example on a USB drive.
     File(PathBuf),
 }
 
@@ -91,15 +91,17 @@ impl TryFrom<String> for Source {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        let sound = text.len() <= 500 && text.chars().all(|c| matches!(c, '!'..='~'));
-        if !sound {
-            return Err("a source is at most 500 characters of ASCII, without spaces".into());
+        let is_valid = text.len() <= 500 && text.chars().all(|c| matches!(c, '!'..='~'));
+        if !is_valid {
+            return Err("a source is at most 500 ASCII characters, without spaces".into());
         }
-        let bare = PLACES
+        let bare = PLACEHOLDERS
             .iter()
             .fold(text.clone(), |rest, name| rest.replace(name, ""));
         if bare.contains(['{', '}']) {
-            return Err("a source has no other places than {model}, {version} and {sha256}".into());
+            return Err(
+                "a source can only contain the placeholders {model}, {version} and {sha256}".into(),
+            );
         }
         if let Some(rest) = text.strip_prefix("https://") {
             return https(rest);
@@ -113,23 +115,23 @@ impl TryFrom<String> for Source {
     }
 }
 
-/// What a source may leave to the release.
-const PLACES: [&str; 3] = ["{model}", "{version}", "{sha256}"];
+/// Placeholders for values of the release.
+const PLACEHOLDERS: [&str; 3] = ["{model}", "{version}", "{sha256}"];
 
 fn https(rest: &str) -> Result<Source, String> {
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let authority_is_sound = !authority.contains(['@', '{', '}', '?', '#']);
+    let is_valid_authority = !authority.contains(['@', '{', '}', '?', '#']);
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
             let port = port
                 .parse()
-                .map_err(|_| "the port is no number".to_owned())?;
+                .map_err(|_| "the port is not a number".to_owned())?;
             (host, port)
         }
         _ => (authority, 443),
     };
     let host = host.trim_matches(['[', ']']);
-    if host.is_empty() || !authority_is_sound || path.is_empty() {
+    if host.is_empty() || !is_valid_authority || path.is_empty() {
         return Err("a source is https://HOST/PATH or https://HOST:PORT/PATH".into());
     }
     Ok(Source::Https {
@@ -140,10 +142,10 @@ fn https(rest: &str) -> Result<Source, String> {
 }
 
 impl Firmware {
-    /// Finds what cannot work.
+    /// Refuses values that cannot work.
     pub(super) fn check(&self) -> Result<(), String> {
         if self.sources.is_empty() || self.sources.len() > 8 {
-            return Err("sources: 1 to 8 are needed".into());
+            return Err("sources: 1 to 8 sources are needed".into());
         }
         if self.tls.certificate.is_some() != self.tls.key.is_some() {
             return Err("tls: a certificate needs its key, and a key its certificate".into());
@@ -163,12 +165,13 @@ impl Firmware {
             }
         }
         if !self.argv.iter().any(|part| part == "{image}") {
-            return Err("argv needs {image}, alone, where the path goes".into());
+            return Err("argv needs {image} as a whole argument".into());
         }
         let swupdate = self.updater == UpdaterKind::Swupdate;
         if swupdate && !self.self_check.is_empty() && self.mark_bad.is_empty() {
             return Err(
-                "self_check needs mark_bad, or the machine would boot the same again".into(),
+                "self_check needs mark_bad, or the machine would boot the same version again"
+                    .into(),
             );
         }
         if !(1..=3600).contains(&self.self_check_s) {

@@ -1,4 +1,4 @@
-//! `[operations."NAME"]`: what the device offers, and who does it.
+//! `[operations."NAME"]`: the operations of the device and their handlers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,44 +8,44 @@ use serde::Deserialize;
 use crate::config::ArgDefinition;
 use doorward_protocol::wire::Class;
 
-/// An operation as it is configured.
+/// An operation as it is configured, with the fields of all handlers. The handler checks them.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Definition {
-    /// How much it can do.
+    /// How much harm it can do.
     #[serde(deserialize_with = "class")]
     pub class: Class,
-    /// Who does it.
-    pub handler: Handler,
-    /// `exec`: the program and its arguments. No shell is involved. An argument of the command
-    /// stands as `{NAME}`, alone.
+    /// The handler that executes it.
+    pub handler: HandlerKind,
+    /// `exec`: the program and its arguments; no shell is involved. `{NAME}` is replaced by the
+    /// command's argument of that name, and must be a whole argument.
     #[serde(default)]
     pub argv: Vec<String>,
     /// `nut`: the instant command.
     pub command: Option<String>,
-    /// `nut`: the variable that the argument `value` is written to.
+    /// `nut`: the variable that is set to the argument `value`.
     pub variable: Option<String>,
-    /// `nut`: variables to read, at the end if something was done before.
+    /// `nut`: variables to read, after the command or the change if there is one.
     #[serde(default)]
     pub read: Vec<String>,
-    /// `logind`: what the machine is to do.
+    /// `logind`: the action.
     pub action: Option<PowerAction>,
     /// `unit`: the systemd unit.
     pub unit: Option<String>,
-    /// `unit`: what becomes of it.
+    /// `unit`: the job of the unit.
     pub job: Option<Job>,
     /// `mqtt`: the topic of the command on the machine's own bus.
     pub topic: Option<String>,
-    /// The arguments that a command may have; no others.
+    /// The arguments that a command may have.
     #[serde(default)]
     pub args: BTreeMap<String, ArgDefinition>,
-    /// Conditions under which it must not run.
+    /// Conditions of the UPS under which it must not run.
     #[serde(default)]
     pub interlocks: Vec<Condition>,
-    /// How long it may take, in seconds.
+    /// Timeout in seconds.
     #[serde(default = "default_timeout")]
     pub timeout_s: u64,
-    /// What shows that it took effect.
+    /// The proof of success.
     #[serde(default)]
     pub confirm: Confirm,
 }
@@ -54,79 +54,79 @@ fn default_timeout() -> u64 {
     60
 }
 
-/// Who does it.
+/// The kind of a handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Handler {
-    /// doorward itself.
+pub enum HandlerKind {
+    /// An operation of doorward itself.
     Builtin,
-    /// A program.
+    /// Runs a program.
     Exec,
-    /// NUT's upsd.
+    /// A UPS, by NUT's upsd.
     Nut,
-    /// systemd-logind.
+    /// Reboot and shutdown, by systemd-logind.
     Logind,
-    /// systemd: one unit.
+    /// A unit of systemd.
     Unit,
-    /// A service on the machine's own MQTT bus, asked as thin-edge.io's are.
+    /// A service on the machine's own MQTT bus, in the format of thin-edge.io.
     Mqtt,
-    /// The updater of the machine's firmware.
+    /// Firmware, by the machine's updater.
     Firmware,
 }
 
-/// What systemd-logind does with the machine.
+/// An action of systemd-logind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PowerAction {
-    /// It boots again.
+    /// Reboots the machine.
     Reboot,
-    /// It is shut down and switched off.
+    /// Shuts the machine down and switches it off.
     PowerOff,
-    /// What was scheduled does not happen.
+    /// Cancels a scheduled action.
     Cancel,
-    /// A rehearsal: everything but the boot itself.
+    /// All steps of a reboot without the reboot itself.
     DryReboot,
 }
 
-/// What systemd does with a unit.
+/// A job of a systemd unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Job {
-    /// It is started.
+    /// Starts it.
     Start,
-    /// It is stopped.
+    /// Stops it.
     Stop,
-    /// It is stopped, if it runs, and started.
+    /// Stops it, if it runs, and starts it.
     Restart,
-    /// It reads its configuration again.
+    /// Makes it read its configuration again.
     Reload,
 }
 
-/// What shows that an operation took effect.
+/// The proof that an operation succeeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Confirm {
-    /// Its handler says so.
+    /// The result of the handler.
     #[default]
     Exit,
-    /// The machine boots.
+    /// A reboot of the machine.
     Boot,
 }
 
-/// A condition of the UPS, from its `ups.status`.
+/// A condition of the UPS, from `ups.status`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Condition {
-    /// It runs on its battery, `OB`.
+    /// On battery, `OB`.
     OnBattery,
-    /// Its battery is low, `LB`.
+    /// Low battery, `LB`.
     LowBattery,
-    /// It calibrates itself, `CAL`.
+    /// Calibrating, `CAL`.
     Calibrating,
 }
 
 impl Condition {
-    /// The word in `ups.status`.
+    /// The flag in `ups.status`.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -138,24 +138,14 @@ impl Condition {
 }
 
 impl Definition {
-    /// How long it may take.
+    /// The timeout.
     #[must_use]
     pub fn timeout(&self) -> Duration {
         Duration::from_secs(self.timeout_s)
     }
-
-    /// Whether its success shows in a new boot of the machine.
-    #[must_use]
-    pub fn boots(&self) -> bool {
-        self.confirm == Confirm::Boot
-            || matches!(
-                self.action,
-                Some(PowerAction::Reboot | PowerAction::PowerOff)
-            )
-    }
 }
 
-/// The name of the argument that stands in this part of argv.
+/// The name of the argument for which an element of argv is a placeholder.
 #[must_use]
 pub fn placeholder(part: &str) -> Option<&str> {
     part.strip_prefix('{')?.strip_suffix('}')
@@ -167,6 +157,6 @@ fn class<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Class, D::Error> {
         .into_iter()
         .find(|class| class.name() == name)
         .ok_or_else(|| {
-            serde::de::Error::custom("a class is one of read, change, interrupt, danger")
+            serde::de::Error::custom("class must be one of read, change, interrupt, danger")
         })
 }

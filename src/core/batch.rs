@@ -1,15 +1,15 @@
-//! What a step makes durable.
+//! The changes that a step makes durable.
 
 use doorward_protocol::event_log::LogWrite;
 
-/// What to write before anything is acted upon.
+/// Changes to write before any action is carried out.
 #[derive(Debug, Default)]
 pub struct Batch {
     /// Statements to keep, by cache name.
     pub put: Vec<(String, Vec<u8>)>,
     /// Cache names to drop.
     pub remove: Vec<String>,
-    /// A new registration; an empty one if the device was deleted.
+    /// A new registration; empty if the device was deleted.
     pub registration: Option<Vec<u8>>,
     /// New issuers.
     pub issuers: Option<Vec<u8>>,
@@ -28,7 +28,7 @@ impl Batch {
             && self.log.is_empty()
     }
 
-    /// Adds what came after this batch, so that both become durable together.
+    /// Appends a later batch, so that both become durable together.
     pub fn extend(&mut self, later: Self) {
         self.put.extend(later.put);
         self.remove.extend(later.remove);

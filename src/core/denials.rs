@@ -1,5 +1,5 @@
-//! Refused commands: the first few of a sender are written down one by one, the rest of a
-//! while as a number, so that nobody can fill the log with what they may not do.
+//! Records of refused commands: the first ones of each sender in a window are recorded
+//! individually, the rest as a count, so that refused commands cannot fill the log.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -7,18 +7,18 @@ use doorward_protocol::event_log::record::{Event, Sender};
 use doorward_protocol::gate::Caller;
 use doorward_protocol::wire::{Hash, Id, KeyBytes};
 
-/// So many of one sender are written down one by one ...
+/// Denials recorded individually per sender and window.
 const INDIVIDUAL: u64 = 8;
-/// ... within so many seconds from the first.
+/// Length of the window, in seconds.
 const WINDOW: u64 = 600;
-/// Senders that are told apart at a time.
-const SENDERS: usize = 256;
-/// Answers that are kept although no record stands for them.
-const ANSWERS: usize = 64;
+/// Senders that are tracked at the same time.
+const MAX_SENDERS: usize = 256;
+/// Receipts without a record that are kept in memory.
+const MAX_ANSWERS: usize = 64;
 
 struct DenialRun {
     person: Id,
-    /// Uptime of the first.
+    /// Uptime of the first denial.
     since: u64,
     count: u64,
 }
@@ -26,14 +26,14 @@ struct DenialRun {
 #[derive(Default)]
 pub(super) struct DenialLog {
     runs: BTreeMap<KeyBytes, DenialRun>,
-    /// What was answered to commands that were not written down, for when they come again.
+    /// Receipts of commands that were not recorded, for repeated commands.
     answers: VecDeque<(Hash, KeyBytes, Vec<u8>)>,
 }
 
 impl DenialLog {
-    /// Counts a refused command. Returns whether it is written down by itself.
+    /// Counts a refused command. Returns whether it is to be recorded individually.
     pub(super) fn record(&mut self, caller: &Caller, uptime: u64) -> bool {
-        if !self.runs.contains_key(&caller.key) && self.runs.len() >= SENDERS {
+        if !self.runs.contains_key(&caller.key) && self.runs.len() >= MAX_SENDERS {
             return false;
         }
         let run = self.runs.entry(caller.key).or_insert_with(|| DenialRun {
@@ -45,39 +45,39 @@ impl DenialLog {
         run.count <= INDIVIDUAL
     }
 
-    /// Keeps the answer to a command that was not written down.
+    /// Keeps the receipt of a command that was not recorded.
     pub(super) fn keep_answer(&mut self, command: Hash, holder: KeyBytes, receipt: Vec<u8>) {
-        if self.answers.len() >= ANSWERS {
+        if self.answers.len() >= MAX_ANSWERS {
             self.answers.pop_front();
         }
         self.answers.push_back((command, holder, receipt));
     }
 
-    /// The answer to a command that came before and was not written down.
+    /// The receipt of an earlier command that was not recorded.
     pub(super) fn answer(&self, command: &Hash) -> Option<(KeyBytes, Vec<u8>)> {
         let mut answers = self.answers.iter();
         let (_, holder, receipt) = answers.find(|(name, ..)| name == command)?;
         Some((*holder, receipt.clone()))
     }
 
-    /// The numbers of those whose while is over.
+    /// Removes the runs whose window is over and returns a summary of each.
     pub(super) fn drain_expired(&mut self, uptime: u64) -> Vec<Event> {
         let mut events = Vec::new();
         self.runs.retain(|holder, run| {
-            let over = uptime.saturating_sub(run.since) >= WINDOW;
-            if over && run.count > INDIVIDUAL {
+            let expired = uptime.saturating_sub(run.since) >= WINDOW;
+            if expired && run.count > INDIVIDUAL {
                 let sender = Sender {
                     holder: *holder,
                     person: run.person.clone(),
                 };
                 events.push(Event::DeniedMore(sender, run.count - INDIVIDUAL));
             }
-            !over
+            !expired
         });
         events
     }
 
-    /// The uptime at which the next while with something to write down is over.
+    /// The uptime at which the next window with a summary to record is over.
     pub(super) fn due(&self) -> Option<u64> {
         let unwritten = self.runs.values().filter(|run| run.count > INDIVIDUAL);
         unwritten.map(|run| run.since + WINDOW).min()

@@ -1,33 +1,33 @@
-//! The course of a command that was allowed: from its intent to its end.
+//! Execution of an allowed command, from its intent to its receipt.
 
 use crate::core::io::{Action, Effects, OperationResult};
 use crate::core::machine::{AfterLog, Core};
-use crate::core::share_operations as local;
+use crate::core::share_operations;
 use crate::core::share_operations::MAX_SUBSCRIBERS;
 use doorward_protocol::event_log::record::{Change, CommandOutcome, Event};
 use doorward_protocol::gate::{ClockReading, Code, Now, Permit, reauthorize};
 use doorward_protocol::wire::{Class, Hash, Id, Map, Outcome, Text, Value};
 
 impl Core {
-    /// The intent is durable, or it is a look at what is in memory. What changes something is also
-    /// marked, durably, so that after a crash nobody has to guess whether it may have
-    /// taken effect.
+    /// Starts a command whose intent is durable, or a read from memory. Before an operation that
+    /// changes something, a durable record shows that it may have taken effect after a crash.
     pub(super) fn begin(&mut self, permit: Box<Permit>, now: &Now, out: &mut Effects) {
         let command = permit.caller().command;
         if self.journal.state.subscribers.len() >= MAX_SUBSCRIBERS {
             self.prune_subscribers(now);
         }
-        let (memory, log_size) = (&self.journal.state, self.journal.head().size);
-        if reauthorize(&permit, &self.statements, memory, now).is_err() {
+        let allowed = self.recheck(&permit, now);
+        let (state, log_size) = (&self.journal.state, self.journal.head().size);
+        if allowed.is_err() {
             self.run(permit, now, out);
         } else if let Some((ended, change)) =
-            local::execute(&permit, &self.statements, memory, log_size, now)
+            share_operations::execute(&permit, &self.statements, state, log_size, now)
         {
             self.end(command, ended, change, now, out);
         } else if permit.class() == Class::Read {
             self.run(permit, now, out);
         } else {
-            // It may be the last thing that this boot does.
+            // It may end this boot.
             let last = permit.class() >= Class::Interrupt;
             if last {
                 self.journal.count_time(now, &mut out.batch);
@@ -41,13 +41,16 @@ impl Core {
         }
     }
 
-    /// The last moment before it starts: while the log was written, a list may have come that
-    /// ends the share.
+    /// Re-checks the permit immediately before the handler is started: a revocation list may have
+    /// arrived while the log was written.
     pub(super) fn run(&mut self, permit: Box<Permit>, now: &Now, out: &mut Effects) {
-        match reauthorize(&permit, &self.statements, &self.journal.state, now) {
+        match self.recheck(&permit, now) {
             Ok(()) => out.actions.push(Action::Run(permit)),
             Err(code) => {
-                let ended = OperationResult::denied(code, "the permission ended before it began");
+                let ended = OperationResult::denied(
+                    code,
+                    "the permission ended before the operation started",
+                );
                 self.end(permit.caller().command, ended, None, now, out);
             }
         }
@@ -80,7 +83,7 @@ impl Core {
         };
         let upload = self.upload_after(verdict.change.as_ref());
         let deleted = verdict.change == Some(Change::Deleted);
-        let told = matches!(
+        let subscription_changed = matches!(
             verdict.change,
             Some(Change::Subscribed(_) | Change::Unsubscribed)
         );
@@ -93,13 +96,13 @@ impl Core {
         if deleted {
             self.delete(now, out);
         }
-        if deleted || told {
+        if deleted || subscription_changed {
             self.update_watch(out);
         }
     }
 
-    /// The owner has deleted the device: what is left is its log, and its signed word on how far
-    /// that goes.
+    /// Deletes the owner's data after `device.delete`. The event log remains, and its head is
+    /// published in a checkpoint.
     fn delete(&mut self, now: &Now, out: &mut Effects) {
         out.batch.remove.append(&mut self.statements.delete());
         out.batch.registration = Some(Vec::new());
@@ -110,17 +113,23 @@ impl Core {
         self.schedule_next_end(now);
     }
 
-    /// Whether what allowed an operation that is under way still does; long ones ask before they
-    /// do what cannot be undone.
+    /// Checks whether a running operation is still allowed. Long operations call this before a step
+    /// that cannot be undone.
     ///
     /// # Errors
-    /// The code that says why it does not.
+    /// The code of the reason if it is not.
     pub fn reauthorize(&mut self, permit: &Permit, reading: &ClockReading) -> Result<(), Code> {
         let now = self.clock.now(reading);
-        reauthorize(permit, &self.statements, &self.journal.state, &now)
+        self.recheck(permit, &now)
     }
 
-    /// Tells whoever asked for it how far an operation has come. None of it is written down.
+    fn recheck(&mut self, permit: &Permit, now: &Now) -> Result<(), Code> {
+        let (statements, state) = (&self.statements, &self.journal.state);
+        let slots = self.slot_cache.update(statements, state, now);
+        reauthorize(permit, statements, state, slots, now)
+    }
+
+    /// Stores and publishes the progress of an operation. Progress is not recorded in the log.
     pub(super) fn progress(
         &mut self,
         command: Hash,
@@ -134,7 +143,7 @@ impl Core {
         }
     }
 
-    /// Tells it again, if anything was said.
+    /// Publishes the last progress report to the sender of the command, if there is one.
     pub(super) fn publish_progress(&mut self, command: Hash, now: &Now, out: &mut Effects) {
         let Some(open) = self.journal.open.get(&command) else {
             return;
@@ -155,8 +164,8 @@ impl Core {
         self.publish_unrecorded(&verdict, now, out);
     }
 
-    /// The same command came again while it runs. Copies are counted, and charged to the link,
-    /// like those of one that has ended.
+    /// Answers a copy of a running command with its progress. Copies are counted and charged to the
+    /// link, like those of a finished command.
     pub(super) fn repeat_progress(&mut self, command: Hash, now: &Now, out: &mut Effects) {
         self.count_refusal(Code::Replay, out);
         self.publish_progress(command, now, out);

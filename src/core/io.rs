@@ -1,4 +1,4 @@
-//! What goes into the core and what comes out of it.
+//! Inputs and outputs of the core.
 
 use std::collections::BTreeSet;
 
@@ -7,27 +7,27 @@ use doorward_protocol::event_log::record::Intent;
 use doorward_protocol::gate::{Code, Origin, Permit};
 use doorward_protocol::wire::{Hash, Id, KeyBytes, Map, Outcome, Text, Value};
 
-/// A link by its number, for acknowledgements.
+/// The number of a link, for acknowledgements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(pub usize);
 
-/// One message of one link, to be acknowledged when it has been dealt with durably.
+/// A message of a link, to be acknowledged once its effects are durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Delivery {
-    /// The link that brought it.
+    /// The link over which it arrived.
     pub link: LinkId,
-    /// The link's own number for it.
+    /// Its number on that link.
     pub number: u64,
 }
 
-/// What happens to the agent.
+/// An input of the core.
 #[derive(Debug)]
 pub enum Input {
-    /// A message came in.
+    /// A message arrived.
     Arrived {
-        /// Which way; stamped by the link.
+        /// Origin, set by the link.
         origin: Origin,
-        /// Whether the broker had kept it.
+        /// Whether it is a retained message.
         retained: bool,
         /// For the acknowledgement.
         delivery: Delivery,
@@ -38,35 +38,35 @@ pub enum Input {
     Durable(u64),
     /// A batch could not be made durable.
     StoreFailed,
-    /// An operation has ended.
+    /// An operation has finished.
     Finished(Hash, OperationResult),
-    /// An operation says how far it has come.
+    /// An operation reports its progress.
     Progress(Hash, Map<Text, Value>),
-    /// There is news of the equipment.
+    /// The equipment reports an event.
     Notification(Map<Text, Value>),
     /// A link has connected and subscribed.
     LinkUp,
-    /// It is the time that [`Core::due`](super::Core::due) named, or later.
+    /// The time of [`Core::due`](super::Core::due) is reached.
     Tick,
-    /// The conditions that now forbid operations, by name.
+    /// The active interlocks, by name.
     Interlocks(BTreeSet<Id>),
 }
 
-/// How an operation ended.
+/// The result of an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OperationResult {
     /// Done, failed or unknown.
     pub outcome: Outcome,
-    /// Why, if not done.
+    /// Reason, if not done.
     pub code: Option<Code>,
-    /// What exactly.
+    /// Details of the reason.
     pub detail: Option<Text>,
-    /// What it returned.
+    /// Returned values.
     pub result: Map<Text, Value>,
 }
 
 impl OperationResult {
-    /// It ended well and returned this.
+    /// A successful result with these values.
     #[must_use]
     pub fn done(result: Map<Text, Value>) -> Self {
         Self {
@@ -77,14 +77,14 @@ impl OperationResult {
         }
     }
 
-    /// Why it ended so, in words.
+    /// The reason as text: the detail, or else the sentence of the code.
     #[must_use]
     pub fn message(&self) -> String {
         let detail = self.detail.as_ref().map(ToString::to_string);
         detail.unwrap_or_else(|| self.code.map_or("", Code::sentence).to_owned())
     }
 
-    /// It was not begun after all.
+    /// The result of an operation that was not started.
     pub(crate) fn denied(code: Code, detail: &str) -> Self {
         Self {
             outcome: Outcome::Denied,
@@ -94,7 +94,7 @@ impl OperationResult {
         }
     }
 
-    /// It ended badly.
+    /// A failed result, or an unknown one for [`Code::Unknown`].
     #[must_use]
     pub fn failed(code: Code, detail: &str) -> Self {
         Self {
@@ -109,7 +109,7 @@ impl OperationResult {
     }
 }
 
-/// Text for people, cut and cleaned so that it always fits.
+/// Text without control characters, truncated to the size limit of a detail.
 pub(super) fn sanitize(text: &str) -> Option<Text> {
     let mut clean: String = text
         .chars()
@@ -121,57 +121,58 @@ pub(super) fn sanitize(text: &str) -> Option<Text> {
     Text::new(clean.trim()).ok()
 }
 
-/// Where a message goes, on every link.
+/// The topic of a message, published on every link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReplyTopic {
-    /// To the holder of a key, on this command.
+    /// Receipts for the holder of a key, about this command.
     Receipts(KeyBytes, Hash),
-    /// To the same, a piece of a result that is larger than a receipt.
+    /// Chunks of a result that is larger than a receipt, for the same holder.
     Results(KeyBytes, Hash),
-    /// To the holder of a key, news.
+    /// Notifications for the holder of a key.
     Notifications(KeyBytes),
-    /// To whoever issued a share: that it is here.
+    /// Confirmations for the issuer of a share.
     Confirmations,
-    /// Retained, to whom it may concern.
+    /// The device's `state`, retained, for all.
     State,
-    /// To whoever keeps the event log: checkpoints.
+    /// Checkpoints for collectors of the event log.
     Events,
 }
 
-/// What the runtime must do once the batch that came with it is durable.
+/// An action for the daemon to carry out.
 #[derive(Debug)]
 pub enum Action {
     /// Start an operation.
     Run(Box<Permit>),
-    /// Bring an operation to its end that a stop has interrupted; the flag says whether the
-    /// machine has booted since.
+    /// Resume an operation that a stop of the daemon interrupted; the flag is true if the machine
+    /// has rebooted since.
     Resume(Box<Intent>, bool),
-    /// Publish.
+    /// Publish a message.
     Publish(ReplyTopic, Vec<u8>),
-    /// Acknowledge.
+    /// Acknowledge a message.
     Ack(Delivery),
-    /// Tell a client of the listener that its message was not heard.
+    /// Reject a message of a client of the listener: it was not processed.
     Refuse(Delivery),
-    /// Look out for news, or no longer.
+    /// Start or stop watching the equipment for events.
     WatchEquipment(bool),
-    /// Let go of what operations have left in the state directory.
+    /// Delete the user data of operations from the state directory.
     ClearUserData,
-    /// Listen for statements to this site.
+    /// Subscribe to the statements of this site.
     SetSite(Option<Id>),
-    /// Send the records of the log from this one on; the flag says to go back to it even if
-    /// later ones were sent already.
+    /// Upload the records of the log from this one on; with the flag even if later records were
+    /// sent already.
     Upload(u64, bool),
-    /// Ask the brokers for the retained statements again: one that came too early counts now.
+    /// Request the retained statements from the brokers again: one that was refused before may be
+    /// valid now.
     RequestRetained,
 }
 
 /// The outcome of one step.
 #[derive(Debug, Default)]
 pub struct Effects {
-    /// To be made durable; then the core is told with [`Input::Durable`].
+    /// Changes to make durable; then the core is notified with [`Input::Durable`].
     pub batch: Batch,
-    /// To be done now.
+    /// Actions to carry out now; those that depend on the batch follow once it is durable.
     pub actions: Vec<Action>,
-    /// The code of each item that was refused in this step, in order.
+    /// The code of each item refused in this step, in order.
     pub refused: Vec<Code>,
 }

@@ -14,14 +14,15 @@ use crate::core::timers::Timers;
 use doorward_protocol::event_log::record::Event;
 use doorward_protocol::gate::{
     ClockReading, Code, Decision, Denial, DeviceContext, InboundCommand, Installed, Now, Offers,
-    Origin, Permit, REBOOTS, RebootLimit, StatementStore, TrustedClock, UsageAccounting, decide,
+    Origin, Permit, REBOOTS, RebootLimit, SlotCache, StatementStore, TrustedClock, UsageAccounting,
+    decide,
 };
 use doorward_protocol::wire::{
     Bundle, Class, Envelope, Hash, Id, KeyBytes, Kind, Map, Operation, Receipt, SecretKey, Text,
     Value,
 };
 
-/// What waits for the log.
+/// A step that waits until the log is durable.
 pub(super) enum AfterLog {
     Act(Action),
     Begin(Box<Permit>),
@@ -29,7 +30,7 @@ pub(super) enum AfterLog {
     Answer(KeyBytes, Box<Receipt>),
 }
 
-/// The agent's state, all of it in memory; the log and the cache can bring it back.
+/// The state of the core, in memory; it is restored from the log and the cache.
 pub struct Core {
     pub(super) key: SecretKey,
     pub(super) statements: StatementStore,
@@ -40,10 +41,11 @@ pub struct Core {
     reboots: RebootLimit,
     firmware: u32,
     in_memory_reads: Vec<Operation>,
-    /// What the operations that are under way last said of how far they have come.
+    /// The last progress report of each running operation.
     pub(super) progress: BTreeMap<Hash, Map<Text, Value>>,
+    pub(super) slot_cache: SlotCache,
     awaiting_log: VecDeque<(u64, AfterLog)>,
-    /// Records that are known to be durable.
+    /// Size of the log up to which it is known to be durable.
     durable: u64,
     pub(super) store_works: bool,
     pub(super) refused: BTreeMap<Code, u64>,
@@ -55,9 +57,9 @@ pub struct Core {
 impl Core {
     pub(super) fn assemble(
         key: SecretKey,
-        known: StatementStore,
+        statements: StatementStore,
         journal: Journal,
-        keeper: TrustedClock,
+        clock: TrustedClock,
         settings: &CoreConfig,
     ) -> Self {
         let mut offers = settings.offers.clone();
@@ -73,12 +75,13 @@ impl Core {
                 .collect(),
             durable: journal.head().size,
             key,
-            statements: known,
+            statements,
             journal,
-            clock: keeper,
+            clock,
             offers,
             progress: BTreeMap::new(),
             reboots: settings.reboot_limit,
+            slot_cache: SlotCache::default(),
             awaiting_log: VecDeque::new(),
             store_works: true,
             refused: BTreeMap::new(),
@@ -88,7 +91,7 @@ impl Core {
         }
     }
 
-    /// Takes one input at the moment of `reading`.
+    /// Handles one input at the time of `reading`.
     pub fn handle(&mut self, input: Input, reading: &ClockReading) -> Effects {
         let now = self.clock.now(reading);
         let mut out = Effects::default();
@@ -107,12 +110,12 @@ impl Core {
                     self.rate_limiter.charge(link, &out.refused, uptime);
                     match (kept, self.store_works) {
                         (true, true) => self.after_log(AfterLog::Act(ack), &mut out),
-                        // It was answered, so it must not come again when the store works.
+                        // It was answered, so it must not be delivered again later.
                         (true, false) => out.actions.push(ack),
                         (false, _) => {}
                     }
                 } else {
-                    // Nothing came of it, so nothing has to be written first.
+                    // It had no effect, so there is nothing to make durable first.
                     self.count_refusal(Code::Flood, &mut out);
                     out.actions.push(match self.rate_limiter.is_client(link) {
                         true => Action::Refuse(delivery),
@@ -122,16 +125,17 @@ impl Core {
             }
             Input::Durable(size) => self.durable(size, &now, &mut out),
             Input::StoreFailed => {
-                // What was not durable must not happen; only a restart finds out what is.
+                // Steps that were not durable must not happen; only reopening the store shows
+                // which ones are.
                 self.store_works = false;
                 self.awaiting_log.clear();
             }
             Input::Finished(command, ended) => self.end(command, ended, None, &now, &mut out),
-            Input::Notification(news) if self.store_works => {
-                self.notify_subscribers(&news, &now, &mut out)
+            Input::Notification(event) if self.store_works => {
+                self.notify_subscribers(&event, &now, &mut out)
             }
             Input::Progress(command, rows) => self.progress(command, rows, &now, &mut out),
-            // What was not durable must not be claimed either.
+            // State that was not durable must not be published either.
             Input::LinkUp if self.store_works => self.link_up(&now, &mut out),
             Input::Tick if self.store_works => self.tick(&now, &mut out),
             Input::LinkUp | Input::Tick | Input::Notification(_) => {}
@@ -141,8 +145,8 @@ impl Core {
         out
     }
 
-    /// Returns whether the message can be acknowledged. Statements that cannot be kept must
-    /// come again.
+    /// Handles a message. Returns whether it can be acknowledged: statements that cannot be stored
+    /// must be delivered again.
     fn handle_message(
         &mut self,
         origin: Origin,
@@ -164,28 +168,28 @@ impl Core {
             bundle.statements.clear();
         }
         let mut changed = false;
-        let mut sound = Vec::new();
+        let mut valid = Vec::new();
         for statement in bundle.statements {
             match statement {
-                Ok(envelope) => sound.push(envelope),
+                Ok(envelope) => valid.push(envelope),
                 Err(error) => self.count_refusal(error.into(), out),
             }
         }
-        // Several signatures over the same payload are one statement.
-        for same in sound.chunk_by(|a, b| a.kind == b.kind && a.payload() == b.payload()) {
+        // Envelopes with the same payload are signatures of one statement.
+        for same in valid.chunk_by(|a, b| a.kind == b.kind && a.payload() == b.payload()) {
             changed |= self.install_statement(same, reading, now, out);
         }
         if changed {
             self.publish_state(now, out);
         }
         if let Some(envelope) = &bundle.command {
-            let arrival = InboundCommand {
+            let inbound = InboundCommand {
                 envelope,
                 approvals: &bundle.approvals,
                 origin,
                 retained,
             };
-            self.handle_command(&arrival, now, out);
+            self.handle_command(&inbound, now, out);
         }
         kept
     }
@@ -197,8 +201,8 @@ impl Core {
         now: &Now,
         out: &mut Effects,
     ) -> bool {
-        let memory = &self.journal.state;
-        let mut installed = match self.statements.install(envelopes, memory, now.estimate) {
+        let state = &self.journal.state;
+        let mut installed = match self.statements.install(envelopes, state, now.estimate) {
             Ok(Some(installed)) => installed,
             Ok(None) => {
                 self.confirm(envelopes, None, now, out);
@@ -223,7 +227,7 @@ impl Core {
                 .put
                 .push((std::mem::take(&mut installed.name), bytes)),
         }
-        // What came too early was refused; now it counts.
+        // Statements refused because they arrived too early may be valid now.
         if installed.awaits_roster || installed.kind == Kind::Issuers {
             self.after_log(AfterLog::Act(Action::RequestRetained), out);
         }
@@ -240,45 +244,46 @@ impl Core {
         true
     }
 
-    /// Lets the clock know of a statement that the journal has taken, if it tells the time.
+    /// Updates the clock from a recorded statement, if its time of issue bounds the current time.
     pub(super) fn record_signed_time(&mut self, installed: &Installed, reading: &ClockReading) {
         if TELLS_TIME.contains(&installed.kind) {
             let floor = self.journal.state.floor();
-            self.clock.on_signed_time(installed.made, floor, reading);
+            self.clock
+                .on_signed_time(installed.issued_at, floor, reading);
         }
     }
 
-    fn handle_command(&mut self, arrival: &InboundCommand<'_>, now: &Now, out: &mut Effects) {
-        let hash = arrival.envelope.hash();
-        if !arrival.retained && self.journal.open.contains_key(&hash) {
+    fn handle_command(&mut self, inbound: &InboundCommand<'_>, now: &Now, out: &mut Effects) {
+        let hash = inbound.envelope.hash();
+        if !inbound.retained && self.journal.open.contains_key(&hash) {
             return self.repeat_progress(hash, now, out);
         }
-        if !arrival.retained && self.repeat(hash, out) {
+        if !inbound.retained && self.repeat(hash, out) {
             return;
         }
-        let mut decision = self.decide(arrival, now);
+        let mut decision = self.decide(inbound, now);
         if matches!(&decision, Decision::Denied(reason) if reason.code == Code::ReplayFull) {
-            let known = &self.statements;
+            let statements = &self.statements;
             let windows = &mut self.journal.state.windows;
-            windows.retain(|key| known.authority(key).is_some());
-            decision = self.decide(arrival, now);
+            windows.retain(|key| statements.authority(key).is_some());
+            decision = self.decide(inbound, now);
         }
         match decision {
             Decision::Allowed(permit) => {
                 let event = Event::Intent(intent(&permit));
                 self.journal.append(event, now, &mut out.batch);
-                // A look at what is in memory does no harm if the device forgets that it began,
-                // unless that would give a use back. It is answered when all is written down.
-                let at_once = permit.class() == Class::Read
+                // A read from memory may start before its intent is durable, unless a crash would
+                // then refund a use. Its receipt still waits for the log.
+                let immediately = permit.class() == Class::Read
                     && permit.accounting() == UsageAccounting::None
                     && self.in_memory_reads.contains(&permit.caller().operation);
                 let permit = Box::new(permit);
-                match at_once {
+                match immediately {
                     true => self.begin(permit, now, out),
                     false => self.after_log(AfterLog::Begin(permit), out),
                 }
             }
-            Decision::DryRun(rehearsal) => self.answer_dry_run(&rehearsal, now, out),
+            Decision::DryRun(dry_run) => self.answer_dry_run(&dry_run, now, out),
             Decision::Denied(Denial { code, caller }) => {
                 self.count_refusal(code, out);
                 if let Some(caller) = caller {
@@ -288,7 +293,7 @@ impl Core {
         }
     }
 
-    fn decide(&self, arrival: &InboundCommand<'_>, now: &Now) -> Decision {
+    fn decide(&mut self, inbound: &InboundCommand<'_>, now: &Now) -> Decision {
         let interrupting = self
             .journal
             .open
@@ -298,8 +303,11 @@ impl Core {
         if self.journal.state.reboot_limit_reached(self.reboots, now) {
             interlocks.extend(Id::new(REBOOTS).ok());
         }
-        let situation = DeviceContext {
+        let context = DeviceContext {
             now: *now,
+            slots: self
+                .slot_cache
+                .update(&self.statements, &self.journal.state, now),
             offers: &self.offers,
             interlocks: &interlocks,
             firmware: self.firmware,
@@ -308,7 +316,7 @@ impl Core {
             log_used: self.journal.used(),
             store_works: self.store_works,
         };
-        decide(&self.statements, &self.journal.state, &situation, arrival)
+        decide(&self.statements, &self.journal.state, &context, inbound)
     }
 
     fn durable(&mut self, size: u64, now: &Now, out: &mut Effects) {
@@ -332,8 +340,8 @@ impl Core {
         }
     }
 
-    /// Does something once all that was written so far is durable: at once, if nothing of it
-    /// is still on its way.
+    /// Carries out a step once everything written so far is durable; immediately if no write is
+    /// pending.
     pub(super) fn after_log(&mut self, waiting: AfterLog, out: &mut Effects) {
         let written = self.durable >= self.journal.head().size;
         let nothing_new = written && out.batch.is_empty() && self.awaiting_log.is_empty();
@@ -348,8 +356,8 @@ impl Core {
         }
     }
 
-    /// Signs the receipts that wait for the log. Whoever has handed over the batch can do this
-    /// meanwhile; they are signed at the latest when the log is durable.
+    /// Signs the receipts that wait for the log, while the batch is being written; any others are
+    /// signed once the log is durable.
     pub fn sign_ahead(&mut self) {
         for (_, waiting) in &mut self.awaiting_log {
             if let AfterLog::Answer(holder, receipt) = waiting {
@@ -358,30 +366,30 @@ impl Core {
         }
     }
 
-    /// Counts a refusal, in all and of this step.
+    /// Counts a refusal, in total and for this step.
     pub(super) fn count_refusal(&mut self, code: Code, out: &mut Effects) {
         *self.refused.entry(code).or_insert(0) += 1;
         out.refused.push(code);
     }
 
-    /// The time now.
+    /// The current time.
     pub fn now(&mut self, reading: &ClockReading) -> Now {
         self.clock.now(reading)
     }
 
-    /// The size of the log when everything written so far is durable.
+    /// The size of the log once everything written so far is durable.
     #[must_use]
     pub fn log_size(&self) -> u64 {
         self.journal.head().size
     }
 
-    /// Whether a command was allowed and has not ended.
+    /// Whether a command was allowed and has not finished.
     #[must_use]
     pub fn is_open(&self, command: &Hash) -> bool {
         self.journal.open.contains_key(command)
     }
 
-    /// What the device has been told.
+    /// The statements that the device holds.
     #[must_use]
     pub fn statements(&self) -> &StatementStore {
         &self.statements

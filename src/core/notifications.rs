@@ -1,5 +1,5 @@
-//! News for those who asked to be told: each by the share that let them ask, for as long as that
-//! share would let them ask again.
+//! Notifications to subscribers, as long as the share with which they subscribed would still allow
+//! it.
 
 use crate::core::io::{Action, Effects, ReplyTopic};
 use crate::core::machine::{AfterLog, Core};
@@ -7,16 +7,17 @@ use doorward_protocol::gate::{Code, Now, may_receive_notifications};
 use doorward_protocol::wire::{Map, Notice, NoticeBody, Text, Value, sign};
 
 impl Core {
-    /// Tells everybody who may hear it. Nothing of it is written down.
+    /// Publishes an event to every subscriber who may receive it. It is not recorded in the log.
     pub(super) fn notify_subscribers(
         &mut self,
-        news: &Map<Text, Value>,
+        event: &Map<Text, Value>,
         now: &Now,
         out: &mut Effects,
     ) {
         for (holder, share) in &self.journal.state.subscribers.clone() {
-            let memory = &self.journal.state;
-            if may_receive_notifications(holder, *share, &self.statements, memory, now).is_err() {
+            let (statements, state) = (&self.statements, &self.journal.state);
+            let slots = self.slot_cache.update(statements, state, now);
+            if may_receive_notifications(holder, *share, statements, state, slots, now).is_err() {
                 continue;
             }
             let notice = Notice {
@@ -25,7 +26,7 @@ impl Core {
                 body: NoticeBody {
                     format: 1,
                     share: *share,
-                    news: news.clone(),
+                    values: event.clone(),
                 },
             };
             let publish =
@@ -34,19 +35,20 @@ impl Core {
         }
     }
 
-    /// Lets go of those whose shares have ended for good, so that others find room.
+    /// Removes subscribers whose share has ended permanently, to free capacity for others.
     pub(super) fn prune_subscribers(&mut self, now: &Now) {
-        let (known, memory) = (&self.statements, &mut self.journal.state);
-        let told = memory.subscribers.clone();
-        for (holder, share) in &told {
-            let may = may_receive_notifications(holder, *share, known, memory, now);
+        let (statements, state) = (&self.statements, &mut self.journal.state);
+        let subscribers = state.subscribers.clone();
+        for (holder, share) in &subscribers {
+            let slots = self.slot_cache.update(statements, state, now);
+            let may = may_receive_notifications(holder, *share, statements, state, slots, now);
             if matches!(may, Err(Code::NoGrant | Code::Expired | Code::Revoked)) {
-                memory.subscribers.remove(holder);
+                state.subscribers.remove(holder);
             }
         }
     }
 
-    /// Whether anybody is to be told anything.
+    /// Starts or stops watching the equipment, depending on whether there are subscribers.
     pub(super) fn update_watch(&mut self, out: &mut Effects) {
         let watched = !self.journal.state.subscribers.is_empty();
         self.after_log(AfterLog::Act(Action::WatchEquipment(watched)), out);

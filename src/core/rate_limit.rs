@@ -1,14 +1,15 @@
-//! Flood control, before any signature is checked. What fails verification is charged to the
-//! link that brought it and never to the key that it names, since anyone can name a key. So is
-//! a command that comes again, since anyone can play it again. A link that has used up what it
-//! was allowed is not listened to for a moment; the others are.
+//! Rate limiter, applied before any signature is checked. Messages that fail verification are
+//! charged to their link and never to the key that they name, since anyone can name a key. So are
+//! repeated commands, since anyone can replay them. Messages of a link that has used up its quota
+//! are dropped until it is refilled; other links are not affected.
 
 use std::collections::BTreeMap;
 
 use crate::core::io::LinkId;
 use doorward_protocol::gate::Code;
+use doorward_protocol::token_bucket::{Quota, TokenBucket};
 
-/// What forgeries and copies of earlier commands are refused with.
+/// Codes of forgeries and of copies of earlier commands.
 const FAILURES: [Code; 7] = [
     Code::BadSignature,
     Code::Replay,
@@ -19,35 +20,20 @@ const FAILURES: [Code; 7] = [
     Code::TtlTooLong,
 ];
 
-/// How many failures a link may bring at once, and in every second. A check takes a small device
-/// some two milliseconds.
-#[derive(Debug, Clone, Copy)]
-struct Quota {
-    burst: u64,
-    rate: u64,
-}
-
-/// Of a link to a broker, with everybody behind it.
-const BROKER_QUOTA: Quota = Quota {
-    burst: 128,
-    rate: 32,
-};
-/// Of one client of the listener.
-const CLIENT_QUOTA: Quota = Quota { burst: 16, rate: 2 };
-/// What came meanwhile was not heard. Statements are asked for again after so many seconds.
+/// Failures of a link to a broker, for all its senders. A verification takes about two milliseconds
+/// on a small device.
+const BROKER_QUOTA: Quota = Quota::per_second(128, 32);
+/// Quota of one client of the listener.
+const CLIENT_QUOTA: Quota = Quota::per_second(16, 2);
+/// Messages received while throttled were dropped; retained statements are requested again after
+/// this many seconds.
 const REFRESH_AFTER: u64 = 30;
 
-struct Bucket {
-    left: u64,
-    /// Uptime, in seconds, at which it was filled.
-    filled: u64,
-}
-
 pub(super) struct RateLimiter {
-    /// The links from this one on are clients of the listener.
+    /// The first link that is a client of the listener; so are all links after it.
     clients: LinkId,
-    links: BTreeMap<LinkId, Bucket>,
-    /// Uptime at which the statements are to be asked for again.
+    links: BTreeMap<LinkId, TokenBucket>,
+    /// Uptime at which the statements are to be requested again.
     refresh_at: Option<u64>,
 }
 
@@ -60,54 +46,55 @@ impl RateLimiter {
         }
     }
 
-    /// Whether a link may be listened to.
+    /// Whether the link has quota left for a message. If not, schedules a request for the retained
+    /// statements.
     pub(super) fn try_admit(&mut self, link: LinkId, uptime: u64) -> bool {
-        let admitted = self.bucket(link, uptime).left > 0;
-        // A client of the listener is told that it was not heard, and sends again by itself.
+        let quota = self.quota(link);
+        let admitted = self.bucket(link, uptime).refill(quota, uptime) > 0;
+        // A client of the listener receives a rejection and sends again by itself.
         if !admitted && !self.is_client(link) && self.refresh_at.is_none() {
             self.refresh_at = Some(uptime + REFRESH_AFTER);
         }
         admitted
     }
 
-    /// Whether this link is one client of the listener.
+    /// Whether this link is a client of the listener.
     pub(super) fn is_client(&self, link: LinkId) -> bool {
         link >= self.clients
     }
 
-    /// Charges a link for what was refused of a message: behind a broker, with its many senders,
-    /// only forgeries and copies; for a client of the listener, every refusal.
+    /// Charges a link for the refusals of a message: a broker, which has many senders, only for
+    /// forgeries and copies; a client of the listener for every refusal.
     pub(super) fn charge(&mut self, link: LinkId, refused: &[Code], uptime: u64) {
         let is_client = self.is_client(link);
         let charged = |code: &&Code| is_client || FAILURES.contains(code);
         let cost = refused.iter().filter(charged).count() as u64;
+        let quota = self.quota(link);
         let bucket = self.bucket(link, uptime);
-        bucket.left = bucket.left.saturating_sub(cost);
+        bucket.refill(quota, uptime);
+        bucket.charge(quota, cost);
     }
 
-    /// When the statements are to be asked for again, if they are.
+    /// Uptime at which the statements are to be requested again, if any.
     pub(super) fn due(&self) -> Option<u64> {
         self.refresh_at
     }
 
-    /// Whether they are to be asked for now.
+    /// Whether they are to be requested now; clears the request.
     pub(super) fn take_due_refresh(&mut self, uptime: u64) -> bool {
         self.refresh_at.take_if(|at| *at <= uptime).is_some()
     }
 
-    fn bucket(&mut self, link: LinkId, uptime: u64) -> &mut Bucket {
-        let Quota { burst, rate } = match self.is_client(link) {
-            false => BROKER_QUOTA,
-            true => CLIENT_QUOTA,
-        };
-        let bucket = self.links.entry(link).or_insert(Bucket {
-            left: burst,
-            filled: uptime,
-        });
-        let seconds = uptime.saturating_sub(bucket.filled);
-        bucket.filled = bucket.filled.max(uptime);
-        bucket.left = (bucket.left + seconds.saturating_mul(rate)).min(burst);
-        bucket
+    fn quota(&self, link: LinkId) -> &'static Quota {
+        match self.is_client(link) {
+            false => &BROKER_QUOTA,
+            true => &CLIENT_QUOTA,
+        }
+    }
+
+    fn bucket(&mut self, link: LinkId, uptime: u64) -> &mut TokenBucket {
+        let full = TokenBucket::full(self.quota(link), uptime);
+        self.links.entry(link).or_insert(full)
     }
 }
 
@@ -119,59 +106,62 @@ mod tests {
     const LOCAL: LinkId = LinkId(1);
     const CLIENT: LinkId = LinkId(2);
     const BURST: u64 = BROKER_QUOTA.burst;
-    const PER_SECOND: u64 = BROKER_QUOTA.rate;
+    const PER_SECOND: u64 = BROKER_QUOTA.tokens;
 
-    fn charge(floods: &mut RateLimiter, link: LinkId, failures: u64, uptime: u64) {
+    fn charge(limiter: &mut RateLimiter, link: LinkId, failures: u64, uptime: u64) {
         let refused = vec![Code::BadSignature; failures as usize];
-        floods.charge(link, &refused, uptime);
+        limiter.charge(link, &refused, uptime);
     }
 
     #[test]
     fn a_link_is_not_heard_when_it_has_brought_too_many_failures_and_the_other_is() {
-        let mut floods = RateLimiter::new(CLIENT);
-        charge(&mut floods, LOCAL, BURST - 1, 10);
-        assert!(floods.try_admit(LOCAL, 10));
-        charge(&mut floods, LOCAL, 400, 10);
-        assert!(!floods.try_admit(LOCAL, 10));
-        assert!(floods.try_admit(CLOUD, 10));
-        assert!(floods.try_admit(LOCAL, 11));
-        charge(&mut floods, LOCAL, PER_SECOND, 11);
-        assert!(!floods.try_admit(LOCAL, 11));
-        charge(&mut floods, LOCAL, 0, 1000);
-        charge(&mut floods, LOCAL, BURST, 1000);
+        let mut limiter = RateLimiter::new(CLIENT);
+        charge(&mut limiter, LOCAL, BURST - 1, 10);
+        assert!(limiter.try_admit(LOCAL, 10));
+        charge(&mut limiter, LOCAL, 400, 10);
+        assert!(!limiter.try_admit(LOCAL, 10));
+        assert!(limiter.try_admit(CLOUD, 10));
+        assert!(limiter.try_admit(LOCAL, 11));
+        charge(&mut limiter, LOCAL, PER_SECOND, 11);
+        assert!(!limiter.try_admit(LOCAL, 11));
+        charge(&mut limiter, LOCAL, 0, 1000);
+        charge(&mut limiter, LOCAL, BURST, 1000);
         assert!(
-            !floods.try_admit(LOCAL, 1000),
-            "it fills up to its brim only"
+            !limiter.try_admit(LOCAL, 1000),
+            "the bucket never exceeds its capacity"
         );
     }
 
     #[test]
     fn a_client_of_the_listener_may_fail_less_than_a_link() {
-        let mut floods = RateLimiter::new(CLIENT);
-        charge(&mut floods, CLIENT, CLIENT_QUOTA.burst, 10);
-        assert!(!floods.try_admit(CLIENT, 10));
+        let mut limiter = RateLimiter::new(CLIENT);
+        charge(&mut limiter, CLIENT, CLIENT_QUOTA.burst, 10);
+        assert!(!limiter.try_admit(CLIENT, 10));
         assert_eq!(
-            floods.due(),
+            limiter.due(),
             None,
-            "brokers are not asked for what it brought"
+            "no request to the brokers for a client of the listener"
         );
-        assert!(floods.try_admit(LinkId(3), 10), "each has its own");
-        assert!(floods.try_admit(CLIENT, 11));
-        charge(&mut floods, CLIENT, CLIENT_QUOTA.rate, 11);
-        assert!(!floods.try_admit(CLIENT, 11));
+        assert!(
+            limiter.try_admit(LinkId(3), 10),
+            "each client has its own quota"
+        );
+        assert!(limiter.try_admit(CLIENT, 11));
+        charge(&mut limiter, CLIENT, CLIENT_QUOTA.tokens, 11);
+        assert!(!limiter.try_admit(CLIENT, 11));
     }
 
     #[test]
     fn what_was_not_heard_is_asked_for_again_once() {
-        let mut floods = RateLimiter::new(CLIENT);
-        assert_eq!(floods.due(), None);
-        charge(&mut floods, LOCAL, BURST, 10);
-        assert!(!floods.try_admit(LOCAL, 10));
-        charge(&mut floods, LOCAL, BURST, 12);
-        assert!(!floods.try_admit(LOCAL, 12));
-        assert_eq!(floods.due(), Some(10 + REFRESH_AFTER));
-        assert!(!floods.take_due_refresh(10 + REFRESH_AFTER - 1));
-        assert!(floods.take_due_refresh(10 + REFRESH_AFTER));
-        assert!(!floods.take_due_refresh(10 + REFRESH_AFTER));
+        let mut limiter = RateLimiter::new(CLIENT);
+        assert_eq!(limiter.due(), None);
+        charge(&mut limiter, LOCAL, BURST, 10);
+        assert!(!limiter.try_admit(LOCAL, 10));
+        charge(&mut limiter, LOCAL, BURST, 12);
+        assert!(!limiter.try_admit(LOCAL, 12));
+        assert_eq!(limiter.due(), Some(10 + REFRESH_AFTER));
+        assert!(!limiter.take_due_refresh(10 + REFRESH_AFTER - 1));
+        assert!(limiter.take_due_refresh(10 + REFRESH_AFTER));
+        assert!(!limiter.take_due_refresh(10 + REFRESH_AFTER));
     }
 }

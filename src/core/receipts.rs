@@ -1,4 +1,4 @@
-//! What the device says: receipts for those it knows, and its `state` for all.
+//! Builds receipts (to known senders), confirmations, checkpoints and the retained `state`.
 
 use crate::core::io::{Action, Effects, ReplyTopic, sanitize};
 use crate::core::journal::command_ref;
@@ -10,33 +10,35 @@ use doorward_protocol::wire::{
     Map, Outcome, Receipt, SecretKey, Share, State, StateBody, Value, sign,
 };
 
-/// Denials are no longer written down when the log is this full, in percent, so that they
-/// cannot crowd out the rest.
+/// Use of the log, in percent, from which denials are no longer recorded, so that they cannot
+/// displace other records.
 const DENIALS_UNTIL: u64 = 50;
 
-/// What is claimed of the log when nobody knows what is on the disk.
+/// The head in receipts after a failed write, when the content of the disk is not known.
 const NO_HEAD: LogHead = LogHead {
     size: 0,
     hash: Bytes([0; 32]),
 };
 
-/// Whether a refused command is written down and so uses up its counter. What only has to be
-/// signed anew does not: the second one keeps the counter, so that a first one that was late
-/// for a wrong clock cannot run besides; anybody on the way could repeat it without end, and
-/// none of it tells what a person wanted. What only lacks consent comes again with it.
+/// Whether a refused command is recorded and thus uses up its counter. A command that only has to
+/// be signed again does not: the new one carries the same counter, so that a first one that was
+/// late because of a wrong clock cannot run as well; anyone on the network path could repeat it
+/// endlessly, and it proves no intention of a user. A command that only lacks an approval is sent
+/// again with it.
 fn is_recorded(code: Code) -> bool {
     code.retry() != Retry::SignAgain && !matches!(code, Code::ReplayFull | Code::NeedsApproval)
 }
 
-/// A receipt on its way.
+/// Signs a receipt for publication.
 pub(super) fn signed(holder: KeyBytes, receipt: &Receipt, key: &SecretKey) -> Action {
     let topic = ReplyTopic::Receipts(holder, receipt.body.command);
     Action::Publish(topic, sign(receipt, key))
 }
 
 impl Core {
-    /// Answers a command that came before with the receipt that it got then. After a failed
-    /// write that receipt may not be on the disk, and a start might find another end.
+    /// Answers a repeated command with its earlier receipt and returns whether there was one. Not
+    /// after a failed write: the receipt may not be on the disk, and a restart might find another
+    /// result.
     pub(super) fn repeat(&mut self, command: Hash, out: &mut Effects) -> bool {
         if !self.store_works {
             return false;
@@ -55,15 +57,15 @@ impl Core {
 
     pub(super) fn deny(&mut self, code: Code, caller: &Caller, now: &Now, out: &mut Effects) {
         let verdict = CommandOutcome {
-            // A command that only lacks consent is not over: it comes again with it.
+            // A command that only lacks an approval is not over: it is sent again with it.
             outcome: match code {
                 Code::NeedsApproval => Outcome::Accepted,
                 _ => Outcome::Denied,
             },
             ..self.answer(caller, Some(code), now)
         };
-        let room = self.store_works && self.journal.used() < DENIALS_UNTIL;
-        if is_recorded(code) && room && self.denials.record(caller, now.uptime) {
+        let has_capacity = self.store_works && self.journal.used() < DENIALS_UNTIL;
+        if is_recorded(code) && has_capacity && self.denials.record(caller, now.uptime) {
             let event = Event::Denied(command_ref(caller), verdict);
             self.journal.append(event, now, &mut out.batch);
             self.publish_receipt(caller.command, out);
@@ -90,24 +92,24 @@ impl Core {
         }
     }
 
-    /// Answers a dry run. Nothing is written down and nothing remembered.
-    pub(super) fn answer_dry_run(&mut self, rehearsal: &DryRun, now: &Now, out: &mut Effects) {
-        let DryRun { caller, code } = rehearsal;
-        let mut may: Vec<&str> = self
+    /// Answers a dry run. Nothing is recorded or stored.
+    pub(super) fn answer_dry_run(&mut self, dry_run: &DryRun, now: &Now, out: &mut Effects) {
+        let DryRun { caller, code } = dry_run;
+        let mut permissions: Vec<&str> = self
             .statements
             .shares_of(&caller.key)
             .flat_map(|share| share.body.permissions.iter())
             .map(|(name, _)| name.as_str())
             .collect();
-        may.sort_unstable();
-        may.dedup();
+        permissions.sort_unstable();
+        permissions.dedup();
         let owner = self.statements.registration().map(|r| r.sub.to_string());
         let verdict = CommandOutcome {
             outcome: code.map_or(Outcome::Allowed, |_| Outcome::Denied),
             detail: sanitize(&format!(
                 "{} has {}; owner {}",
                 caller.person,
-                may.join(", "),
+                permissions.join(", "),
                 owner.unwrap_or_default()
             )),
             ..self.answer(caller, *code, now)
@@ -115,7 +117,7 @@ impl Core {
         self.publish_unrecorded(&verdict, now, out);
     }
 
-    /// A receipt that no record of the log stands for. Returns it.
+    /// Publishes a receipt that has no record in the log, and returns it.
     pub(super) fn publish_unrecorded(
         &mut self,
         verdict: &CommandOutcome,
@@ -138,8 +140,8 @@ impl Core {
         bytes
     }
 
-    /// The device's word to whoever issued a share that it has it, or has refused it after its
-    /// signature held. Of what was not verified nothing is said.
+    /// Confirms to the issuer that the device holds a share, or has refused it after its signature
+    /// was verified. A share that was not verified is not answered.
     pub(super) fn confirm(
         &mut self,
         envelopes: &[Envelope<'_>],
@@ -175,7 +177,7 @@ impl Core {
         self.after_log(AfterLog::Act(publish), out);
     }
 
-    /// The device's word on how far its log has come, for whoever keeps it.
+    /// Publishes a signed checkpoint of the log head.
     pub(super) fn publish_checkpoint(&mut self, now: &Now, out: &mut Effects) {
         let checkpoint = Checkpoint {
             iss: self.statements.device().clone(),
@@ -190,7 +192,7 @@ impl Core {
         self.after_log(AfterLog::Act(publish), out);
     }
 
-    /// The receipt of a command that has ended, always the same.
+    /// Publishes the receipt of a finished command; it is always the same.
     pub(super) fn publish_receipt(&mut self, command: Hash, out: &mut Effects) {
         if let Some((holder, receipt)) = self.journal.receipt(&command) {
             let answer = AfterLog::Answer(*holder, Box::new(receipt.clone()));
@@ -198,6 +200,7 @@ impl Core {
         }
     }
 
+    /// Publishes the retained `state`.
     pub(super) fn publish_state(&mut self, now: &Now, out: &mut Effects) {
         let state = State {
             iss: self.statements.device().clone(),
@@ -214,20 +217,20 @@ impl Core {
         self.after_log(AfterLog::Act(publish), out);
     }
 
-    /// After a failed write nobody knows which lists will still be there after a start, so
-    /// none is claimed.
+    /// The status of the device. After a failed write it names no lists, since it is not known
+    /// which of them will still be present after a restart.
     pub(super) fn standing(&self, now: &Now) -> DeviceStanding {
-        let memory = &self.journal.state;
+        let state = &self.journal.state;
         let (registration, revocations) = if self.store_works {
-            let lists = memory.revocations.iter();
+            let lists = state.revocations.iter();
             let seqs = lists.map(|(audience, mark)| (audience.clone(), mark.seq));
-            let registration = memory.registration.map_or(0, |mark| mark.seq);
+            let registration = state.registration.map_or(0, |mark| mark.seq);
             (registration, Map::new(seqs))
         } else {
             (0, Map::default())
         };
         DeviceStanding {
-            epoch: memory.epoch,
+            epoch: state.epoch,
             boot: now.boot,
             uptime: now.uptime,
             quality: now.quality,

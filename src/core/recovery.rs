@@ -1,4 +1,4 @@
-//! Bringing the core back from what was found on disk.
+//! Restores the core from the state found on disk.
 
 use std::collections::BTreeSet;
 
@@ -14,10 +14,10 @@ use doorward_protocol::wire::{
     Timestamp,
 };
 
-/// Receipts of so many seconds before a start are sent again.
+/// Receipts issued within this time before a start are sent again, in seconds.
 const RESEND_WINDOW: u64 = 300;
 
-/// What was found on disk.
+/// The state found on disk.
 pub struct RecoveredState {
     /// The device's id.
     pub device: Id,
@@ -27,48 +27,47 @@ pub struct RecoveredState {
     pub issuers: Issuers,
     /// The registration as received, if the device has an owner.
     pub registration: Option<Vec<u8>>,
-    /// The log, oldest record first.
+    /// The records of the log, oldest first.
     pub records: Vec<Record>,
-    /// Statements from the cache, unchecked.
+    /// Statements from the cache, not verified.
     pub statements: Vec<Vec<u8>>,
-    /// Whether records are missing or changed that may have been acted upon.
+    /// Whether records are missing or changed that may have had effects.
     pub log_broken: bool,
-    /// Whole records from beyond the damage.
+    /// Intact records after the damage.
     pub salvaged: Vec<Record>,
 }
 
-/// What the device is told by its configuration and its maker.
+/// Settings of the core, from the configuration and from the manufacturer.
 #[derive(Debug, Clone)]
 pub struct CoreConfig {
-    /// What it offers.
+    /// The operations that it offers.
     pub offers: Offers,
-    /// Operations whose success shows in a new boot of the machine.
+    /// Operations whose success is shown by a new boot id.
     pub rebooting: Vec<doorward_protocol::wire::Operation>,
-    /// Operations that are brought to their end after a stop.
+    /// Operations that are resumed after a stop of the daemon.
     pub resumable: Vec<doorward_protocol::wire::Operation>,
-    /// Operations that only look at what is in memory, so that they may begin before that is
-    /// written down.
+    /// Operations that only read from memory and may start before their intent is durable.
     pub in_memory_reads: Vec<doorward_protocol::wire::Operation>,
-    /// Commands whose operations are still being carried out, after a failed write; they tell
-    /// their ends themselves.
+    /// Commands whose operations still run in this process after a failed write; they report their
+    /// results themselves.
     pub running: BTreeSet<Hash>,
-    /// How often those that boot the machine may begin.
+    /// Limit for the number of operations that reboot the machine.
     pub reboot_limit: RebootLimit,
-    /// When this program was built: it cannot be earlier.
+    /// Build time of this program, a lower bound of the current time.
     pub built: Timestamp,
-    /// How large the log may grow, in bytes.
+    /// Size limit of the log, in bytes.
     pub log_limit: u64,
-    /// How large a segment of it grows beyond its snapshot, in bytes.
+    /// Growth of a segment after its snapshot, in bytes.
     pub segment: u64,
-    /// The version of the firmware that runs; 0 if that is not known.
+    /// The version of the running firmware; 0 if it is not known.
     pub firmware: u32,
-    /// The links from this one on are clients of the listener, one each.
+    /// The first link that is a client of the listener; so are all links after it.
     pub clients: LinkId,
 }
 
 impl Core {
-    /// Begins again where the log ends. The effects must be durable before anything else
-    /// is handled. `epoch` is 16 random bytes, used only if replay memory was lost.
+    /// Restores the core from the log. The effects must be durable before anything else is handled.
+    /// `epoch` is 16 random bytes, used only if the replay state was lost.
     pub fn start(
         found: RecoveredState,
         settings: CoreConfig,
@@ -91,15 +90,15 @@ impl Core {
             signed: issuers.iat,
             since: 0,
         });
-        let keeper = TrustedClock::new(journal.state.floor(), settings.built, reading);
-        let known = StatementStore::new(device, key.public(), issuers);
-        let mut core = Self::assemble(key, known, journal, keeper, &settings);
+        let clock = TrustedClock::new(journal.state.floor(), settings.built, reading);
+        let statements = StatementStore::new(device, key.public(), issuers);
+        let mut core = Self::assemble(key, statements, journal, clock, &settings);
         let mut out = Effects::default();
         let now = core.clock.now(reading);
-        if let Some(why) = replay_state_lost(&found.records, found.log_broken)
-            && let Ok(why) = Text::new(why)
+        if let Some(reason) = replay_state_lost(&found.records, found.log_broken)
+            && let Ok(reason) = Text::new(reason)
         {
-            let event = Event::Epoch(epoch, why);
+            let event = Event::Epoch(epoch, reason);
             core.journal.append(event, &now, &mut out.batch);
             core.journal.salvage(&found.salvaged, &now, &mut out.batch);
         }
@@ -109,8 +108,8 @@ impl Core {
         if !core.journal.state.subscribers.is_empty() {
             core.update_watch(&mut out);
         }
-        // A receipt may have been on its way when the device stopped. The same one again
-        // does no harm, and its sender may still be waiting.
+        // A receipt may not have been delivered when the device stopped. A second copy does no
+        // harm, and its sender may still be waiting.
         let recent = Timestamp(now.estimate.0.saturating_sub(RESEND_WINDOW));
         for command in core.journal.receipts_since(recent) {
             core.publish_receipt(command, &mut out);
@@ -118,9 +117,9 @@ impl Core {
         (core, out)
     }
 
-    /// Puts statements back, the registration first since sites depend on it, and shares
-    /// before the rosters of their groups. The log knows most of them; one that is newer than
-    /// the log was written just before a crash.
+    /// Restores the statements: the registration first, since sites depend on it, and shares before
+    /// the member lists of their groups. The log has recorded most of them; one newer than the log
+    /// was written just before a crash.
     fn reinstall(
         &mut self,
         registration: Option<Vec<u8>>,
@@ -130,10 +129,10 @@ impl Core {
     ) {
         let now = self.clock.now(reading);
         self.reinstall_all(registration.into_iter().collect(), reading, out);
-        // Shares are checked when they are needed.
-        let known = &mut self.statements;
+        // Shares are verified when they are first used.
+        let store = &mut self.statements;
         let others = statements.into_iter();
-        let others = others.filter(|bytes| !known.keep(bytes, now.estimate));
+        let others = others.filter(|bytes| !store.keep(bytes, now.estimate));
         let others = others.collect();
         self.reinstall_all(others, reading, out);
     }
@@ -145,27 +144,27 @@ impl Core {
         out: &mut Effects,
     ) {
         let now = self.clock.now(reading);
-        let mut sound: Vec<Vec<Envelope<'_>>> = statements
+        let mut valid: Vec<Vec<Envelope<'_>>> = statements
             .iter()
             .filter_map(|bytes| Bundle::parse(bytes).ok())
             .filter_map(|bundle| bundle.statements.into_iter().collect::<Result<_, _>>().ok())
             .collect();
-        sound.sort_by_key(|envelopes| envelopes.first().map(|envelope| envelope.kind));
-        for envelopes in sound {
-            let memory = &self.journal.state;
-            let Ok(Some(installed)) = self.statements.install(&envelopes, memory, now.estimate)
+        valid.sort_by_key(|envelopes| envelopes.first().map(|envelope| envelope.kind));
+        for envelopes in valid {
+            let state = &self.journal.state;
+            let Ok(Some(installed)) = self.statements.install(&envelopes, state, now.estimate)
             else {
                 continue;
             };
             let mark = match installed.kind {
-                Kind::Registration => memory.registration,
+                Kind::Registration => state.registration,
                 Kind::Revocations => installed
                     .audience
                     .as_ref()
-                    .and_then(|audience| memory.revocations.get(audience).copied()),
+                    .and_then(|audience| state.revocations.get(audience).copied()),
                 Kind::Roster => installed
                     .group
-                    .and_then(|group| memory.rosters.get(&group).copied()),
+                    .and_then(|group| state.rosters.get(&group).copied()),
                 _ => continue,
             };
             if mark.is_none_or(|mark| mark.hash != installed.hash)
@@ -177,8 +176,8 @@ impl Core {
         }
     }
 
-    /// Ends every command that a stop interrupted, or has it brought to its end. None of them is
-    /// ever run again. Beyond a break of the log any of them may have begun, or ended.
+    /// Records a result for every command that a stop interrupted, or resumes it. None of them is
+    /// started again. If the log was damaged, any of them may have started or finished.
     fn settle_interrupted(
         &mut self,
         settings: &CoreConfig,
@@ -190,44 +189,45 @@ impl Core {
         let open: Vec<PendingCommand> = self.journal.open.values().cloned().collect();
         for PendingCommand {
             intent,
-            started_in_boot: began,
+            started_in_boot,
         } in open
         {
             if settings.running.contains(&intent.asked.command) {
                 continue;
             }
             let operation = &intent.asked.operation;
-            if let Some(boot) = began.filter(|_| settings.resumable.contains(operation) && !broken)
+            if let Some(boot) =
+                started_in_boot.filter(|_| settings.resumable.contains(operation) && !broken)
             {
                 let resume = Action::Resume(Box::new(intent), boot != now.boot);
                 self.after_log(AfterLog::Act(resume), out);
                 continue;
             }
             let reboots = settings.rebooting.contains(operation);
-            let (outcome, code, detail) = match began {
+            let (outcome, code, detail) = match started_in_boot {
                 _ if broken => (
                     Outcome::Unknown,
                     Some(Code::Unknown),
-                    "the event log broke before it had ended",
+                    "the event log was damaged before the operation finished",
                 ),
                 Some(boot) if reboots && boot != now.boot => {
-                    (Outcome::Done, None, "the machine has booted since")
+                    (Outcome::Done, None, "the machine has rebooted since")
                 }
                 Some(_) => (
                     Outcome::Unknown,
                     Some(Code::Unknown),
-                    "the device stopped while it ran",
+                    "the device stopped while the operation ran",
                 ),
-                // What only reads may have begun without a record of it, and did no harm.
+                // A read may have started without a record of it; it changed nothing.
                 None if intent.class == Class::Read => (
                     Outcome::Failed,
                     Some(Code::Failed),
-                    "the device stopped before it had answered",
+                    "the device stopped before it answered",
                 ),
                 None => (
                     Outcome::Failed,
                     Some(Code::Failed),
-                    "the device stopped before it began; it has not run",
+                    "the device stopped before the operation started; it did not run",
                 ),
             };
             let verdict = CommandOutcome {
@@ -246,10 +246,10 @@ impl Core {
     }
 }
 
-/// Why replay memory must be taken, if it must.
+/// The reason why the replay state counts as lost; `None` if it is intact.
 fn replay_state_lost(records: &[Record], log_broken: bool) -> Option<&'static str> {
     if log_broken {
-        return Some("a break in the event log");
+        return Some("the event log was damaged");
     }
     records.is_empty().then_some("a new event log")
 }

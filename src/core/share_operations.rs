@@ -1,5 +1,5 @@
-//! Operations that the core carries out itself, because they read or change what it
-//! remembers: who holds shares, ending them on the spot, suspending all of them.
+//! Operations that the core carries out itself because they read or change its durable state:
+//! listing shares, ending them on the device, suspending all of them.
 
 use crate::core::io::OperationResult;
 use doorward_protocol::event_log::record::Change;
@@ -8,19 +8,19 @@ use doorward_protocol::wire::{
     ArgLimit, Bytes, Class, Map, Operation, Share, Text, Timestamp, Value,
 };
 
-/// Most shares that one answer lists; a receipt is bounded.
+/// Shares listed in one answer; the size of a receipt is limited.
 const MAX_LISTED: usize = 40;
 
-/// Most shares that the device itself remembers to be ended.
+/// Shares ended on the device that it can record.
 const MAX_ENDED: usize = 10_000;
 
-/// Most people who are told the news.
+/// Users who can subscribe to notifications.
 pub(super) const MAX_SUBSCRIBERS: usize = 64;
 
-/// How long a freeze lasts if nobody says, in seconds: until it is lifted.
+/// End of a suspension without `until`: it lasts until it is lifted.
 const FOREVER: Timestamp = Timestamp(doorward_protocol::wire::MAX_TIMESTAMP);
 
-/// These operations, offered by every device.
+/// The operations of this module, offered by every device.
 pub(super) fn offers() -> Offers {
     let argument = |required| doorward_protocol::gate::Argument {
         required,
@@ -49,19 +49,19 @@ pub(super) fn offers() -> Offers {
     .collect()
 }
 
-/// Those that only look.
+/// Those of them that only read.
 pub(super) fn read_only() -> impl Iterator<Item = Operation> {
     ["share.mine", "share.list"]
         .into_iter()
         .filter_map(|name| Operation::new(name).ok())
 }
 
-/// Carries a permit out, if it is for one of these operations: how it ended, and what has
-/// changed.
+/// Executes a permit for one of these operations and returns its result and the change to record;
+/// `None` for any other operation.
 pub(super) fn execute(
     permit: &Permit,
-    known: &StatementStore,
-    memory: &DurableState,
+    statements: &StatementStore,
+    state: &DurableState,
     log_size: u64,
     now: &Now,
 ) -> Option<(OperationResult, Option<Change>)> {
@@ -70,31 +70,31 @@ pub(super) fn execute(
         caller.operation.as_str(),
         "share.revoke" | "share.relinquish"
     );
-    if ends && memory.ended.len() >= MAX_ENDED {
-        let why = "too many shares were ended on the device; let the issuer cancel this one";
+    if ends && state.ended.len() >= MAX_ENDED {
+        let why = "this device cannot record more ended shares; revoke this one at the issuer";
         return Some((OperationResult::failed(Code::Failed, why), None));
     }
     let done = |change| (OperationResult::done(Map::default()), change);
     Some(match caller.operation.as_str() {
         "share.mine" => {
-            let shares = known.shares_of(&caller.key);
+            let shares = statements.shares_of(&caller.key);
             (
-                OperationResult::done(list(shares, known, memory, now)),
+                OperationResult::done(list(shares, statements, state, now)),
                 None,
             )
         }
         "share.list" => {
-            let shares = known.shares_by_age();
+            let shares = statements.shares_by_age();
             (
-                OperationResult::done(list(shares, known, memory, now)),
+                OperationResult::done(list(shares, statements, state, now)),
                 None,
             )
         }
-        "share.revoke" => match named(permit, known) {
+        "share.revoke" => match share_argument(permit, statements) {
             Some(share) => done(Some(Change::Ended(share.cti, share.exp))),
             None => (unknown_share(), None),
         },
-        "share.relinquish" => match named(permit, known) {
+        "share.relinquish" => match share_argument(permit, statements) {
             Some(share) if share.cnf.0 == caller.key && share.body.group.is_none() => {
                 done(Some(Change::Ended(share.cti, share.exp)))
             }
@@ -111,17 +111,17 @@ pub(super) fn execute(
         "notify.manage" => match permit.args().get("on") {
             Some(Value::Bool(false)) => done(Some(Change::Unsubscribed)),
             Some(Value::Bool(true))
-                if memory.subscribers.contains_key(&caller.key)
-                    || memory.subscribers.len() < MAX_SUBSCRIBERS =>
+                if state.subscribers.contains_key(&caller.key)
+                    || state.subscribers.len() < MAX_SUBSCRIBERS =>
             {
                 done(Some(Change::Subscribed(permit.share())))
             }
             Some(Value::Bool(true)) => {
-                let why = "as many are told the news as this device can remember";
+                let why = "the maximum number of subscribers is reached";
                 (OperationResult::failed(Code::Failed, why), None)
             }
             _ => (
-                OperationResult::failed(Code::Param, "on is true or false"),
+                OperationResult::failed(Code::Param, "`on` must be true or false"),
                 None,
             ),
         },
@@ -130,12 +130,15 @@ pub(super) fn execute(
             Some(Value::Int(size)) => match u64::try_from(*size) {
                 Ok(size) if size <= log_size => done(Some(Change::Acknowledged(size))),
                 _ => (
-                    OperationResult::failed(Code::Failed, "the log is not that long"),
+                    OperationResult::failed(
+                        Code::Failed,
+                        "`size` exceeds the number of records in the log",
+                    ),
                     None,
                 ),
             },
             _ => (
-                OperationResult::failed(Code::Param, "size is a number of records"),
+                OperationResult::failed(Code::Param, "`size` must be a number of records"),
                 None,
             ),
         },
@@ -144,22 +147,22 @@ pub(super) fn execute(
 }
 
 fn unknown_share() -> OperationResult {
-    OperationResult::failed(Code::Failed, "the device knows no such share of yours")
+    OperationResult::failed(Code::Failed, "no such share of yours on this device")
 }
 
-fn named<'a>(permit: &Permit, known: &'a StatementStore) -> Option<&'a Share> {
+fn share_argument<'a>(permit: &Permit, statements: &'a StatementStore) -> Option<&'a Share> {
     match permit.args().get("share") {
-        Some(Value::Bytes(id)) => known.share(&Bytes(id.as_slice().try_into().ok()?)),
-        // As `share.list` shows it, and as people type it.
-        Some(Value::Text(id)) => known.share(&Bytes::from_hex(id)?),
+        Some(Value::Bytes(id)) => statements.share(&Bytes(id.as_slice().try_into().ok()?)),
+        // Hexadecimal, as printed by `share.list`.
+        Some(Value::Text(id)) => statements.share(&Bytes::from_hex(id)?),
         _ => None,
     }
 }
 
 fn list<'a>(
     shares: impl Iterator<Item = &'a Share>,
-    known: &StatementStore,
-    memory: &DurableState,
+    statements: &StatementStore,
+    state: &DurableState,
     now: &Now,
 ) -> Map<Text, Value> {
     let mut rows = Vec::new();
@@ -169,7 +172,7 @@ fn list<'a>(
             more += 1;
             continue;
         }
-        let over = known.is_revoked(share) || memory.ended.contains_key(&share.cti);
+        let is_ended = statements.is_revoked(share) || state.ended.contains_key(&share.cti);
         let names: Vec<&str> = share
             .body
             .permissions
@@ -180,7 +183,7 @@ fn list<'a>(
             "{} until {}{}: {}",
             share.sub,
             share.exp,
-            if over { ", cancelled" } else { "" },
+            if is_ended { ", cancelled" } else { "" },
             names.join(", ")
         );
         if let Some(description) = &share.body.description {

@@ -1,4 +1,4 @@
-//! How the device is, in numbers.
+//! Status figures of the device.
 
 use std::collections::BTreeMap;
 
@@ -6,29 +6,29 @@ use crate::core::machine::Core;
 use doorward_protocol::gate::{ClockReading, Code, Now};
 use doorward_protocol::wire::{Audience, DeviceStanding, Id, Map, Operation, Text, Value};
 
-/// Numbers for `status.read` and for people.
+/// Figures for `status.read` and `doorward status`.
 #[derive(Debug, Clone)]
 pub struct DeviceStatus {
-    /// The time.
+    /// The current time.
     pub now: Now,
-    /// Sequence numbers and boot.
+    /// Sequence numbers, boot id and uptime.
     pub standing: DeviceStanding,
     /// Shares that the device holds.
     pub shares: usize,
     /// Records in the log.
     pub log_size: u64,
-    /// Records that are kept elsewhere.
+    /// Records that a log collector has acknowledged.
     pub acknowledged: u64,
-    /// Audiences whose revocation list the log knows and the device lacks.
+    /// Audiences whose revocation list the log has recorded but the device no longer holds.
     pub missing: Vec<Audience>,
-    /// How full the log is, in percent.
+    /// Used part of the log's size limit, in percent.
     pub log_used: u64,
-    /// What was refused since the start, by code.
+    /// Refusals since the start, by code.
     pub refused: BTreeMap<Code, u64>,
 }
 
 impl Core {
-    /// Numbers for `status.read` and for people.
+    /// Returns the figures for `status.read` and `doorward status`.
     pub fn status(&mut self, reading: &ClockReading) -> DeviceStatus {
         let now = self.clock.now(reading);
         DeviceStatus {
@@ -47,7 +47,7 @@ impl Core {
         }
     }
 
-    /// What was allowed and has not ended: who asked for which operation, and how far it has come.
+    /// The commands that were allowed and have not finished: user, operation and progress.
     #[must_use]
     pub fn running_commands(&self) -> Vec<(Id, Operation, Map<Text, Value>)> {
         let open = self.journal.open.iter();

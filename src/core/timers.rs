@@ -1,5 +1,5 @@
-//! What the device does by itself when its time has come. On a device where nothing changes
-//! nothing is ever due.
+//! Timers: checkpoints, summaries of denials, expiry and repeated requests. On an idle device no
+//! timer runs.
 
 use crate::core::io::{Action, Effects};
 use crate::core::machine::Core;
@@ -7,29 +7,31 @@ use doorward_protocol::event_log::record::Change;
 use doorward_protocol::gate::Now;
 use doorward_protocol::wire::{Bytes, Timestamp};
 
-/// A checkpoint goes out after so many records ...
-const RECORDS: u64 = 64;
-/// ... or so many seconds after the first that none has covered.
-const SECONDS: u64 = 600;
+/// Records after which a checkpoint is published ...
+const CHECKPOINT_RECORDS: u64 = 64;
+/// ... or seconds after the first record that no checkpoint covers.
+const CHECKPOINT_SECONDS: u64 = 600;
 
-/// When something is to be done.
+/// State of the timers.
 #[derive(Default)]
 pub(super) struct Timers {
-    /// Records that the last checkpoint covered.
+    /// Size of the log at the last checkpoint.
     checkpointed: u64,
-    /// Uptime at which a record was first seen that none has covered.
+    /// Uptime of the first record that no checkpoint covers.
     uncovered_since: Option<u64>,
-    /// The next time, after what is written down for certain, at which something ends.
+    /// Time after the recorded lower bound at which the next statement expires.
     next_end: Option<Timestamp>,
 }
 
 impl Core {
-    /// The uptime at which a [`Tick`](super::Input::Tick) is wanted, if one is.
+    /// The uptime at which the next [`Tick`](super::Input::Tick) is due, if any.
     #[must_use]
     pub fn due(&self, now: &Now) -> Option<u64> {
-        let chores = self.store_works.then_some(&self.timers)?;
-        let checkpoint = chores.uncovered_since.map(|since| since + SECONDS);
-        let end = chores
+        let timers = self.store_works.then_some(&self.timers)?;
+        let checkpoint = timers
+            .uncovered_since
+            .map(|since| since + CHECKPOINT_SECONDS);
+        let end = timers
             .next_end
             .map(|end| now.uptime + end.since(now.lower_bound));
         [self.denials.due(), self.rate_limiter.due(), checkpoint, end]
@@ -42,7 +44,7 @@ impl Core {
         for event in self.denials.drain_expired(now.uptime) {
             self.journal.append(event, now, &mut out.batch);
         }
-        // What has ended must not live again after a start without a clock.
+        // Expired statements must not become valid again after a start without a clock.
         if self
             .timers
             .next_end
@@ -55,15 +57,15 @@ impl Core {
             out.actions.push(Action::RequestRetained);
         }
         let since = self.timers.uncovered_since;
-        if since.is_some_and(|since| now.uptime >= since + SECONDS) {
+        if since.is_some_and(|since| now.uptime >= since + CHECKPOINT_SECONDS) {
             self.checkpoint(now, out);
         }
     }
 
-    /// After every step: is a checkpoint owed?
+    /// Publishes a checkpoint if one is due; called after every step.
     pub(super) fn watch_log(&mut self, now: &Now, out: &mut Effects) {
         let uncovered = self.journal.head().size - self.timers.checkpointed;
-        if uncovered >= RECORDS && self.store_works {
+        if uncovered >= CHECKPOINT_RECORDS && self.store_works {
             self.checkpoint(now, out);
         } else if uncovered > 0 && self.timers.uncovered_since.is_none() {
             self.timers.uncovered_since = Some(now.uptime);
@@ -72,14 +74,14 @@ impl Core {
 
     pub(super) fn link_up(&mut self, now: &Now, out: &mut Effects) {
         self.publish_state(now, out);
-        let kept = self.journal.state.acknowledged;
-        if kept > 0 {
-            out.actions.push(Action::Upload(kept, false));
+        let acknowledged = self.journal.state.acknowledged;
+        if acknowledged > 0 {
+            out.actions.push(Action::Upload(acknowledged, false));
         }
     }
 
-    /// Which records are to be sent after a change. Who acknowledges no more than before has
-    /// lost what was sent since.
+    /// The upload to start after a change. A collector that acknowledges no more than before has
+    /// lost the records sent since then.
     pub(super) fn upload_after(&self, change: Option<&Change>) -> Option<Action> {
         match change {
             Some(Change::Acknowledged(size)) => {
@@ -95,7 +97,7 @@ impl Core {
         self.publish_checkpoint(now, out);
     }
 
-    /// A `state`, which holds the log's head too, has just gone out.
+    /// Records that the current head was published, in a checkpoint or in `state`.
     pub(super) fn mark_checkpointed(&mut self) {
         self.timers.checkpointed = self.journal.head().size;
         self.timers.uncovered_since = None;
@@ -105,7 +107,7 @@ impl Core {
         self.timers.next_end = self.statements.next_end(now.lower_bound);
     }
 
-    /// The same for one more share, without a look at all the others.
+    /// The same after one more share was installed, without checking all others.
     pub(super) fn schedule_end_of(&mut self, share: &Bytes<16>, now: &Now) {
         let share = self.statements.share(share).into_iter();
         let ends = share.flat_map(|share| self.statements.ends_of(share));

@@ -1,4 +1,4 @@
-//! What goes on beside the loop: the thread that writes.
+//! The thread that writes batches to the store.
 
 use doorward_transport::files::FileError;
 use tokio::sync::mpsc;
@@ -6,13 +6,13 @@ use tokio::sync::mpsc;
 use crate::core::Batch;
 use crate::store::Store;
 
-/// What is to be made durable, and the size that the log has then.
+/// Batches to make durable, each with the size of the log after it.
 pub(super) type Queue = std::sync::mpsc::Sender<(Batch, u64)>;
 
-/// The size up to which the log is durable, or why the write failed.
+/// The size up to which the log is durable, or the error of the write.
 pub(super) type CommitResult = Result<u64, FileError>;
 
-/// The thread that writes. Batches that wait together become durable together.
+/// Starts the thread. Batches that wait at the same time are written together.
 pub(super) fn spawn(mut store: Store, results: mpsc::Sender<CommitResult>) -> Queue {
     let (sender, queue) = std::sync::mpsc::channel::<(Batch, u64)>();
     std::thread::spawn(move || {

@@ -1,4 +1,5 @@
-//! What the core has decided is done: batches go to be written, operations begin, messages go out.
+//! Carries out the effects of the core: hands batches to the commit thread, starts operations and
+//! publishes messages.
 
 use std::collections::VecDeque;
 
@@ -13,7 +14,7 @@ impl Daemon {
     pub(super) fn carry_out(&mut self, effects: Effects) {
         let effects = self.run_in_memory_reads(effects);
         if !effects.batch.is_empty() {
-            // If the thread is gone, nothing becomes durable and so nothing is acted upon.
+            // If the thread is gone, nothing becomes durable, so no dependent action happens.
             if let Some(store) = &self.store {
                 let _ = store.send((effects.batch, self.core.log_size()));
             }
@@ -35,42 +36,42 @@ impl Daemon {
                     }
                 }
                 Action::WatchEquipment(false) => self.watching = JoinSet::new(),
-                // One that looks out already has seen how it was before.
+                // A watch that runs already knows the previous state of the equipment.
                 Action::WatchEquipment(true) => {
                     if self.watching.is_empty() {
                         let (table, sender) = (self.table.clone(), self.operation_sender.clone());
                         self.watching.spawn(async move {
                             table
-                                .watch(|news| sender.send(OperationEvent::Notification(news)))
+                                .watch(|event| sender.send(OperationEvent::Notification(event)))
                                 .await;
                         });
                     }
                 }
                 Action::ClearUserData => self.table.clear_user_data(),
                 Action::RequestRetained => self.links.refresh(),
-                Action::Resume(intent, booted) => {
+                Action::Resume(intent, rebooted) => {
                     let table = self.table.clone();
                     self.spawn_operation(intent.asked.command, async move {
-                        table.resume(&intent, booted).await
+                        table.resume(&intent, rebooted).await
                     });
                 }
                 Action::Run(permit) => {
                     let table = self.table.clone();
-                    let facts = self.core.status(&self.clock.read());
+                    let status = self.core.status(&self.clock.read());
                     let context =
                         OperationContext::new((*permit).clone(), self.operation_sender.clone());
                     self.spawn_operation(permit.caller().command, async move {
-                        table.execute(*permit, facts, &context).await
+                        table.execute(*permit, status, &context).await
                     });
                 }
             }
         }
-        // While the batch is written.
+        // In parallel with the write of the batch.
         self.core.sign_ahead();
     }
 
-    /// Looks at what is in memory, for those who may still do so: beginning and end are written down
-    /// together, by one `fdatasync`.
+    /// Runs the reads from memory that are still allowed at once: their intent and their result are
+    /// made durable together, by one `fdatasync`.
     fn run_in_memory_reads(&mut self, mut effects: Effects) -> Effects {
         let mut waiting = VecDeque::from(std::mem::take(&mut effects.actions));
         while let Some(action) = waiting.pop_front() {
@@ -88,7 +89,10 @@ impl Daemon {
             let command = permit.caller().command;
             let reading = self.clock.read();
             let ended = match self.core.reauthorize(&permit, &reading) {
-                Err(code) => OperationResult::denied(code, "the permission ended before it began"),
+                Err(code) => OperationResult::denied(
+                    code,
+                    "the permission ended before the operation started",
+                ),
                 Ok(()) => OperationTable::read_in_memory(&permit, &self.core.status(&reading)),
             };
             let finished = OperationEvent::Finished(command, ended);
@@ -99,7 +103,7 @@ impl Daemon {
         effects
     }
 
-    /// Has it done beside the loop; its end comes as an event.
+    /// Runs an operation in a task of its own; its result arrives as an event.
     fn spawn_operation(
         &mut self,
         command: Hash,

@@ -1,4 +1,4 @@
-//! The loop of the daemon: whatever happens goes into the core, and what it decides is carried out.
+//! The event loop of the daemon: passes events to the core and carries out its effects.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -23,12 +23,12 @@ use doorward_protocol::wire::{Hash, Id, Operation};
 use doorward_transport::TrustedTime;
 use doorward_transport::clock::Clock;
 
-/// Ends of operations and of writes that wait for the core.
-const EVENTS: usize = 64;
-/// Inputs that are handled before the effects are carried out, so that what arrives together
-/// shares one `fdatasync`.
+/// Results of operations and of writes that can wait for the core.
+const MAX_EVENTS: usize = 64;
+/// Inputs that are handled before their effects are carried out, so that inputs that arrive
+/// together share one `fdatasync`.
 const MAX_BATCHED_EVENTS: usize = 64;
-/// Shortest and longest pause between two attempts to open a store that failed, in seconds.
+/// Shortest and longest delay between attempts to reopen the store after a failure, in seconds.
 const FIRST_RETRY: u64 = 5;
 const LONGEST_RETRY: u64 = 300;
 
@@ -39,7 +39,7 @@ pub(super) enum DaemonEvent {
     Operation(OperationEvent),
 }
 
-/// The daemon's parts.
+/// The running daemon.
 pub(super) struct Daemon {
     pub(super) core: Core,
     pub(super) clock: Clock,
@@ -51,24 +51,24 @@ pub(super) struct Daemon {
     pub(super) import: Import,
     pub(super) upload: Option<LogUpload>,
     pub(super) store: Option<Queue>,
-    /// Ends of writes.
+    /// Results of writes.
     commits: mpsc::Receiver<CommitResult>,
     commit_sender: mpsc::Sender<CommitResult>,
     operation_events: mpsc::Receiver<OperationEvent>,
     pub(super) operation_sender: mpsc::Sender<OperationEvent>,
-    /// What people should know of how it began.
+    /// Notes about the last start, for `doorward status`.
     pub(super) notes: Vec<String>,
-    /// Why the store does not work, if it does not.
+    /// The error of the store, while it does not work.
     pub(super) failed: Option<String>,
-    /// The pause before the next attempt to open the store again, in seconds, and the uptime
-    /// at which that is.
+    /// Delay before the next attempt to reopen the store, in seconds, and the uptime of that
+    /// attempt.
     retry: u64,
     retry_at: Option<u64>,
-    /// For the links, which judge certificates by it.
+    /// Time against which the links check certificates.
     time: TrustedTime,
-    /// Who looks out for news; it ends with this.
+    /// The task that watches the equipment; dropping the set stops it.
     pub(super) watching: JoinSet<()>,
-    /// Operations that only look at what is in memory.
+    /// Operations that only read from memory.
     pub(super) in_memory_reads: Vec<Operation>,
     /// Commands whose operations run in this process.
     pub(super) running: BTreeSet<Hash>,
@@ -77,15 +77,15 @@ pub(super) struct Daemon {
 /// Opens the store, starts the links and serves until `stop` is ready.
 ///
 /// # Errors
-/// If the store cannot be opened; once it serves, it does not give up.
+/// If the store cannot be opened at the start; later failures are retried.
 pub async fn run(config: &Config, stop: impl Future<Output = ()>) -> Result<(), StartError> {
-    let mut running = open(config)?;
+    let mut daemon = open(config)?;
     let status = StatusSocket::bind(&config.state).map_err(StartError::Store)?;
-    tracing::info!(device = %running.device, "ready");
-    running.serve(status, ServiceManager::ready(), stop).await;
+    tracing::info!(device = %daemon.device, "ready");
+    daemon.serve(status, ServiceManager::ready(), stop).await;
     tracing::info!("stopping");
     ServiceManager::stopping();
-    running.links.close().await;
+    daemon.links.close().await;
     Ok(())
 }
 
@@ -93,15 +93,15 @@ fn open(config: &Config) -> Result<Daemon, StartError> {
     let clock = Clock::open().map_err(StartError::Machine)?;
     let time = TrustedTime::default();
     let table = OperationTable::new(config, time.clone());
-    let (commit_sender, commits) = mpsc::channel(EVENTS);
-    let (operation_sender, operation_events) = mpsc::channel(EVENTS);
+    let (commit_sender, commits) = mpsc::channel(MAX_EVENTS);
+    let (operation_sender, operation_events) = mpsc::channel(MAX_EVENTS);
     let OpenedCore {
         core,
         effects,
         store,
         notes,
     } = match open_core(config, &table, &clock, &BTreeSet::new()) {
-        Ok(begun) => begun,
+        Ok(opened) => opened,
         Err(_) => {
             table.free_disk_space();
             open_core(config, &table, &clock, &BTreeSet::new())?
@@ -117,7 +117,7 @@ fn open(config: &Config) -> Result<Daemon, StartError> {
         Import::bind(&config.state, import, inbox.add(WAITING)).map_err(StartError::Store)?;
     links.listen(config, &device, &time, &mut inbox, uptime);
     let upload = links.upload(config, &device);
-    let mut running = Daemon {
+    let mut daemon = Daemon {
         import,
         upload,
         store: Some(spawn(store, commit_sender.clone())),
@@ -141,20 +141,20 @@ fn open(config: &Config) -> Result<Daemon, StartError> {
         watching: JoinSet::new(),
         running: BTreeSet::new(),
     };
-    if let Some(upload) = &running.upload {
-        upload.durable(running.core.log_size());
+    if let Some(upload) = &daemon.upload {
+        upload.durable(daemon.core.log_size());
     }
-    // A change of settings that nobody confirmed is taken back whatever the log knows of it.
-    let (table, core) = (&running.table, &running.core);
+    // A change of settings that was not confirmed is rolled back, whether or not the log names it.
+    let (table, core) = (&daemon.table, &daemon.core);
     if let Some(command) = table.unconfirmed().filter(|it| !core.is_open(it)) {
         let table = table.clone();
         tokio::spawn(async move { table.take_back(&command).await });
     }
-    running.carry_out(effects);
-    Ok(running)
+    daemon.carry_out(effects);
+    Ok(daemon)
 }
 
-/// Ready after so many seconds, or never.
+/// Waits for this many seconds; without a number it never returns.
 async fn after(seconds: Option<u64>) {
     match seconds {
         Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
@@ -166,12 +166,12 @@ impl Daemon {
     async fn serve(
         &mut self,
         status: StatusSocket,
-        supervisor: ServiceManager,
+        service_manager: ServiceManager,
         stop: impl Future<Output = ()>,
     ) {
         tokio::pin!(stop);
-        // It counts from the last time, whatever else happened meanwhile.
-        let mut watchdog = Box::pin(supervisor.due());
+        // Kept across iterations, so that other events do not restart the delay.
+        let mut watchdog = Box::pin(service_manager.due());
         loop {
             let now = self.core.now(&self.clock.read());
             self.time.set_lower_bound(now.lower_bound);
@@ -190,8 +190,8 @@ impl Daemon {
                     continue;
                 }
                 () = &mut watchdog => {
-                    supervisor.alive();
-                    watchdog.set(supervisor.due());
+                    service_manager.alive();
+                    watchdog.set(service_manager.due());
                     continue;
                 }
                 () = after(due) => Some(DaemonEvent::Tick),
@@ -212,7 +212,7 @@ impl Daemon {
         }
     }
 
-    /// What is there already: what has ended, then the links in turn.
+    /// Returns a queued event, if any: finished writes and operations first, then messages.
     fn try_next(&mut self) -> Option<DaemonEvent> {
         if let Ok(result) = self.commits.try_recv() {
             return Some(DaemonEvent::Durable(result));
@@ -224,31 +224,32 @@ impl Daemon {
         Some(DaemonEvent::Link(link, event))
     }
 
-    /// After a failed write nobody knows what is on the disk, so everything begins again from
-    /// there, as after a start. Until that works, all is denied.
+    /// Reopens the store after a failed write. The content of the disk is not known then, so the
+    /// core is restored from it, as at a start. Until that succeeds, all commands are denied.
     fn reopen(&mut self) {
         match open_core(&self.config, &self.table, &self.clock, &self.running) {
-            Ok(begun) => {
-                tracing::info!("the store works again");
-                self.store = Some(spawn(begun.store, self.commit_sender.clone()));
-                (self.core, self.notes) = (begun.core, begun.notes);
+            Ok(opened) => {
+                tracing::info!("store reopened; commands are accepted again");
+                self.store = Some(spawn(opened.store, self.commit_sender.clone()));
+                (self.core, self.notes) = (opened.core, opened.notes);
                 (self.failed, self.retry, self.retry_at) = (None, FIRST_RETRY, None);
                 if let Some(upload) = &self.upload {
                     upload.durable(self.core.log_size());
                 }
                 self.links.set_site(self.core.statements().site());
-                self.links.renew();
-                // Those who come to the listener next are shown the state of now.
+                self.links.reconnect();
+                // Clients that connect to the listener next receive the current state.
                 let now = self.clock.read();
-                let shown = self.core.handle(Input::LinkUp, &now);
-                self.carry_out(shown);
-                self.carry_out(begun.effects);
+                let effects = self.core.handle(Input::LinkUp, &now);
+                self.carry_out(effects);
+                self.carry_out(opened.effects);
             }
             Err(error) => {
-                tracing::warn!(%error, "the store still does not work");
                 self.table.free_disk_space();
                 self.failed = Some(error.to_string());
                 self.retry = (self.retry * 2).min(LONGEST_RETRY);
+                let next_try_s = self.retry;
+                tracing::warn!(%error, next_try_s, "cannot reopen the store");
                 self.retry_at = Some(self.clock.read().uptime + self.retry);
             }
         }
@@ -265,7 +266,8 @@ impl Daemon {
                 Input::LinkUp
             }
             DaemonEvent::Link(link, LinkEvent::Down { why, again }) => {
-                tracing::warn!(link = self.links.name(link), %why, "not connected");
+                let name = self.links.name(link);
+                tracing::warn!(link = name, %why, next_try_s = again, "not connected");
                 let uptime = self.clock.read().uptime;
                 if let Some(health) = self.links.health(link) {
                     health.mark_down(why, again, uptime);
@@ -294,11 +296,11 @@ impl Daemon {
             }
             DaemonEvent::Durable(Err(error)) => {
                 if self.failed.is_none() {
-                    tracing::error!(%error, "the store failed; everything is denied for now");
+                    tracing::error!(%error, "store failed; denying commands until it is reopened");
                     self.failed = Some(error.to_string());
                     self.retry_at = Some(self.clock.read().uptime + self.retry);
                 }
-                // Closes it, so that it can be opened again.
+                // Closes the store, so that it can be reopened.
                 self.store = None;
                 Input::StoreFailed
             }
@@ -306,7 +308,9 @@ impl Daemon {
                 self.running.remove(&command);
                 Input::Finished(command, ended)
             }
-            DaemonEvent::Operation(OperationEvent::Notification(news)) => Input::Notification(news),
+            DaemonEvent::Operation(OperationEvent::Notification(event)) => {
+                Input::Notification(event)
+            }
             DaemonEvent::Operation(OperationEvent::Progress(command, rows)) => {
                 Input::Progress(command, rows)
             }

@@ -1,6 +1,6 @@
-//! Statements that somebody brings to the device on a stick: a Unix socket that takes one bundle
-//! a connection and says what became of it. It is a local link like any other; what comes over
-//! it counts because it is signed.
+//! The import socket, for statements from a USB drive: a Unix socket that takes one bundle per
+//! connection and answers with the result. It is a local link like any other; its messages are
+//! trusted only because they are signed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -22,20 +22,20 @@ use doorward_transport::files::{Doing, FileError};
 /// The socket's name in the state directory.
 pub const IMPORT_SOCKET: &str = "import.sock";
 
-/// How long somebody who says nothing is waited for.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// How long it may take until a bundle is durable.
-const DURABLE: Duration = Duration::from_secs(30);
+/// Read and write timeout for an import client, and pause after a failed accept.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// Time limit until a bundle is durable.
+const DURABLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 type Refused = BTreeMap<Code, u64>;
 
-/// Somebody who waits for the word on a bundle.
+/// An import client that waits for the result of its bundle.
 struct PendingImport {
     refused: Refused,
     answer: oneshot::Sender<Refused>,
 }
 
-/// Those who wait, by the number of the delivery.
+/// Waiting import clients, by the number of the delivery.
 #[derive(Clone, Default)]
 struct Waiting(Arc<Mutex<HashMap<u64, PendingImport>>>);
 
@@ -46,7 +46,7 @@ impl Waiting {
 }
 
 pub(super) struct Import {
-    /// Its number among the links.
+    /// Its link number.
     pub(super) link: LinkId,
     waiting: Waiting,
     path: PathBuf,
@@ -54,8 +54,8 @@ pub(super) struct Import {
 }
 
 impl Import {
-    /// Replaces what an earlier run left behind; the state directory is locked, and nobody
-    /// else may enter it.
+    /// Binds the socket and replaces one left by an earlier run; the state directory is locked and
+    /// accessible to the daemon's user only.
     pub(super) fn bind(
         state: &Path,
         link: LinkId,
@@ -74,21 +74,21 @@ impl Import {
         })
     }
 
-    /// What of a bundle was refused.
+    /// Counts the refusals of a bundle.
     pub(super) fn refused(&self, number: u64, refused: &[Code]) {
         self.waiting.with(|waiting| {
-            if let Some(asker) = waiting.get_mut(&number) {
+            if let Some(import) = waiting.get_mut(&number) {
                 for code in refused {
-                    *asker.refused.entry(*code).or_insert(0) += 1;
+                    *import.refused.entry(*code).or_insert(0) += 1;
                 }
             }
         });
     }
 
-    /// The rest of a bundle is durable.
+    /// Answers the client: the accepted part of its bundle is durable.
     pub(super) fn acknowledge(&self, number: u64) {
-        if let Some(asker) = self.waiting.with(|waiting| waiting.remove(&number)) {
-            let _ = asker.answer.send(asker.refused);
+        if let Some(import) = self.waiting.with(|waiting| waiting.remove(&number)) {
+            let _ = import.answer.send(import.refused);
         }
     }
 }
@@ -100,19 +100,19 @@ impl Drop for Import {
     }
 }
 
-/// One at a time.
+/// Serves the clients of the socket, one after the other.
 async fn listen(listener: UnixListener, waiting: Waiting, events: mpsc::Sender<LinkEvent>) {
     for number in 0.. {
         match listener.accept().await {
             Ok((stream, _)) => {
                 if let Err(error) = take(stream, number, &waiting, &events).await {
-                    tracing::debug!(%error, "somebody did not finish an import");
+                    tracing::debug!(%error, "a client did not complete its import");
                 }
                 waiting.with(|waiting| waiting.remove(&number));
             }
             Err(error) => {
-                tracing::warn!(%error, "the import socket failed");
-                tokio::time::sleep(PATIENCE).await;
+                tracing::warn!(%error, "cannot accept a connection to {IMPORT_SOCKET}; retrying");
+                tokio::time::sleep(TIMEOUT).await;
             }
         }
     }
@@ -125,22 +125,22 @@ async fn take(
     events: &mpsc::Sender<LinkEvent>,
 ) -> std::io::Result<()> {
     let mut payload = Vec::new();
-    // One more than there may be, so that the gate sees that it is too much.
+    // One byte above the limit, so that a bundle that is too large is refused as such.
     let mut limited = (&mut stream).take(MAX_BUNDLE as u64 + 1);
-    timeout(PATIENCE, limited.read_to_end(&mut payload)).await??;
+    timeout(TIMEOUT, limited.read_to_end(&mut payload)).await??;
     let (sender, answer) = oneshot::channel();
-    let asker = PendingImport {
+    let import = PendingImport {
         refused: Refused::new(),
         answer: sender,
     };
-    waiting.with(|waiting| waiting.insert(number, asker));
+    waiting.with(|waiting| waiting.insert(number, import));
     let message = LinkEvent::Message {
         retained: false,
         number,
         payload,
     };
     events.send(message).await.map_err(std::io::Error::other)?;
-    let word = match timeout(DURABLE, answer).await {
+    let reply = match timeout(DURABLE_TIMEOUT, answer).await {
         Ok(Ok(refused)) => {
             let refused = refused.iter();
             let refused = refused.map(|(code, count)| (code.name().to_owned(), json!(count)));
@@ -148,7 +148,7 @@ async fn take(
         }
         _ => json!({"taken": false, "refused": {}}),
     };
-    let text = format!("{word}\n");
-    timeout(PATIENCE, stream.write_all(text.as_bytes())).await??;
+    let text = format!("{reply}\n");
+    timeout(TIMEOUT, stream.write_all(text.as_bytes())).await??;
     stream.shutdown().await
 }

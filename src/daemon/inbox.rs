@@ -1,5 +1,5 @@
-//! What the links bring, one message of each in turn, so that a flood on one of them does not
-//! hold up the others.
+//! Messages of all links, taken from one link after the other, so that a flood on one link does
+//! not delay the others.
 
 use std::task::{Context, Poll};
 
@@ -8,31 +8,31 @@ use tokio::sync::mpsc;
 use crate::core::LinkId;
 use crate::link::LinkEvent;
 
-/// Messages of a link to a broker that wait for the core.
+/// Messages of a link to a broker that can wait for the core.
 pub(super) const WAITING: usize = 32;
 
 #[derive(Default)]
 pub(super) struct Inbox {
     queues: Vec<mpsc::Receiver<LinkEvent>>,
-    /// Whose turn it is.
+    /// The link to serve next.
     turn: usize,
 }
 
 impl Inbox {
-    /// A place for one more link; while so many messages wait, it does not read on. They are
-    /// numbered from 0 in this order.
+    /// Adds a link; while `waiting` messages of it are queued, it stops reading. Links are numbered
+    /// from 0 in the order of these calls.
     pub(super) fn add(&mut self, waiting: usize) -> mpsc::Sender<LinkEvent> {
         let (sender, queue) = mpsc::channel(waiting);
         self.queues.push(queue);
         sender
     }
 
-    /// The next message.
+    /// Waits for the next message.
     pub(super) async fn next(&mut self) -> (LinkId, LinkEvent) {
         std::future::poll_fn(|context| self.poll(context)).await
     }
 
-    /// The next message, if there is one already.
+    /// Returns the next message, if one is queued.
     pub(super) fn try_next(&mut self) -> Option<(LinkId, LinkEvent)> {
         let mut context = Context::from_waker(std::task::Waker::noop());
         match self.poll(&mut context) {

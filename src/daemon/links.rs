@@ -1,4 +1,4 @@
-//! The links of the device, and how each of them is.
+//! The links of the device and their health.
 
 use serde_json::{Value, json};
 
@@ -13,18 +13,18 @@ use doorward_protocol::wire::Id;
 use doorward_protocol::wire::topics;
 use doorward_transport::TrustedTime;
 
-/// How a link is.
+/// The health of a link.
 pub(super) struct Health {
-    /// Why it is not connected, and the uptime of the next attempt; nothing if it is.
+    /// Reason why it is down, and the uptime of the next attempt; `None` if it is up.
     down: Option<(String, u64)>,
-    /// The uptime since which it is up or down.
+    /// Uptime at which it went up or down.
     since: u64,
-    /// How often it was lost or refused.
+    /// Number of lost and refused connections.
     losses: u64,
 }
 
 impl Health {
-    /// Of a link that has just begun.
+    /// The health of a link that was just started.
     pub(super) fn new(uptime: u64) -> Self {
         Self {
             down: Some(("not connected yet".to_owned(), uptime)),
@@ -47,7 +47,7 @@ impl Health {
         self.down = Some((why, uptime + again));
     }
 
-    /// What `doorward status` shows; `name` is what is counted besides.
+    /// The health as shown by `doorward status`, with one more figure called `name`.
     pub(super) fn json(&self, uptime: u64, name: &str, count: usize) -> Value {
         let again = self.down.as_ref();
         json!({
@@ -61,27 +61,27 @@ impl Health {
     }
 }
 
-/// A link to a broker, and how it is.
+/// A link to a broker and its health.
 struct LinkState {
     origin: Origin,
     link: Link,
     health: Health,
 }
 
-/// All of them, numbered in the order in which they were begun.
+/// All links, numbered in the order in which they were started.
 pub(super) struct Links {
     brokers: Vec<LinkState>,
     listener: Option<ListenerLink>,
 }
 
-/// The number of the first client of the listener: after the brokers, and the import.
+/// The link number of the listener's first client: after the brokers and the import socket.
 pub(super) fn first_client(config: &Config) -> LinkId {
     let links = &config.links;
     LinkId(usize::from(links.cloud.is_some()) + usize::from(links.local.is_some()) + 1)
 }
 
 impl Links {
-    /// Starts those to brokers.
+    /// Starts the links to brokers.
     pub(super) fn start(
         config: &Config,
         device: &Id,
@@ -117,12 +117,12 @@ impl Links {
         }
     }
 
-    /// The number after those of the brokers.
+    /// The first link number after those of the brokers.
     pub(super) fn next(&self) -> LinkId {
         LinkId(self.brokers.len())
     }
 
-    /// Starts the listener, if there is to be one.
+    /// Starts the listener, if one is configured.
     pub(super) fn listen(
         &mut self,
         config: &Config,
@@ -135,7 +135,7 @@ impl Links {
         self.listener = ListenerLink::start(config, device, time, inbox, first, uptime);
     }
 
-    /// Records go to the cloud; on a site without one, to its own broker.
+    /// Starts the log upload to the cloud's broker; without a cloud link, to the local broker.
     pub(super) fn upload(&self, config: &Config, device: &Id) -> Option<LogUpload> {
         let mut brokers = self.brokers.iter();
         let cloud = brokers.find(|state| state.origin == Origin::Cloud);
@@ -147,15 +147,15 @@ impl Links {
     pub(super) fn acknowledge(&self, delivery: Delivery) {
         if let Some(state) = self.brokers.get(delivery.link.0) {
             state.link.acknowledge(delivery.number);
-        } else if let Some(listening) = &self.listener {
-            listening.acknowledge(delivery);
+        } else if let Some(listener) = &self.listener {
+            listener.acknowledge(delivery);
         }
     }
 
-    /// Says to a client of the listener that its message was not heard.
+    /// Rejects a message of a client of the listener.
     pub(super) fn refuse(&self, delivery: Delivery) {
-        if let Some(listening) = &self.listener {
-            listening.refuse(delivery);
+        if let Some(listener) = &self.listener {
+            listener.refuse(delivery);
         }
     }
 
@@ -171,46 +171,46 @@ impl Links {
         for state in &self.brokers {
             state.link.publish(name.clone(), payload.to_vec(), retain);
         }
-        if let Some(listening) = &self.listener {
-            listening.publish(topic, payload);
+        if let Some(listener) = &self.listener {
+            listener.publish(topic, payload);
         }
     }
 
-    /// Listens to the statements of this site from now on.
+    /// Subscribes to the statements of this site.
     pub(super) fn set_site(&self, site: Option<&Id>) {
         for state in &self.brokers {
             state.link.set_site(site.cloned());
         }
     }
 
-    /// Asks the brokers for everything that they retain for this device once more.
+    /// Requests all retained statements from the brokers again.
     pub(super) fn refresh(&self) {
         for state in &self.brokers {
             state.link.refresh();
         }
     }
 
-    /// Connects anew, so that what was never acknowledged comes again.
-    pub(super) fn renew(&self) {
+    /// Reconnects all links, so that messages that were not acknowledged are delivered again.
+    pub(super) fn reconnect(&self) {
         for state in &self.brokers {
-            state.link.renew();
+            state.link.reconnect();
         }
-        if let Some(listening) = &self.listener {
-            listening.renew();
+        if let Some(listener) = &self.listener {
+            listener.reconnect();
         }
     }
 
     pub(super) async fn close(self) {
-        // Its clients go while the brokers are told goodbye.
-        if let Some(listening) = &self.listener {
-            listening.renew();
+        // Clients are disconnected while the broker links are closed.
+        if let Some(listener) = &self.listener {
+            listener.reconnect();
         }
         for state in self.brokers {
             state.link.close().await;
         }
     }
 
-    /// What is stamped on everything that comes over it.
+    /// The origin of all messages of this link.
     pub(super) fn origin(&self, link: LinkId) -> Origin {
         match self.brokers.get(link.0) {
             Some(state) => state.origin,
@@ -230,15 +230,15 @@ impl Links {
         state.map_or("listener", |state| state.origin.name())
     }
 
-    /// What `doorward status` shows.
+    /// The status of all links as shown by `doorward status`.
     pub(super) fn json(&self, uptime: u64) -> Value {
         let brokers = self.brokers.iter().map(|state| {
             let waiting = state.link.waiting();
             let json = state.health.json(uptime, "waiting", waiting);
             (state.origin.name().to_owned(), json)
         });
-        let listening = self.listener.iter();
-        let listening = listening.map(|it| ("listener".to_owned(), it.json(uptime)));
-        Value::Object(brokers.chain(listening).collect())
+        let listener = self.listener.iter();
+        let listener = listener.map(|it| ("listener".to_owned(), it.json(uptime)));
+        Value::Object(brokers.chain(listener).collect())
     }
 }

@@ -1,18 +1,18 @@
-//! What stands for the listener in a build without it: nothing.
+//! Stand-in for the listener in a build without the feature `local-listener`.
 
 use serde_json::Value;
 
 use crate::config::Config;
-use crate::core::{Delivery, LinkId, Topic};
+use crate::core::{Delivery, LinkId, ReplyTopic};
 use crate::daemon::inbox::Inbox;
 use crate::daemon::links::Health;
 use doorward_protocol::wire::Id;
 use doorward_transport::TrustedTime;
 
-/// There is none.
-pub(super) enum Listening {}
+/// Never constructed.
+pub(super) enum ListenerLink {}
 
-impl Listening {
+impl ListenerLink {
     pub(super) fn start(
         _: &Config,
         _: &Id,
@@ -36,11 +36,11 @@ impl Listening {
         match *self {}
     }
 
-    pub(super) fn publish(&self, _: &Topic, _: &[u8]) {
+    pub(super) fn publish(&self, _: &ReplyTopic, _: &[u8]) {
         match *self {}
     }
 
-    pub(super) fn renew(&self) {
+    pub(super) fn reconnect(&self) {
         match *self {}
     }
 

@@ -1,4 +1,4 @@
-//! The listener among the links of the device, and how it is.
+//! The listener as one of the device's links, and its status.
 
 use serde_json::Value;
 
@@ -11,18 +11,18 @@ use doorward_protocol::wire::Id;
 use doorward_protocol::wire::topics::OutboundTopic;
 use doorward_transport::TrustedTime;
 
-/// Messages of one client that wait for the core.
+/// Messages of one client that can wait for the core.
 const WAITING: usize = 2;
 
 pub(super) struct ListenerLink {
     listener: Listener,
-    /// The number of its first client among the links.
+    /// The link number of its first client.
     first: LinkId,
     health: Health,
 }
 
 impl ListenerLink {
-    /// Starts it, if there is to be one.
+    /// Starts the listener, if one is configured.
     pub(super) fn start(
         config: &Config,
         device: &Id,
@@ -40,43 +40,43 @@ impl ListenerLink {
         })
     }
 
-    /// How it is, if this link is one of its clients.
+    /// Its health, if this link is one of its clients.
     pub(super) fn health(&mut self, link: LinkId) -> Option<&mut Health> {
         (link >= self.first).then_some(&mut self.health)
     }
 
     pub(super) fn acknowledge(&self, delivery: Delivery) {
-        if let Some(place) = delivery.link.0.checked_sub(self.first.0) {
-            self.listener.acknowledge(place, delivery.number);
+        if let Some(slot) = delivery.link.0.checked_sub(self.first.0) {
+            self.listener.acknowledge(slot, delivery.number);
         }
     }
 
     pub(super) fn refuse(&self, delivery: Delivery) {
-        if let Some(place) = delivery.link.0.checked_sub(self.first.0) {
-            self.listener.refuse(place, delivery.number);
+        if let Some(slot) = delivery.link.0.checked_sub(self.first.0) {
+            self.listener.refuse(slot, delivery.number);
         }
     }
 
     pub(super) fn publish(&self, topic: &ReplyTopic, payload: &[u8]) {
         match topic {
             ReplyTopic::Receipts(holder, command) => {
-                let told = OutboundTopic::Receipts(*holder);
-                self.listener.publish(told, Some(*command), payload);
+                let topic = OutboundTopic::Receipts(*holder);
+                self.listener.publish(topic, Some(*command), payload);
             }
             ReplyTopic::Results(holder, command) => {
-                let told = OutboundTopic::Results(*holder);
-                self.listener.publish(told, Some(*command), payload);
+                let topic = OutboundTopic::Results(*holder);
+                self.listener.publish(topic, Some(*command), payload);
             }
-            // Who is at the other end has not been asked.
+            // Clients are not authenticated, so they get no messages about other users.
             ReplyTopic::Notifications(_) | ReplyTopic::Confirmations => {}
             ReplyTopic::State => self.listener.publish(OutboundTopic::State, None, payload),
             ReplyTopic::Events => self.listener.publish(OutboundTopic::Events, None, payload),
         }
     }
 
-    /// Ends all connections: what was not acknowledged will be sent again.
-    pub(super) fn renew(&self) {
-        self.listener.renew();
+    /// Closes all connections; clients send messages that were not acknowledged again.
+    pub(super) fn reconnect(&self) {
+        self.listener.reconnect();
     }
 
     pub(super) fn json(&self, uptime: u64) -> Value {

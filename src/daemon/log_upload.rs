@@ -1,6 +1,6 @@
-//! Records that leave the device: once somebody keeps them, all that follow are sent to the
-//! cloud's broker, in order and as they stand in the log. What counts as kept is only what is
-//! acknowledged; whoever has lost some says again from where to go on.
+//! Upload of log records: once a collector has acknowledged a part of the log, all later records
+//! are published to the cloud's broker, in order and unchanged. Only acknowledged records count as
+//! stored; a collector that has lost some acknowledges a lower number again.
 
 use std::path::Path;
 
@@ -9,44 +9,44 @@ use tokio::sync::watch;
 use crate::link::Publisher;
 use doorward_transport::event_log::Tail;
 
-/// Most bytes of one message, unless a single record is longer.
-const ROOM: usize = 32 * 1024;
+/// Size limit of one message in bytes, unless a single record is larger.
+const MAX_CHUNK: usize = 32 * 1024;
 
 #[derive(Debug, Clone, Copy, Default)]
-struct Wanted {
-    /// Where to begin, and how often that was said.
+struct Target {
+    /// Number of this request, and the first record to send.
     from: Option<(u64, u64)>,
-    /// Records that are durable.
+    /// Number of durable records.
     durable: u64,
 }
 
 /// A running upload.
 pub(super) struct LogUpload {
-    wanted: watch::Sender<Wanted>,
+    target: watch::Sender<Target>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl LogUpload {
-    /// Waits for somebody to want the records in `log`.
+    /// Starts the task; it sends nothing before [`from`](Self::from) was called.
     pub(super) fn start(log: &Path, publisher: Publisher, topic: String) -> Self {
-        let (wanted, changes) = watch::channel(Wanted::default());
+        let (target, changes) = watch::channel(Target::default());
         let task = tokio::spawn(upload(Tail::new(log), publisher, topic, changes));
-        Self { wanted, task }
+        Self { target, task }
     }
 
-    /// So many records are durable.
+    /// Sets the number of durable records.
     pub(super) fn durable(&self, size: u64) {
-        self.wanted.send_modify(|wanted| wanted.durable = size);
+        self.target.send_modify(|target| target.durable = size);
     }
 
-    /// Sends all records from this one on. If some are being sent already it goes on with
-    /// them, unless it is told to go back.
+    /// Sends all records from this one on. An upload that runs already continues where it is,
+    /// unless `again` restarts it.
     pub(super) fn from(&self, record: u64, again: bool) {
-        self.wanted.send_modify(|wanted| {
-            wanted.from = match wanted.from {
-                Some((times, _)) if again => Some((times + 1, record)),
+        self.target.send_modify(|target| {
+            target.from = match target.from {
+                Some((request, _)) if again => Some((request + 1, record)),
                 None => Some((0, record)),
-                going_on => going_on,
+                current => current,
             };
         });
     }
@@ -62,28 +62,30 @@ async fn upload(
     mut tail: Tail,
     publisher: Publisher,
     topic: String,
-    mut changes: watch::Receiver<Wanted>,
+    mut changes: watch::Receiver<Target>,
 ) {
-    let (mut asked, mut next) = (None, 0);
+    let (mut active, mut next) = (None, 0);
     loop {
-        let Wanted { from, durable } = *changes.borrow_and_update();
-        if let Some((times, record)) = from
-            && asked != Some(times)
+        let Target { from, durable } = *changes.borrow_and_update();
+        if let Some((request, record)) = from
+            && active != Some(request)
         {
-            (asked, next) = (Some(times), record);
+            (active, next) = (Some(request), record);
         }
-        let piece = match asked {
-            Some(_) if next < durable => tail.read(next, durable, ROOM),
+        let chunk = match active {
+            Some(_) if next < durable => tail.read(next, durable, MAX_CHUNK),
             _ => Ok(None),
         };
-        match piece {
-            Ok(Some(piece)) => {
-                publisher.publish(&topic, piece.bytes, false).await;
-                next = piece.first + piece.count;
+        match chunk {
+            Ok(Some(chunk)) => {
+                publisher.publish(&topic, chunk.bytes, false).await;
+                next = chunk.first + chunk.count;
                 continue;
             }
             Ok(None) => {}
-            Err(error) => tracing::warn!(%error, "cannot read the log on for the upload"),
+            Err(error) => {
+                tracing::warn!(%error, next, "log upload paused until the next record");
+            }
         }
         if changes.changed().await.is_err() {
             return;

@@ -1,4 +1,4 @@
-//! The running daemon: its event loop, and what carries out the effects of the
+//! The running daemon: its event loop, and the modules that carry out the effects of the
 //! [`core`](crate::core).
 
 mod commit_thread;

@@ -1,25 +1,25 @@
-//! What the service manager is told: that the daemon serves, and that it still does. Without one,
-//! nothing is told and nobody is woken.
+//! Notifies the service manager that the daemon is ready and alive, see sd_notify(3). Without a
+//! service manager nothing is sent and no timer runs.
 
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-/// The manager's watchdog, if there is one.
+/// The watchdog of the service manager, if it is enabled.
 pub(super) struct ServiceManager {
     every: Option<Duration>,
 }
 
 impl ServiceManager {
-    /// Says that the daemon is ready.
+    /// Reports that the daemon is ready.
     pub(super) fn ready() -> Self {
-        tell(&[NotifyState::Ready]);
-        // Twice in the time that the manager waits.
-        let every = sd_notify::watchdog_enabled().map(|patience| patience / 2);
+        notify(&[NotifyState::Ready]);
+        // Twice per watchdog timeout.
+        let every = sd_notify::watchdog_enabled().map(|timeout| timeout / 2);
         Self { every }
     }
 
-    /// Ready when the manager wants to hear again.
+    /// Waits until the next report is due; never returns without a watchdog.
     pub(super) async fn due(&self) {
         match self.every {
             Some(every) => tokio::time::sleep(every).await,
@@ -27,19 +27,19 @@ impl ServiceManager {
         }
     }
 
-    /// Says that the loop goes round.
+    /// Reports that the event loop runs.
     pub(super) fn alive(&self) {
-        tell(&[NotifyState::Watchdog]);
+        notify(&[NotifyState::Watchdog]);
     }
 
-    /// Says that it is about to end.
+    /// Reports that the daemon is stopping.
     pub(super) fn stopping() {
-        tell(&[NotifyState::Stopping]);
+        notify(&[NotifyState::Stopping]);
     }
 }
 
-fn tell(states: &[NotifyState<'_>]) {
+fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "the service manager cannot be told");
+        tracing::warn!(%error, "cannot notify the service manager (NOTIFY_SOCKET)");
     }
 }

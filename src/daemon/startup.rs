@@ -1,4 +1,4 @@
-//! From the state directory to a core that can serve: at a start, and after a failed write.
+//! Opens the state directory and restores the core, at a start and after a failed write.
 
 use std::collections::BTreeSet;
 
@@ -15,15 +15,15 @@ use doorward_protocol::wire::{Bytes, Hash, Timestamp};
 use doorward_transport::clock::Clock;
 use doorward_transport::files::FileError;
 
-/// A segment of the log grows by this, in bytes.
+/// Growth of a segment of the log after its snapshot, in bytes.
 const SEGMENT: u64 = 1 << 20;
 
-/// Why the daemon could not start.
+/// The reason why the daemon could not start.
 #[derive(Debug)]
 pub enum StartError {
-    /// The state directory.
+    /// The state directory cannot be opened or written.
     Store(FileError),
-    /// The kernel's clocks or randomness.
+    /// The kernel's clocks or random numbers cannot be read.
     Machine(std::io::Error),
 }
 
@@ -31,14 +31,17 @@ impl std::fmt::Display for StartError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Store(error) => error.fmt(f),
-            Self::Machine(error) => write!(f, "the kernel does not answer: {error}"),
+            Self::Machine(error) => write!(
+                f,
+                "cannot read the kernel's clocks or random numbers: {error}"
+            ),
         }
     }
 }
 
 impl std::error::Error for StartError {}
 
-/// A core as the disk has it, with everything durable that its start has written.
+/// A restored core; everything that its start has written is durable.
 pub(super) struct OpenedCore {
     pub(super) core: Core,
     pub(super) effects: Effects,
@@ -46,7 +49,8 @@ pub(super) struct OpenedCore {
     pub(super) notes: Vec<String>,
 }
 
-/// `running`: commands whose operations this process still carries out.
+/// Opens the store and restores the core. `running` names the commands whose operations still run
+/// in this process.
 pub(super) fn open_core(
     config: &Config,
     table: &OperationTable,
@@ -90,7 +94,7 @@ pub(super) fn open_core(
     })
 }
 
-/// When this program was built; it cannot be earlier than that.
+/// Build time of this program, a lower bound of the current time.
 fn built() -> Timestamp {
     Timestamp(env!("DOORWARD_BUILT").parse().unwrap_or(0))
 }

@@ -1,4 +1,4 @@
-//! How the device is, as JSON: what `doorward status` shows.
+//! The daemon's status as JSON, shown by `doorward status`.
 
 use serde_json::{Map, Value, json};
 
@@ -8,43 +8,43 @@ use crate::daemon::event_loop::Daemon;
 use doorward_protocol::gate::StatementStore;
 
 impl Daemon {
-    /// How the device is.
+    /// Returns the status.
     pub(super) fn status(&mut self) -> Value {
-        let facts = self.core.status(&self.clock.read());
-        let uptime = facts.now.uptime;
-        let refused = facts.refused.iter();
+        let status = self.core.status(&self.clock.read());
+        let uptime = status.now.uptime;
+        let refused = status.refused.iter();
         let refused = refused.map(|(code, count)| (code.name().to_owned(), json!(count)));
-        let known = self.core.statements();
-        let missing: Vec<String> = facts.missing.iter().map(ToString::to_string).collect();
+        let statements = self.core.statements();
+        let missing: Vec<String> = status.missing.iter().map(ToString::to_string).collect();
         json!({
-            "device": known.device().as_str(),
-            "owner": known.registration().map(|r| r.sub.as_str()),
-            "time": facts.now.estimate.to_string(),
-            "time_quality": facts.now.quality,
-            "time_s": facts.now.estimate.0,
+            "device": statements.device().as_str(),
+            "owner": statements.registration().map(|r| r.sub.as_str()),
+            "time": status.now.estimate.to_string(),
+            "time_quality": status.now.quality,
+            "time_s": status.now.estimate.0,
             "uptime_s": uptime,
-            "epoch": facts.standing.epoch.hex(),
+            "epoch": status.standing.epoch.hex(),
             "links": self.links.json(uptime),
             "store": self.failed.as_deref().unwrap_or("works"),
             "since_start": self.notes,
-            "registration": facts.standing.registration,
-            "lists": lists(known, &facts),
+            "registration": status.standing.registration,
+            "lists": lists(statements, &status),
             "missing": missing,
-            "leases": leases(known, &facts),
-            "shares": facts.shares,
+            "leases": leases(statements, &status),
+            "shares": status.shares,
             "log": {
-                "records": facts.log_size,
-                "used_percent": facts.log_used,
-                "acknowledged": facts.acknowledged,
+                "records": status.log_size,
+                "used_percent": status.log_used,
+                "acknowledged": status.acknowledged,
             },
-            "underway": underway(&self.core),
+            "underway": running(&self.core),
             "refused": Map::from_iter(refused),
         })
     }
 }
 
-/// What was allowed and has not ended.
-fn underway(core: &Core) -> Value {
+/// The commands that were allowed and have not finished.
+fn running(core: &Core) -> Value {
     let rows = core
         .running_commands()
         .into_iter()
@@ -60,26 +60,27 @@ fn underway(core: &Core) -> Value {
     Value::Array(rows.collect())
 }
 
-/// The revocation lists: their numbers, and their age in seconds if the device holds them.
-fn lists(known: &StatementStore, facts: &DeviceStatus) -> Value {
-    let lists = facts.standing.revocations.iter().map(|(audience, seq)| {
-        let held = known.revocations(audience);
-        let age = held.map(|list| facts.now.estimate.since(list.iat));
+/// The revocation lists: sequence number, and age in seconds if the device holds the list.
+fn lists(statements: &StatementStore, status: &DeviceStatus) -> Value {
+    let lists = status.standing.revocations.iter().map(|(audience, seq)| {
+        let held = statements.revocations(audience);
+        let age = held.map(|list| status.now.estimate.since(list.iat));
         (audience.to_string(), json!({"seq": seq, "age_s": age}))
     });
     Value::Object(lists.collect())
 }
 
-/// How many seconds shares from before the newest list of this device still count without a
-/// newer one, by class.
-fn leases(known: &StatementStore, facts: &DeviceStatus) -> Value {
-    let device = doorward_protocol::wire::Audience::Device(known.device().clone());
-    let (Some(registration), Some(list)) = (known.registration(), known.revocations(&device))
+/// Remaining offline validity by class, in seconds: how long shares issued before the device's
+/// newest revocation list stay valid without a newer one.
+fn leases(statements: &StatementStore, status: &DeviceStatus) -> Value {
+    let device = doorward_protocol::wire::Audience::Device(statements.device().clone());
+    let (Some(registration), Some(list)) =
+        (statements.registration(), statements.revocations(&device))
     else {
         return json!({});
     };
     let leases = registration.body.leases.iter().map(|(class, lease)| {
-        let age = facts.now.estimate.since(list.iat);
+        let age = status.now.estimate.since(list.iat);
         (class.name().to_owned(), json!(lease.saturating_sub(age)))
     });
     Value::Object(leases.collect())

@@ -1,4 +1,4 @@
-//! The status socket: whoever may open it is told how the device is, and nothing is read.
+//! The status socket: sends the daemon's status to each client that connects, and reads nothing.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,8 +12,8 @@ use doorward_transport::files::{Doing, FileError};
 /// The socket's name in the state directory.
 pub const STATUS_SOCKET: &str = "status.sock";
 
-/// How long somebody who does not read is waited for.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Write timeout for a client, and pause after a failed accept.
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(super) struct StatusSocket {
     listener: UnixListener,
@@ -21,7 +21,7 @@ pub(super) struct StatusSocket {
 }
 
 impl StatusSocket {
-    /// Replaces what an earlier run left behind; the state directory is locked.
+    /// Binds the socket and replaces one left by an earlier run; the state directory is locked.
     pub(super) fn bind(state: &Path) -> Result<Self, FileError> {
         let path = state.join(STATUS_SOCKET);
         let _ = std::fs::remove_file(&path);
@@ -33,14 +33,14 @@ impl StatusSocket {
         match self.listener.accept().await {
             Ok((stream, _)) => Some(stream),
             Err(error) => {
-                tracing::warn!(%error, "the status socket failed");
-                tokio::time::sleep(PATIENCE).await;
+                tracing::warn!(%error, "cannot accept a connection to {STATUS_SOCKET}; retrying");
+                tokio::time::sleep(TIMEOUT).await;
                 None
             }
         }
     }
 
-    /// Writes it beside the daemon's own work, so that nobody is held up.
+    /// Writes the status in a task of its own, so that a slow client does not block the daemon.
     pub(super) fn answer(&self, caller: Option<UnixStream>, status: &Value) {
         let Some(mut stream) = caller else { return };
         let text = format!("{status}\n");
@@ -49,7 +49,7 @@ impl StatusSocket {
                 stream.write_all(text.as_bytes()).await?;
                 stream.shutdown().await
             };
-            let _ = tokio::time::timeout(PATIENCE, written).await;
+            let _ = tokio::time::timeout(TIMEOUT, written).await;
         });
     }
 }

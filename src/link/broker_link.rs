@@ -1,4 +1,4 @@
-//! A link of the device: one broker, a persistent session, acknowledgement by hand.
+//! A link to a broker: an MQTT connection with a persistent session and manual acknowledgements.
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicUsize;
@@ -15,63 +15,64 @@ use rumqttc::{
 use tokio::sync::{Notify, mpsc};
 use tokio::time::sleep;
 
-use crate::link::session_store::NothingInFlight;
+use crate::link::session_store::EmptySessionStore;
 use doorward_protocol::wire::topics;
 use doorward_protocol::wire::{Audience, Id};
 use doorward_transport::connection_error::describe;
 use doorward_transport::{Broker, TrustedTime};
 
-/// How long the broker keeps what we have not acknowledged: a week, in seconds.
+/// Time for which the broker keeps messages that were not acknowledged: a week, in seconds.
 const SESSION_EXPIRY: u32 = 7 * 86400;
-pub(super) const INFLIGHT: u16 = 16;
-/// Messages of the agent's that are underway at once. The rest of the window is for the link's own
-/// words, the last of which must not be held up when the daemon stops, and for the records.
-const AT_ONCE: usize = 12;
-/// Messages of ours that wait for the broker.
+/// Outgoing messages that the client sends before the broker acknowledges them.
+const IN_FLIGHT_WINDOW: u16 = 16;
+/// The daemon's messages in flight at once. The rest of the window is for the link's presence
+/// messages, the last of which must not be delayed when the daemon stops, and for the log upload.
+const MAX_IN_FLIGHT: usize = 12;
+/// Messages that can wait for the broker.
 const OUTBOX: usize = 1024;
-/// Shortest and longest pause between two attempts to connect.
+/// Shortest and longest delay between attempts to connect.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// What a link says of itself on its topic.
+/// Presence messages of a link on its own topic.
 const UP: &str = "up";
 const DOWN: &str = "down";
 
-/// What a link tells the agent.
+/// An event of a link for the daemon.
 #[derive(Debug)]
 pub enum LinkEvent {
-    /// Connected, and every subscription was granted.
+    /// The link is connected and every subscription was granted.
     Up,
-    /// A message.
+    /// A message was received.
     Message {
-        /// Whether the broker had kept it.
+        /// Whether it is a retained message.
         retained: bool,
-        /// For [`Link::acknowledge`].
+        /// Its number, for [`Link::acknowledge`].
         number: u64,
         /// The payload.
         payload: Vec<u8>,
     },
     /// The connection was lost or refused.
     Down {
-        /// Why, and what to do.
+        /// The reason and what to do.
         why: String,
-        /// Seconds until the next attempt, at most.
+        /// Longest time until the next attempt, in seconds.
         again: u64,
     },
 }
 
-/// What a link is made from.
+/// Settings of a link.
 #[derive(Debug, Clone)]
 pub struct LinkConfig {
     /// The broker.
     pub broker: Broker,
     /// The device.
     pub device: Id,
-    /// The name of the link; two links of one device must differ.
+    /// The name of the link, unique for the device.
     pub name: &'static str,
     /// The device's site, if it is known.
     pub site: Option<Id>,
-    /// What the device knows of the time.
+    /// The device's lower bound of the time, for certificate checks.
     pub time: TrustedTime,
 }
 
@@ -79,9 +80,9 @@ struct Shared {
     config: LinkConfig,
     site: Mutex<Option<Id>>,
     acks: Mutex<HashMap<u64, ManualAck>>,
-    renew: Notify,
-    /// Messages that have left the outbox, and that the broker does not have yet.
-    underway: AtomicUsize,
+    reconnect: Notify,
+    /// Messages taken from the outbox that the broker has not acknowledged yet.
+    in_flight: AtomicUsize,
 }
 
 /// A running link.
@@ -92,8 +93,8 @@ pub struct Link {
     tasks: tokio::task::JoinSet<()>,
 }
 
-/// Starts a link. Its events arrive on `events`; while that is full, nothing more is read
-/// from the broker.
+/// Starts a link. Its events are sent to `events`; while that channel is full, nothing is read from
+/// the broker.
 pub fn connect(config: LinkConfig, events: mpsc::Sender<LinkEvent>) -> Link {
     let mut options = config.broker.options(
         format!("doorward-{}-{}", config.device, config.name),
@@ -115,8 +116,8 @@ pub fn connect(config: LinkConfig, events: mpsc::Sender<LinkEvent>) -> Link {
         site: Mutex::new(config.site.clone()),
         config,
         acks: Mutex::new(HashMap::new()),
-        renew: Notify::new(),
-        underway: AtomicUsize::new(0),
+        reconnect: Notify::new(),
+        in_flight: AtomicUsize::new(0),
     });
     let (outbox, queue) = mpsc::channel(OUTBOX);
     let mut tasks = tokio::task::JoinSet::new();
@@ -131,40 +132,41 @@ pub fn connect(config: LinkConfig, events: mpsc::Sender<LinkEvent>) -> Link {
 }
 
 impl Link {
-    /// Queues a message. When too many wait, it is dropped: a receipt is sent again when its
-    /// command comes again, and `state` at the next connection.
+    /// Queues a message. If the outbox is full it is dropped: a receipt is sent again when its
+    /// command is repeated, and `state` at the next connection.
     pub fn publish(&self, topic: String, payload: Vec<u8>, retain: bool) {
         if self.outbox.try_send((topic, payload, retain)).is_err() {
             tracing::warn!(
                 link = self.shared.config.name,
-                "outbox full, message dropped"
+                limit = OUTBOX,
+                "outbox full; message dropped"
             );
         }
     }
 
-    /// For what must not be dropped when many messages wait.
+    /// A way to publish messages that must not be dropped when the outbox is full.
     #[must_use]
     pub fn publisher(&self) -> Publisher {
         Publisher(self.client.clone())
     }
 
-    /// Messages that wait for the broker.
+    /// Number of messages that wait for the broker.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        OUTBOX - self.outbox.capacity() + self.shared.underway.load(Relaxed)
+        OUTBOX - self.outbox.capacity() + self.shared.in_flight.load(Relaxed)
     }
 
-    /// Acknowledges a message. One that belongs to an earlier connection comes again.
+    /// Acknowledges a message. A message of an earlier connection is delivered again instead.
     pub fn acknowledge(&self, number: u64) {
         let ack = locked(&self.shared.acks).remove(&number);
         if let Some(ack) = ack
             && let Err(error) = self.client.try_manual_ack(ack)
         {
-            tracing::warn!(link = self.shared.config.name, %error, "cannot acknowledge");
+            tracing::warn!(link = self.shared.config.name, %error, "cannot acknowledge a message");
         }
     }
 
-    /// Listens to the statements of this site from now on.
+    /// Subscribes to the statements of this site.
     pub fn set_site(&self, site: Option<Id>) {
         let mut current = locked(&self.shared.site);
         if *current != site {
@@ -174,19 +176,19 @@ impl Link {
         }
     }
 
-    /// Asks the broker for everything that it retains for this device once more.
+    /// Requests all retained statements for this device from the broker again.
     pub fn refresh(&self) {
         self.shared.subscribe(&self.client);
     }
 
-    /// Connects anew, so that the broker delivers again what was never acknowledged.
-    pub fn renew(&self) {
-        self.shared.renew.notify_one();
+    /// Reconnects, so that the broker delivers messages again that were not acknowledged.
+    pub fn reconnect(&self) {
+        self.shared.reconnect.notify_one();
     }
 
-    /// Says goodbye to the broker and waits until it was said, but not long.
+    /// Publishes `down`, disconnects from the broker and waits for that, at most three seconds.
     pub async fn close(mut self) {
-        self.shared.say(&self.client, DOWN);
+        self.shared.publish_presence(&self.client, DOWN);
         let _ = self
             .client
             .disconnect_with_timeout(Duration::from_secs(1))
@@ -198,33 +200,36 @@ impl Link {
 }
 
 impl Shared {
-    /// Says whether this link is up.
-    fn say(&self, client: &AsyncClient, word: &str) {
+    /// Publishes whether this link is up.
+    fn publish_presence(&self, client: &AsyncClient, presence: &str) {
         let topic = topics::link(&self.config.device, self.config.name);
         let options = PublishOptions::new(QoS::AtLeastOnce).retain(true);
-        if let Err(error) = client.try_publish(topic, word, options) {
-            tracing::warn!(link = self.config.name, %error, "cannot say that it is {word}");
+        if let Err(error) = client.try_publish(topic, presence, options) {
+            tracing::warn!(link = self.config.name, %error, "cannot publish `{presence}`");
         }
     }
 
     fn subscribe(&self, client: &AsyncClient) {
         let device = &self.config.device;
-        let filter = |path: String, retained: RetainForwardRule| {
-            // The retain flag stays visible, so that a retained command can be refused.
+        let filter = |path: String, rule: RetainForwardRule| {
+            // Retain As Published keeps the flag, so that a retained command can be refused.
             SubscribeFilterInput::new(path, QoS::AtLeastOnce)
                 .preserve_retain(true)
-                .retain_forward_rule(retained)
+                .retain_forward_rule(rule)
         };
-        let kept = || RetainForwardRule::OnEverySubscribe;
+        let retained = || RetainForwardRule::OnEverySubscribe;
         let mut filters = vec![
             filter(topics::command(device), RetainForwardRule::Never),
             filter(
                 topics::statements(&Audience::Device(device.clone())),
-                kept(),
+                retained(),
             ),
         ];
         if let Some(site) = locked(&self.site).clone() {
-            filters.push(filter(topics::statements(&Audience::Site(site)), kept()));
+            filters.push(filter(
+                topics::statements(&Audience::Site(site)),
+                retained(),
+            ));
         }
         if let Err(error) = client.try_subscribe_many(filters) {
             tracing::warn!(link = self.config.name, %error, "cannot subscribe");
@@ -244,10 +249,10 @@ async fn poll(
     loop {
         let next = async {
             if !connected {
-                // It is asked once, when the first connection begins.
-                eventloop.options.set_session_store(NothingInFlight {
+                // The client asks the session store once, at its first connection.
+                eventloop.options.set_session_store(EmptySessionStore {
                     expiry: SESSION_EXPIRY,
-                    inflight: INFLIGHT,
+                    inflight: IN_FLIGHT_WINDOW,
                 });
                 shared.config.broker.log_in(&mut eventloop.options)?;
                 connected = true;
@@ -256,7 +261,7 @@ async fn poll(
         };
         let polled = tokio::select! {
             polled = next => polled,
-            () = shared.renew.notified() => {
+            () = shared.reconnect.notified() => {
                 eventloop.clean();
                 connected = false;
                 locked(&shared.acks).clear();
@@ -265,7 +270,7 @@ async fn poll(
         };
         let event = match polled {
             Ok(Event::Incoming(Packet::ConnAck(_))) => {
-                // While there is one, all that is underway is copied for it at each step.
+                // With a session store, all messages in flight are copied for it at each step.
                 eventloop.options.clear_session_store();
                 shared.subscribe(&client);
                 continue;
@@ -276,23 +281,23 @@ async fn poll(
                 };
                 if ack.return_codes.iter().all(granted) {
                     pause = FIRST_PAUSE;
-                    shared.say(&client, UP);
+                    shared.publish_presence(&client, UP);
                     Ok(LinkEvent::Up)
                 } else {
-                    // Without it nothing would be heard, so it is tried again from the start.
+                    // Without its subscriptions the link receives nothing, so it reconnects.
                     eventloop.clean();
                     Err(format!(
-                        "it refused a subscription ({:?}); look at its rules for this user",
+                        "the broker refused a subscription ({:?}); check its ACL for this user",
                         ack.return_codes
                     ))
                 }
             }
             Ok(Event::Incoming(Packet::Publish(publish))) => {
                 let ack = client.prepare_ack(&publish);
-                // How a broker is told to keep a statement no longer (MQTT 5 section 3.3.1.3).
+                // An empty payload deletes a retained statement (MQTT 5 section 3.3.1.3).
                 if publish.payload.is_empty() {
                     if let Some(Err(error)) = ack.map(|ack| client.try_manual_ack(ack)) {
-                        tracing::debug!(%error, "an empty message was not acknowledged");
+                        tracing::debug!(%error, "cannot acknowledge an empty message");
                     }
                     continue;
                 }
@@ -329,43 +334,43 @@ async fn poll(
     }
 }
 
-/// Sends messages, several at once. One that the broker retains waits for all before it, and all
-/// after it wait for it, so that what is retained is the last word also if a session is lost.
+/// Sends messages, several at once. A retained message waits for all messages before it, and later
+/// ones wait for it, so that the newest one is retained even if a session is lost.
 async fn send(
     publisher: Publisher,
     mut queue: mpsc::Receiver<(String, Vec<u8>, bool)>,
     shared: Arc<Shared>,
 ) {
-    let mut underway = FuturesUnordered::new();
+    let mut in_flight = FuturesUnordered::new();
     loop {
         tokio::select! {
-            Some(()) = underway.next(), if !underway.is_empty() => {}
-            message = queue.recv(), if underway.len() < AT_ONCE => {
+            Some(()) = in_flight.next(), if !in_flight.is_empty() => {}
+            message = queue.recv(), if in_flight.len() < MAX_IN_FLIGHT => {
                 let Some((topic, payload, retain)) = message else { break };
-                shared.underway.fetch_add(1, Relaxed);
+                shared.in_flight.fetch_add(1, Relaxed);
                 let (publisher, shared) = (&publisher, &shared);
                 let message = async move {
                     publisher.publish(&topic, payload, retain).await;
-                    shared.underway.fetch_sub(1, Relaxed);
+                    shared.in_flight.fetch_sub(1, Relaxed);
                 };
                 if retain {
-                    while underway.next().await.is_some() {}
+                    while in_flight.next().await.is_some() {}
                     message.await;
                 } else {
-                    underway.push(message);
+                    in_flight.push(message);
                 }
             }
         }
     }
-    while underway.next().await.is_some() {}
+    while in_flight.next().await.is_some() {}
 }
 
-/// A way to publish that waits for the broker, over all losses of the connection.
+/// Publishes messages and waits for the broker's acknowledgement, across lost connections.
 #[derive(Clone)]
 pub struct Publisher(AsyncClient);
 
 impl Publisher {
-    /// Ready when the broker has the message, or refuses it.
+    /// Publishes a message; returns when the broker has acknowledged or refused it.
     pub async fn publish(&self, topic: &str, payload: Vec<u8>, retain: bool) {
         let options = PublishOptions::new(QoS::AtLeastOnce).retain(retain);
         loop {
@@ -376,10 +381,10 @@ impl Publisher {
             let Ok(notice) = published else { return };
             match notice.wait_completion_async().await {
                 Ok(()) => return,
-                // Lost with its session: it is ours to send again.
+                // The message was lost with its session, so it is sent again.
                 Err(rumqttc::PublishNoticeError::SessionReset) => {}
                 Err(error) => {
-                    tracing::warn!(%topic, %error, "the broker did not take a message");
+                    tracing::warn!(%topic, %error, "the broker refused a message");
                     return;
                 }
             }
@@ -387,7 +392,8 @@ impl Publisher {
     }
 }
 
-/// Between half of the pause and all of it, so that a fleet does not come back as one.
+/// A random delay between half of `pause` and all of it, so that a fleet does not reconnect at the
+/// same moment.
 fn jittered(pause: Duration) -> Duration {
     let random = getrandom::u32().unwrap_or(u32::MAX);
     pause / 2 + pause.mul_f64(f64::from(random) / f64::from(u32::MAX) / 2.0)

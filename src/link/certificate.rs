@@ -1,5 +1,5 @@
-//! When certificates end: those in a file, and the one that a broker shows. RFC 5280 section
-//! 4.1.2.5.
+//! Expiry dates of certificates: of those in a file, and of the one that a broker presents. RFC
+//! 5280 section 4.1.2.5.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use doorward_transport::files::{Doing, FileError, invalid};
 use doorward_transport::tls;
 use doorward_transport::tls::TrustedTime;
 
-/// The first end of any certificate in a file.
+/// The earliest expiry date of the certificates in a file.
 ///
 /// # Errors
 /// If it cannot be read or holds no certificate.
@@ -24,15 +24,15 @@ pub fn end_of_file(path: &Path) -> Result<Timestamp, FileError> {
         .collect();
     ends.and_then(|ends| {
         let first = ends.into_iter().min();
-        first.ok_or_else(|| invalid("there is no certificate in it"))
+        first.ok_or_else(|| invalid("the file contains no certificate"))
     })
     .doing("use", path)
 }
 
-/// The end of the certificate that a broker shows; `None` without TLS.
+/// The expiry date of the certificate that a broker presents; `None` without TLS.
 ///
 /// # Errors
-/// If it cannot be connected to, or what it shows makes no sense.
+/// If the connection fails, or the certificate cannot be parsed.
 pub async fn end_at(broker: &Broker) -> std::io::Result<Option<Timestamp>> {
     if !broker.url.tls {
         return Ok(None);
@@ -46,9 +46,9 @@ pub async fn end_at(broker: &Broker) -> std::io::Result<Option<Timestamp>> {
         &TrustedTime::default(),
     )
     .await?;
-    let shown = stream.get_ref().1.peer_certificates();
-    shown
-        .and_then(|shown| shown.first())
+    let presented = stream.get_ref().1.peer_certificates();
+    presented
+        .and_then(|presented| presented.first())
         .map(|certificate| end_of(certificate))
         .transpose()
 }

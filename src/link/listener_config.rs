@@ -1,44 +1,41 @@
-//! Where MQTT clients connect to the device itself.
+//! Configuration of the listener, to which MQTT clients connect without a broker.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// Where it listens, and what it shows.
+/// Address and TLS settings of the listener.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListenerConfig {
-    /// Address and port.
+    /// Address and port on which it listens.
     pub address: SocketAddr,
-    /// The certificate to show, as PEM; without it only this machine is listened to.
+    /// Server certificate, as PEM; without it the address must be a loopback address.
     pub certificate: Option<PathBuf>,
-    /// Its key, as PEM.
+    /// Private key of the certificate, as PEM.
     pub key: Option<PathBuf>,
-    /// If clients must show a certificate: who may vouch for them, as PEM.
+    /// CA certificates for client certificates, as PEM; if set, clients must present one.
     pub client_ca: Option<PathBuf>,
 }
 
 impl ListenerConfig {
-    /// Finds what cannot work, before anything is tried.
+    /// Checks for settings that cannot work.
     ///
     /// # Errors
-    /// With what is wrong and what to do.
+    /// A message with the problem and what to do.
     pub fn check(&self) -> Result<(), String> {
         if cfg!(not(feature = "local-listener")) {
-            return Err(
-                "this doorward was built without it; build with --features local-listener".into(),
-            );
+            return Err("this build has no listener; build with --features local-listener".into());
         }
         if self.certificate.is_some() != self.key.is_some() {
-            return Err("a certificate needs its key, and a key its certificate".into());
+            return Err("certificate and key must be set together".into());
         }
         if self.certificate.is_none() && !self.address.ip().is_loopback() {
             return Err(
-                "others than this machine are listened to over TLS only; set certificate and key"
-                    .into(),
+                "an address other than loopback requires TLS; set certificate and key".into(),
             );
         }
         if self.client_ca.is_some() && self.certificate.is_none() {
-            return Err("client_ca is for TLS; set certificate and key too".into());
+            return Err("client_ca requires TLS; set certificate and key too".into());
         }
         Ok(())
     }
@@ -60,9 +57,9 @@ mod tests {
         assert_eq!(config("127.0.0.1:1884", None, None).check(), Ok(()));
         assert_eq!(config("[::]:8883", Some("/c"), Some("/k")).check(), Ok(()));
         let open = config("0.0.0.0:1883", None, None).check().unwrap_err();
-        assert!(open.contains("over TLS only"), "{open}");
+        assert!(open.contains("requires TLS"), "{open}");
         let half = config("127.0.0.1:1884", Some("/c"), None).check();
-        assert!(half.unwrap_err().contains("its key"));
+        assert!(half.unwrap_err().contains("together"));
         let bare = ListenerConfig {
             client_ca: Some("/ca".into()),
             ..config("127.0.0.1:1884", None, None)

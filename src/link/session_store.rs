@@ -1,23 +1,23 @@
-//! What rumqttc must know of a session that the broker has kept while this process was gone:
-//! that nothing of ours was in flight. What we have to say is kept by the journal, and sent
-//! again from there; QoS 1 only, so the broker's side needs no more.
+//! The session store for rumqttc: it lets the client resume a session that the broker has kept
+//! while this process did not run, with no outgoing message in flight. Outgoing messages are kept
+//! in the event log and sent again from there; with QoS 1 the broker needs no more.
 
 use rumqttc::{
     PersistedAckMode, PersistedSession, SessionStore, SessionStoreError, SessionStoreKey,
 };
 use std::pin::Pin;
 
-type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, SessionStoreError>> + Send + 'a>>;
+type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, SessionStoreError>> + Send + 'a>>;
 
-/// A store that always gives back a session with nothing in flight.
+/// A store that always returns a session with no message in flight.
 #[derive(Debug)]
-pub(super) struct NothingInFlight {
+pub(super) struct EmptySessionStore {
     pub(super) expiry: u32,
     pub(super) inflight: u16,
 }
 
-impl SessionStore for NothingInFlight {
-    fn load<'a>(&'a self, key: &'a SessionStoreKey) -> Answer<'a, Option<PersistedSession>> {
+impl SessionStore for EmptySessionStore {
+    fn load<'a>(&'a self, key: &'a SessionStoreKey) -> StoreFuture<'a, Option<PersistedSession>> {
         let session = PersistedSession {
             format_version: 1,
             client_id: key.client_id().to_owned(),
@@ -33,11 +33,11 @@ impl SessionStore for NothingInFlight {
         Box::pin(async move { Ok(Some(session)) })
     }
 
-    fn save<'a>(&'a self, _: &'a SessionStoreKey, _: &'a PersistedSession) -> Answer<'a, ()> {
+    fn save<'a>(&'a self, _: &'a SessionStoreKey, _: &'a PersistedSession) -> StoreFuture<'a, ()> {
         Box::pin(async { Ok(()) })
     }
 
-    fn clear<'a>(&'a self, _: &'a SessionStoreKey) -> Answer<'a, ()> {
+    fn clear<'a>(&'a self, _: &'a SessionStoreKey) -> StoreFuture<'a, ()> {
         Box::pin(async { Ok(()) })
     }
 }

@@ -1,27 +1,33 @@
-//! The operations that doorward carries out itself, and the arguments that they take.
+//! The builtin handler: the operations that doorward executes itself.
 
 use std::collections::BTreeMap;
 
-use crate::config::Config;
-use doorward_protocol::gate::Argument;
+use crate::config::{Config, Definition};
+use crate::core::OperationResult;
+use crate::operation::handler::{
+    Execution, OperationHandler, Resumption, allow_fields, args_by_name, definition_args,
+    interrupted,
+};
+use crate::operation::{diagnostics, history, large_results, licence, report, settings, status};
+use doorward_protocol::gate::{Argument, Code};
 use doorward_protocol::wire::{ArgLimit, Operation, Text, Value};
 
-/// Which of them.
+/// A built-in operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Builtin {
-    /// What the device says of itself.
+pub(super) enum Builtin {
+    /// The device's status.
     Status,
     /// The event log, a page at a time.
     History,
-    /// Settings, as they are.
+    /// Reads settings.
     ConfigRead,
-    /// A setting, changed.
+    /// Changes one setting.
     ConfigWrite,
-    /// All that helps to find a fault, in one file.
+    /// A diagnostics bundle.
     Diagnostics,
-    /// Tables for people.
+    /// A report as a CSV table.
     Report,
-    /// A licence of the machine's maker.
+    /// Installs a licence of the machine's manufacturer.
     Licence,
 }
 
@@ -36,52 +42,162 @@ impl Builtin {
         ("licence.apply", Self::Licence),
     ];
 
-    /// The one of this name.
-    #[must_use]
-    pub fn of(name: &Operation) -> Option<Self> {
+    /// The built-in operation of this name.
+    pub(super) fn of(name: &Operation) -> Option<Self> {
         let mut all = Self::ALL.into_iter();
         all.find_map(|(known, builtin)| (known == name.as_str()).then_some(builtin))
     }
 
-    /// Whether it is about the settings of the configuration.
-    #[must_use]
-    pub fn needs_settings(self) -> bool {
+    fn needs_settings(self) -> bool {
         matches!(self, Self::ConfigRead | Self::ConfigWrite)
     }
 
-    /// Whether it changes something, so that a stop in the middle matters.
-    #[must_use]
-    pub fn acts(self) -> bool {
-        matches!(self, Self::ConfigWrite | Self::Licence)
+    /// Whether it reads the complete event log or builds a large result in memory.
+    fn needs_much_memory(self) -> bool {
+        matches!(self, Self::History | Self::Diagnostics | Self::Report)
     }
 
-    /// What it takes.
-    #[must_use]
-    pub fn args(self, config: &Config) -> BTreeMap<Text, Argument> {
+    fn own_args(self, config: &Config) -> BTreeMap<Text, Argument> {
         let names = || one_of(config.settings.keys().map(String::as_str));
         let number = || ArgLimit {
             min: Some(0),
             ..ArgLimit::default()
         };
-        // How to go on with a result that is larger than one answer.
-        let on = [
+        // To continue a result that is larger than what is sent for one command.
+        let more = [
             ("of", false, ArgLimit::default()),
             ("from", false, number()),
         ];
         match self {
-            Self::Status => args([]),
-            Self::History => args([("from", false, ArgLimit::default())]),
-            Self::ConfigRead => args([("key", false, names())]),
+            Self::Status => args_by_name([]),
+            Self::History => args_by_name([("from", false, ArgLimit::default())]),
+            Self::ConfigRead => args_by_name([("key", false, names())]),
             Self::ConfigWrite => {
                 let value = ArgLimit::default();
-                args([("key", true, names()), ("value", true, value)])
+                args_by_name([("key", true, names()), ("value", true, value)])
             }
-            Self::Licence => args([("licence", true, ArgLimit::default())]),
-            Self::Diagnostics => args(on),
+            Self::Licence => args_by_name([("licence", true, ArgLimit::default())]),
+            Self::Diagnostics => args_by_name(more),
             Self::Report => {
-                let kinds = one_of(crate::operation::report::KINDS.into_iter());
-                args([("kind", true, kinds)].into_iter().chain(on))
+                let kinds = one_of(report::KINDS.into_iter());
+                args_by_name([("kind", true, kinds)].into_iter().chain(more))
             }
+        }
+    }
+}
+
+impl OperationHandler for Builtin {
+    const OWN_ARGS: bool = true;
+
+    fn new(name: &Operation, definition: &Definition, config: &Config) -> Result<Self, String> {
+        let Some(builtin) = Self::of(name) else {
+            return Err("doorward has no built-in operation of this name".into());
+        };
+        if !definition.args.is_empty() {
+            return Err("a built-in operation has its own arguments; remove args".into());
+        }
+        if builtin.needs_settings() && config.settings.is_empty() {
+            return Err("no settings are configured; add [settings.NAME]".into());
+        }
+        if builtin == Self::Licence && config.licence.is_none() {
+            return Err("no licence keys are configured; add [licence]".into());
+        }
+        allow_fields(definition, &[])?;
+        Ok(builtin)
+    }
+
+    fn args(
+        name: &Operation,
+        definition: &Definition,
+        config: &Config,
+    ) -> BTreeMap<Text, Argument> {
+        match Self::of(name) {
+            Some(builtin) => builtin.own_args(config),
+            None => definition_args(definition),
+        }
+    }
+
+    fn acts(&self) -> bool {
+        matches!(self, Self::ConfigWrite | Self::Licence)
+    }
+
+    fn resumable(&self) -> bool {
+        *self == Self::ConfigWrite
+    }
+
+    fn reads_memory_only(&self) -> bool {
+        *self == Self::Status
+    }
+
+    async fn run(&self, execution: Execution<'_>) -> OperationResult {
+        let Execution {
+            shared,
+            permit,
+            context,
+            ..
+        } = execution;
+        let config = &shared.config;
+        let state = config.state.as_path();
+        let failed = |why: &str| OperationResult::failed(Code::Failed, why);
+        if matches!(self, Self::Diagnostics | Self::Report) {
+            match large_results::resend_request(permit) {
+                Some(Ok(of)) => return large_results::resend(state, permit, context, &of).await,
+                Some(Err(result)) => return result,
+                None => {}
+            }
+        }
+        let _one_at_a_time = match self.needs_much_memory() {
+            true => shared.reading.acquire().await.ok(),
+            false => None,
+        };
+        match self {
+            Self::Status => status::read(execution.status),
+            Self::History => {
+                let (permit, state) = (permit.clone(), state.to_owned());
+                let page = tokio::task::spawn_blocking(move || history::read(&permit, &state));
+                page.await
+                    .unwrap_or_else(|error| failed(&error.to_string()))
+            }
+            Self::Licence => match &config.licence {
+                Some(licence) => licence::apply(licence, permit.args(), &execution.status.now),
+                None => failed("no licence keys are configured"),
+            },
+            Self::ConfigRead => settings::read(shared.settings(), permit.args()).await,
+            Self::ConfigWrite => {
+                settings::write(shared.settings(), &shared.pending, permit, context).await
+            }
+            Self::Diagnostics => {
+                match diagnostics::bundle(config, permit, execution.status).await {
+                    Ok(bundle) => large_results::new(state, permit, context, bundle).await,
+                    Err(why) => failed(&why),
+                }
+            }
+            Self::Report => {
+                let (requester, path) = (permit.clone(), state.to_owned());
+                let table =
+                    tokio::task::spawn_blocking(move || match requester.args().get("kind") {
+                        Some(Value::Text(kind)) => report::table(kind, &requester, &path),
+                        _ => Err("kind is the name of a report".to_owned()),
+                    });
+                match table.await {
+                    Ok(Ok(csv)) => {
+                        large_results::new(state, permit, context, csv.into_bytes()).await
+                    }
+                    Ok(Err(why)) => failed(&why),
+                    Err(error) => failed(&error.to_string()),
+                }
+            }
+        }
+    }
+
+    async fn resume(&self, resumption: Resumption<'_>) -> OperationResult {
+        let shared = resumption.shared;
+        let command = &resumption.intent.asked.command;
+        match self {
+            Self::ConfigWrite => {
+                settings::resume(shared.settings(), &shared.pending, command).await
+            }
+            _ => interrupted(),
         }
     }
 }
@@ -91,15 +207,4 @@ fn one_of<'a>(names: impl Iterator<Item = &'a str>) -> ArgLimit {
         one_of: Some(names.map(Value::from).collect()),
         ..ArgLimit::default()
     }
-}
-
-/// Arguments by name: whether they are required, and what they may be.
-pub(super) fn args<'a>(
-    list: impl IntoIterator<Item = (&'a str, bool, ArgLimit)>,
-) -> BTreeMap<Text, Argument> {
-    let list = list.into_iter().filter_map(|(name, required, limit)| {
-        let argument = Argument { required, limit };
-        Some((Text::new(name).ok()?, argument))
-    });
-    list.collect()
 }

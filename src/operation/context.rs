@@ -14,7 +14,7 @@ pub enum OperationEvent {
     Chunk(ReplyTopic, Vec<u8>),
     /// A request to check again whether the operation is still allowed.
     Reauthorize(Box<Permit>, oneshot::Sender<Result<(), Code>>),
-    /// The equipment has changed.
+    /// The status of the equipment has changed.
     Notification(Map<Text, Value>),
     /// The operation of a command has ended.
     Finished(Hash, OperationResult),
@@ -28,13 +28,13 @@ pub struct OperationContext {
 }
 
 impl OperationContext {
-    /// For the operation that this permit allows.
+    /// The handle of the operation that `permit` allows.
     #[must_use]
     pub fn new(permit: Permit, events: mpsc::Sender<OperationEvent>) -> Self {
         Self { permit, events }
     }
 
-    /// Hash of the command: the operation's unique name.
+    /// The hash of the command, which identifies the running operation.
     #[must_use]
     pub fn command(&self) -> Hash {
         self.permit.caller().command
@@ -51,8 +51,8 @@ impl OperationContext {
         let _ = self.events.send(OperationEvent::Chunk(topic, chunk)).await;
     }
 
-    /// Checks again whether the operation is allowed: before a step that cannot be undone, and while
-    /// it can still be stopped.
+    /// Checks again whether the operation is allowed: before a step that cannot be undone, and
+    /// while it can still be stopped.
     ///
     /// # Errors
     /// With the operation's result if its permission has ended.

@@ -1,5 +1,6 @@
-//! `diag.bundle`: all that helps to find a fault, as one tar.zst of bounded size. Secrets are
-//! taken out, the device's identity is never in it, and of the event log each sees their own.
+//! `diag.bundle`: files and program outputs for troubleshooting, as one tar.zst of bounded size.
+//! Secrets are redacted, the device's identity is never included, and of the event log each user
+//! gets the visible part.
 
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -11,14 +12,14 @@ use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::core::DeviceStatus;
+use crate::operation::exec;
 use crate::operation::history::visible;
-use crate::operation::{exec, status};
 use doorward_protocol::event_log::describe::row;
 use doorward_protocol::gate::Permit;
 use doorward_protocol::wire::Timestamp;
 
-/// How long one program may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Timeout of one program.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A file of the bundle.
 struct Part {
@@ -26,11 +27,11 @@ struct Part {
     text: String,
 }
 
-/// The bundle.
+/// Creates a bundle.
 pub(super) async fn bundle(
     config: &Config,
     permit: &Permit,
-    facts: &DeviceStatus,
+    status: &DeviceStatus,
 ) -> Result<Vec<u8>, String> {
     let mut left = usize::try_from(config.diagnostics.limit_kib << 10).unwrap_or(usize::MAX);
     let mut parts = vec![
@@ -40,23 +41,23 @@ pub(super) async fn bundle(
         },
         Part {
             name: "doorward/status".to_owned(),
-            text: status::text(facts),
+            text: super::status::text(status),
         },
     ];
-    let (asker, state, files) = (
+    let (permit, state, files) = (
         permit.clone(),
         config.state.clone(),
         config.diagnostics.files.clone(),
     );
-    let most = left.min(1 << 20);
+    let limit = left.min(1 << 20);
     let read = tokio::task::spawn_blocking(move || {
         let mut parts = vec![Part {
             name: "doorward/events".to_owned(),
-            text: events(&asker, &state)?,
+            text: events(&permit, &state)?,
         }];
         parts.extend(files.iter().map(|path| Part {
             name: format!("files{}", path.display()),
-            text: end_of(path, most),
+            text: end_of(path, limit),
         }));
         Ok::<_, String>(parts)
     });
@@ -65,28 +66,28 @@ pub(super) async fn bundle(
         let name = argv.first().map(PathBuf::from);
         let name = name.as_ref().and_then(|path| path.file_name());
         let name = name.unwrap_or_default().to_string_lossy().into_owned();
-        let output = timeout(PATIENCE, exec::output(argv, left.min(1 << 20) as u64)).await;
+        let output = timeout(TIMEOUT, exec::output(argv, left.min(1 << 20) as u64)).await;
         let text = match output {
             Ok(Ok(output)) => format!("{}\n{}{}", output.status, output.out, output.err),
             Ok(Err(why)) => why,
-            Err(_) => "it did not end in time".to_owned(),
+            Err(_) => "the program did not end within 20 s".to_owned(),
         };
         let name = format!("programs/{number}-{name}");
         parts.push(Part { name, text });
     }
-    let made = facts.now.estimate;
+    let created_at = status.now.estimate;
     let packed = tokio::task::spawn_blocking(move || {
         for part in &mut parts {
-            part.text = without_secrets(&part.text);
+            part.text = redact(&part.text);
             keep_the_end(&mut part.text, left);
             left -= part.text.len();
         }
-        pack(&parts, made)
+        pack(&parts, created_at)
     });
     packed.await.map_err(|error| error.to_string())?
 }
 
-/// The newest events, oldest first.
+/// The visible part of the event log, oldest record first.
 fn events(permit: &Permit, state: &Path) -> Result<String, String> {
     let records = visible(permit, state)?;
     let lines = records.iter().map(|record| {
@@ -96,19 +97,20 @@ fn events(permit: &Permit, state: &Path) -> Result<String, String> {
     Ok(lines.collect())
 }
 
-fn end_of(path: &Path, most: usize) -> String {
+/// Returns the last `limit` bytes of a file, from the beginning of a line.
+fn end_of(path: &Path, limit: usize) -> String {
     let read = || {
-        // What would make us wait is not waited for.
+        // Opening a FIFO or a device must not block.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let mut file = std::fs::File::from(rustix::fs::open(path, flags, Mode::empty())?);
         if !file.metadata()?.is_file() {
-            return Err(std::io::Error::other("it is no plain file"));
+            return Err(std::io::Error::other("not a regular file"));
         }
-        let from = file.metadata()?.len().saturating_sub(most as u64);
+        let from = file.metadata()?.len().saturating_sub(limit as u64);
         file.seek(SeekFrom::Start(from))?;
         let mut bytes = Vec::new();
-        file.take(most as u64).read_to_end(&mut bytes)?;
-        // What stands before the rest of a line could be the word that makes it a secret.
+        file.take(limit as u64).read_to_end(&mut bytes)?;
+        // The missing beginning of a line may contain the word that marks a secret.
         if from > 0 {
             let end = bytes.iter().position(|byte| *byte == b'\n');
             bytes.drain(..end.map_or(bytes.len(), |end| end + 1));
@@ -121,21 +123,21 @@ fn end_of(path: &Path, most: usize) -> String {
     }
 }
 
-fn keep_the_end(text: &mut String, most: usize) {
-    let mut cut = text.len().saturating_sub(most);
+fn keep_the_end(text: &mut String, limit: usize) {
+    let mut cut = text.len().saturating_sub(limit);
     while !text.is_char_boundary(cut) {
         cut += 1;
     }
     text.drain(..cut);
 }
 
-fn pack(parts: &[Part], made: Timestamp) -> Result<Vec<u8>, String> {
+fn pack(parts: &[Part], created_at: Timestamp) -> Result<Vec<u8>, String> {
     let mut tar = tar::Builder::new(Vec::new());
     for part in parts {
         let mut header = tar::Header::new_gnu();
         header.set_size(part.text.len() as u64);
         header.set_mode(0o600);
-        header.set_mtime(made.0);
+        header.set_mtime(created_at.0);
         let appended = tar.append_data(&mut header, &part.name, part.text.as_bytes());
         appended.map_err(|error| format!("{}: {error}", part.name))?;
     }
@@ -143,8 +145,8 @@ fn pack(parts: &[Part], made: Timestamp) -> Result<Vec<u8>, String> {
     Ok(compress_to_vec(&tar[..], CompressionLevel::Fastest))
 }
 
-/// Words before a value that nobody else should read.
-const SECRET: [&str; 10] = [
+/// Words that mark the value after them as a secret.
+const SECRET_NAMES: [&str; 10] = [
     "password",
     "passwd",
     "passphrase",
@@ -156,14 +158,14 @@ const SECRET: [&str; 10] = [
     "private_key",
     "authorization",
 ];
-/// What stands for it.
+/// The replacement of a secret.
 const REMOVED: &str = "[removed]";
 
-/// The text without what stands after such words, without keys in PEM, and without passwords in
-/// addresses. Rather a line too many than one too few.
-fn without_secrets(text: &str) -> String {
+/// Replaces the values after [`SECRET_NAMES`], private keys in PEM, and passwords in URLs. In
+/// doubt, a line is redacted.
+fn redact(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
-    // Of a key whose beginning was cut off only the end can be recognised.
+    // A key whose beginning was cut off is recognised by its end.
     let begins = text.find("-----BEGIN").unwrap_or(text.len());
     let mut in_key = text.find("-----END").is_some_and(|end| end < begins);
     for line in text.split_inclusive('\n') {
@@ -177,20 +179,20 @@ fn without_secrets(text: &str) -> String {
             clean.push('\n');
             continue;
         }
-        clean.push_str(&without_password(&without_value(line)));
+        clean.push_str(&redact_url_passwords(&redact_value(line)));
     }
     clean
 }
 
-fn without_value(line: &str) -> String {
+fn redact_value(line: &str) -> String {
     let lower = line.to_ascii_lowercase();
-    let places = SECRET.iter().flat_map(|word| {
+    let places = SECRET_NAMES.iter().flat_map(|word| {
         let places = lower.match_indices(word);
         places.map(|(at, word)| at + word.len())
     });
     let words = places.filter_map(|end| {
         let rest = lower.get(end..)?;
-        // The path of a file with a secret is none.
+        // A name such as `password_file` marks the path of a secret, which is not secret.
         let rest = rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() && c != '_');
         let value = rest.trim_start_matches(['"', '\'', ' ', '\t']);
         let value = value.strip_prefix([':', '='])?;
@@ -205,8 +207,8 @@ fn without_value(line: &str) -> String {
     }
 }
 
-/// `scheme://user:password@host` without the password.
-fn without_password(line: &str) -> String {
+/// Replaces `user:password` in `scheme://user:password@host`.
+fn redact_url_passwords(line: &str) -> String {
     let mut clean = String::with_capacity(line.len());
     let mut rest = line;
     while let Some((before, after)) = rest.split_once("://") {
@@ -263,7 +265,7 @@ mod tests {
                 "password_file=/x password= [removed]\n",
             ),
         ] {
-            assert_eq!(without_secrets(text), clean, "{text}");
+            assert_eq!(redact(text), clean, "{text}");
         }
     }
 

@@ -1,66 +1,128 @@
-//! Runs a configured program: a fixed argv, no shell, an empty environment, bounded output.
+//! The exec handler: runs a configured program with a fixed argv, without a shell, with an empty
+//! environment, and keeps a bounded amount of its output.
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 
-use crate::config::{Confirm, Definition, placeholder};
+use crate::config::{Config, Confirm, Definition, placeholder};
 use crate::core::OperationResult;
+use crate::operation::handler::{Execution, OperationHandler, allow_fields};
 use doorward_protocol::gate::Code;
-use doorward_protocol::wire::{Map, Text, Value};
+use doorward_protocol::wire::{Map, Operation, Text, Value};
 
-/// How much of a program's output is kept, in bytes.
+/// Bytes of a program's output that are kept.
 const OUTPUT: u64 = 1024;
 
-/// Runs the program to its end, or until its time is over.
-pub(super) async fn run(definition: &Definition, args: &Map<Text, Value>) -> OperationResult {
-    let finished = async {
-        let ended = exit(definition, args).await;
-        // A program that asked for a boot has only been heard. The proof is the boot, and if
-        // it comes, nobody is here any more to see this end.
-        if definition.confirm == Confirm::Boot && ended.code.is_none() {
-            std::future::pending::<()>().await;
+/// A program that is run.
+#[derive(Debug)]
+pub(super) struct ExecHandler {
+    argv: Vec<String>,
+    confirm: Confirm,
+}
+
+impl OperationHandler for ExecHandler {
+    fn new(_name: &Operation, definition: &Definition, _config: &Config) -> Result<Self, String> {
+        let Some(program) = definition.argv.first() else {
+            return Err("the exec handler needs argv".into());
+        };
+        if !program.starts_with('/') {
+            return Err("argv must begin with an absolute path".into());
         }
-        ended
-    };
-    match timeout(definition.timeout(), finished).await {
-        Ok(ended) => ended,
-        Err(_) if definition.confirm == Confirm::Boot => {
-            OperationResult::failed(Code::Timeout, "the machine has not booted in the time set")
+        for part in &definition.argv {
+            let args = &definition.args;
+            let is_required = |arg: &str| args.get(arg).is_some_and(|arg| !arg.optional);
+            match placeholder(part) {
+                Some(arg) if !is_required(arg) => {
+                    return Err(format!("`{part}` in argv needs args.{arg}, not optional"));
+                }
+                None if part.contains(['{', '}']) => {
+                    return Err(format!(
+                        "`{part}` in argv: a placeholder must be the whole argument"
+                    ));
+                }
+                _ => {}
+            }
         }
-        Err(_) => OperationResult::failed(
-            Code::Timeout,
-            "the program was stopped when its time was over",
-        ),
+        allow_fields(definition, &["argv"])?;
+        Ok(Self {
+            argv: definition.argv.clone(),
+            confirm: definition.confirm,
+        })
+    }
+
+    fn reboots(_name: &Operation, definition: &Definition) -> bool {
+        definition.confirm == Confirm::Boot
+    }
+
+    /// The effect of a program is not known.
+    fn acts(&self) -> bool {
+        false
+    }
+
+    async fn run(&self, execution: Execution<'_>) -> OperationResult {
+        let limit = execution.definition.timeout();
+        self.run_program(execution.permit.args(), limit).await
     }
 }
 
-async fn exit(definition: &Definition, args: &Map<Text, Value>) -> OperationResult {
-    let Some(argv) = filled(&definition.argv, args) else {
-        return OperationResult::failed(Code::Param, "an argument is missing");
-    };
-    match output(&argv, OUTPUT).await.and_then(Output::printed) {
-        Ok(out) if out.is_empty() => OperationResult::done(Map::default()),
-        Ok(out) => OperationResult::done(Map::named([("output", Value::Text(out))])),
-        Err(why) => OperationResult::failed(Code::Failed, &why),
+impl ExecHandler {
+    /// Runs the program to its end or to its timeout.
+    async fn run_program(&self, args: &Map<Text, Value>, limit: Duration) -> OperationResult {
+        let reboots = self.confirm == Confirm::Boot;
+        let finished = async {
+            let result = self.exit(args).await;
+            // A successful program has only requested the reboot. The proof is the reboot itself,
+            // which ends this process.
+            if reboots && result.code.is_none() {
+                std::future::pending::<()>().await;
+            }
+            result
+        };
+        match timeout(limit, finished).await {
+            Ok(result) => result,
+            Err(_) if reboots => OperationResult::failed(
+                Code::Timeout,
+                "the machine did not reboot within timeout_s",
+            ),
+            Err(_) => OperationResult::failed(
+                Code::Timeout,
+                "the program did not end within timeout_s and was stopped",
+            ),
+        }
+    }
+
+    async fn exit(&self, args: &Map<Text, Value>) -> OperationResult {
+        let Some(argv) = filled(&self.argv, args) else {
+            return OperationResult::failed(Code::Param, "an argument is missing");
+        };
+        match output(&argv, OUTPUT).await.and_then(Output::printed) {
+            Ok(out) if out.is_empty() => OperationResult::done(Map::default()),
+            Ok(out) => OperationResult::done(Map::named([("output", Value::Text(out))])),
+            Err(why) => OperationResult::failed(Code::Failed, &why),
+        }
     }
 }
 
-/// What a program has left.
+/// Exit status and output of a program.
 pub(super) struct Output {
-    /// Whether it says that it went well.
+    /// Whether the exit status is success.
     pub(super) ok: bool,
-    /// How it ended.
+    /// The exit status as text.
     pub(super) status: String,
-    /// The beginning of what it printed.
+    /// The beginning of its standard output.
     pub(super) out: String,
-    /// The beginning of what it complained of.
+    /// The beginning of its standard error.
     pub(super) err: String,
 }
 
 impl Output {
-    /// What it printed, if it says that it went well; otherwise how it ended, and its complaint.
+    /// Returns the standard output.
+    ///
+    /// # Errors
+    /// With the exit status and the standard error if the program failed.
     pub(super) fn printed(self) -> Result<String, String> {
         match self.ok {
             true => Ok(self.out),
@@ -69,13 +131,13 @@ impl Output {
     }
 }
 
-/// Runs a program to its end, with an empty environment; it ends when nobody waits any more.
-/// `most` bytes of what it prints are kept.
+/// Runs a program to its end, with an empty environment; kills it when the future is dropped.
+/// Keeps up to `limit` bytes of its standard output.
 #[expect(
     clippy::disallowed_methods,
     reason = "this is operation/, behind a permit"
 )]
-pub(super) async fn output(argv: &[String], most: u64) -> Result<Output, String> {
+pub(super) async fn output(argv: &[String], limit: u64) -> Result<Output, String> {
     let Some((program, args)) = argv.split_first() else {
         return Err("no program is configured".to_owned());
     };
@@ -90,7 +152,7 @@ pub(super) async fn output(argv: &[String], most: u64) -> Result<Output, String>
         .spawn()
         .map_err(failed)?;
     let (out, err) = (child.stdout.take(), child.stderr.take());
-    let (status, out, err) = tokio::join!(child.wait(), bounded(out, most), bounded(err, OUTPUT));
+    let (status, out, err) = tokio::join!(child.wait(), bounded(out, limit), bounded(err, OUTPUT));
     let status = status.map_err(failed)?;
     Ok(Output {
         ok: status.success(),
@@ -100,8 +162,8 @@ pub(super) async fn output(argv: &[String], most: u64) -> Result<Output, String>
     })
 }
 
-/// The program and its arguments, with the values of the command in their places. A value is
-/// always one whole argument.
+/// Returns `argv` with the placeholders replaced by the values of the command. A value is always
+/// one whole argument.
 pub(super) fn filled(argv: &[String], args: &Map<Text, Value>) -> Option<Vec<String>> {
     argv.iter()
         .map(|part| match placeholder(part) {
@@ -114,15 +176,15 @@ pub(super) fn filled(argv: &[String], args: &Map<Text, Value>) -> Option<Vec<Str
         .collect()
 }
 
-/// Reads to the end, so that the program never waits for us, and keeps the beginning.
-async fn bounded(stream: Option<impl AsyncRead + Unpin>, most: u64) -> String {
+/// Reads to the end, so that the program never blocks, and keeps the beginning.
+async fn bounded(stream: Option<impl AsyncRead + Unpin>, limit: u64) -> String {
     let mut kept = Vec::new();
     if let Some(mut stream) = stream {
-        let _ = (&mut stream).take(most).read_to_end(&mut kept).await;
+        let _ = (&mut stream).take(limit).read_to_end(&mut kept).await;
         let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
     }
     let mut text = String::from_utf8_lossy(&kept).trim_end().to_owned();
-    while text.len() as u64 > most {
+    while text.len() as u64 > limit {
         text.pop();
     }
     text
@@ -146,7 +208,12 @@ mod tests {
     }
 
     async fn run(definition: &Definition) -> OperationResult {
-        super::run(definition, &Map::default()).await
+        let handler = ExecHandler {
+            argv: definition.argv.clone(),
+            confirm: definition.confirm,
+        };
+        let limit = definition.timeout();
+        handler.run_program(&Map::default(), limit).await
     }
 
     #[tokio::test]

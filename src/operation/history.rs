@@ -1,5 +1,4 @@
-//! `history.read`: the event log for those who may ask. The owner reads all of it, everybody
-//! else what they did themselves.
+//! `history.read`: the event log. The owner reads all of it, other users only their own actions.
 
 use std::path::Path;
 
@@ -10,37 +9,39 @@ use doorward_protocol::gate::{Code, Permit};
 use doorward_protocol::wire::{Map, Value};
 use doorward_transport::event_log::read_log;
 
-/// Most records of one answer; a receipt is bounded.
-const MOST: usize = 40;
-/// Longest text of one record.
-const LONGEST: usize = 280;
+/// Maximum number of records in one result, since a receipt is bounded.
+const MAX_RECORDS: usize = 40;
+/// Maximum length of the text of one record, in bytes.
+const MAX_TEXT: usize = 280;
 
-/// Up to 40 records from argument `from` on, or the newest, by number; `next` is where to go
-/// on.
+/// Returns up to 40 records by number, from argument `from` on, or the newest ones. `next` is the
+/// first record that is not included.
 pub(super) fn read(permit: &Permit, state: &Path) -> OperationResult {
     let from = match permit.args().get("from") {
         None => None,
         Some(Value::Int(from)) => Some(u64::try_from(*from).unwrap_or(0)),
-        Some(_) => return OperationResult::failed(Code::Param, "from is the number of a record"),
+        Some(_) => {
+            return OperationResult::failed(Code::Param, "from must be the number of a record");
+        }
     };
-    let mine = match visible(permit, state) {
-        Ok(mine) => mine,
+    let records = match visible(permit, state) {
+        Ok(records) => records,
         Err(why) => return OperationResult::failed(Code::Failed, &why),
     };
-    let begin = match from {
-        Some(from) => mine.partition_point(|record| record.seq < from),
-        None => mine.len().saturating_sub(MOST),
+    let start = match from {
+        Some(from) => records.partition_point(|record| record.seq < from),
+        None => records.len().saturating_sub(MAX_RECORDS),
     };
-    let page = mine.get(begin..).unwrap_or_default();
-    let mut rows: Vec<(String, Value)> = page.iter().take(MOST).map(line).collect();
-    if let Some(next) = page.get(MOST) {
+    let page = records.get(start..).unwrap_or_default();
+    let mut rows: Vec<(String, Value)> = page.iter().take(MAX_RECORDS).map(line).collect();
+    if let Some(next) = page.get(MAX_RECORDS) {
         let next = i64::try_from(next.seq).unwrap_or(i64::MAX);
         rows.push(("next".to_owned(), Value::Int(next)));
     }
     OperationResult::done(Map::named(rows))
 }
 
-/// The records that the sender of a command may see.
+/// Returns the records that the sender of a command may see.
 pub(super) fn visible(permit: &Permit, state: &Path) -> Result<Vec<Record>, String> {
     let log = read_log(&state.join("log")).map_err(|error| error.to_string())?;
     let owner = permit.share().is_none();
@@ -52,7 +53,7 @@ pub(super) fn visible(permit: &Permit, state: &Path) -> Result<Vec<Record>, Stri
 fn line(record: &Record) -> (String, Value) {
     let row = row(record);
     let mut text = format!("{} {}: {}", row.at, row.event, row.text);
-    while text.len() > LONGEST {
+    while text.len() > MAX_TEXT {
         text.pop();
     }
     (format!("{:06}", row.seq), Value::Text(text))

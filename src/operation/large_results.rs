@@ -1,6 +1,6 @@
-//! Results that are larger than a receipt: kept for whoever asked, sent in pieces on a topic of
-//! their own. The receipt has the size and the SHA-256; what got lost on the way is asked for
-//! again with `of` and `from`.
+//! Results that are larger than a receipt: stored for the requester and sent in chunks on a topic
+//! of their own. The receipt has the size and the SHA-256; lost chunks are requested again with
+//! the arguments `of` and `from`.
 
 use std::path::{Path, PathBuf};
 
@@ -11,32 +11,32 @@ use doorward_protocol::wire::{Bytes, Chunk, Hash, KeyBytes, Map, Value, hash, to
 use doorward_transport::files;
 use doorward_transport::files::FileError;
 
-/// Bytes in one piece.
+/// Bytes in one chunk.
 const CHUNK: usize = 16 * 1024;
-/// Pieces that are sent for one command; `next` in its receipt is where to go on.
+/// Maximum number of chunks per command; `next` in its receipt is the offset of the rest.
 const MAX_CHUNKS: usize = 64;
-/// Largest result, in bytes.
+/// Maximum size of a result, in bytes.
 pub(super) const MAX_RESULT: usize = 8 << 20;
-/// Results that are kept; the oldest goes.
-const KEPT: usize = 8;
+/// Maximum number of stored results; the oldest is deleted first.
+const MAX_STORED: usize = 8;
 
-/// Which result is asked for once more, if one is.
+/// Returns the stored result that a command requests, if it has the argument `of`.
 pub(super) fn resend_request(permit: &Permit) -> Option<Result<Hash, OperationResult>> {
     let of = permit.args().get("of")?;
     let Value::Text(of) = of else {
-        return Some(Err(no_such()));
+        return Some(Err(not_stored()));
     };
-    Some(Bytes::from_hex(of).ok_or_else(no_such))
+    Some(Bytes::from_hex(of).ok_or_else(not_stored))
 }
 
-fn no_such() -> OperationResult {
+fn not_stored() -> OperationResult {
     OperationResult::failed(
         Code::Failed,
-        "the device keeps no such result of yours any more",
+        "no such result of yours is stored on the device",
     )
 }
 
-/// Keeps a new result and sends its beginning.
+/// Stores a new result and sends its beginning.
 pub(super) async fn new(
     state: &Path,
     permit: &Permit,
@@ -47,13 +47,13 @@ pub(super) async fn new(
         return OperationResult::failed(Code::TooLarge, "the result is larger than 8 MiB");
     }
     let of = context.command();
-    if let Err(error) = keep(state, &permit.caller().key, &of, &bytes) {
+    if let Err(error) = store(state, &permit.caller().key, &of, &bytes) {
         return OperationResult::failed(Code::Failed, &error.to_string());
     }
     send(&bytes, &of, 0, permit, context).await
 }
 
-/// Sends more of one that was kept.
+/// Sends more of a stored result.
 pub(super) async fn resend(
     state: &Path,
     permit: &Permit,
@@ -67,8 +67,8 @@ pub(super) async fn resend(
     let path = path(state, &permit.caller().key, of);
     match files::read(&path, MAX_RESULT as u64) {
         Ok(bytes) if from < bytes.len() => send(&bytes, of, from, permit, context).await,
-        Ok(_) => OperationResult::failed(Code::Param, "from is beyond its end"),
-        Err(_) => no_such(),
+        Ok(_) => OperationResult::failed(Code::Param, "from is beyond the end of the result"),
+        Err(_) => not_stored(),
     }
 }
 
@@ -81,15 +81,15 @@ async fn send(
 ) -> OperationResult {
     let mut next = from;
     let rest = bytes.get(from..).unwrap_or_default();
-    for piece in rest.chunks(CHUNK).take(MAX_CHUNKS) {
+    for bytes_of_chunk in rest.chunks(CHUNK).take(MAX_CHUNKS) {
         let chunk = Chunk {
             result: *of,
             offset: next as u64,
-            bytes: piece.to_vec(),
+            bytes: bytes_of_chunk.to_vec(),
         };
         let topic = ReplyTopic::Results(permit.caller().key, context.command());
         context.send_chunk(topic, to_bytes(&chunk)).await;
-        next += piece.len();
+        next += bytes_of_chunk.len();
     }
     let number = |n: usize| Value::Int(i64::try_from(n).unwrap_or(i64::MAX));
     let mut rows = vec![
@@ -103,7 +103,7 @@ async fn send(
     OperationResult::done(Map::named(rows))
 }
 
-/// Lets go of all of them.
+/// Deletes all stored results.
 pub(super) fn clear(state: &Path) {
     files::sweep(&directory(state), |_| false);
 }
@@ -112,23 +112,23 @@ fn directory(state: &Path) -> PathBuf {
     state.join("results")
 }
 
-/// Only whoever asked for it finds it: their key is in its name.
+/// The path of a stored result. The name contains the requester's key, so others cannot request it.
 fn path(state: &Path, holder: &KeyBytes, of: &Hash) -> PathBuf {
     directory(state).join(format!("{}-{}", of.hex(), holder.hex()))
 }
 
-fn keep(state: &Path, holder: &KeyBytes, of: &Hash, bytes: &[u8]) -> Result<(), FileError> {
+fn store(state: &Path, holder: &KeyBytes, of: &Hash, bytes: &[u8]) -> Result<(), FileError> {
     let directory = directory(state);
     files::create_private_directory(&directory)?;
-    let mut held: Vec<_> = std::fs::read_dir(&directory)
+    let mut stored: Vec<_> = std::fs::read_dir(&directory)
         .into_iter()
         .flatten()
         .flatten()
         .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
         .collect();
-    held.sort();
-    let many = (held.len() + 1).saturating_sub(KEPT);
-    for (_, oldest) in held.iter().take(many) {
+    stored.sort();
+    let excess = (stored.len() + 1).saturating_sub(MAX_STORED);
+    for (_, oldest) in stored.iter().take(excess) {
         let _ = std::fs::remove_file(oldest);
     }
     files::replace(&path(state, holder, of), bytes, 0o600)

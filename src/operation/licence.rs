@@ -1,5 +1,5 @@
-//! `licence.apply`: a licence of the machine's maker, for this very machine, newer than the one it
-//! has. It is kept where the maker's own programs look for it.
+//! `licence.apply`: installs a licence of the machine's manufacturer for this machine that is newer
+//! than the present one, in the file where the manufacturer's programs read it.
 
 use crate::config::LicenceConfig;
 use crate::core::OperationResult;
@@ -7,32 +7,35 @@ use doorward_protocol::gate::{Code, Now};
 use doorward_protocol::wire::{Envelope, Licence, Map, Text, Value};
 use doorward_transport::files;
 
-/// Takes it, if it is sound.
+/// Installs the licence if it is valid for this machine.
 pub(super) fn apply(config: &LicenceConfig, args: &Map<Text, Value>, now: &Now) -> OperationResult {
     let Some(Value::Bytes(bytes)) = args.get("licence") else {
-        return OperationResult::failed(Code::Param, "licence is the bytes of a licence");
+        return OperationResult::failed(Code::Param, "licence must be the bytes of a licence");
     };
     let licence = match verified(config, bytes) {
         Ok(licence) => licence,
         Err(code) => {
-            return OperationResult::failed(code, "it is not signed by this machine's maker");
+            return OperationResult::failed(
+                code,
+                "the licence is not signed by this machine's manufacturer",
+            );
         }
     };
     if licence.sub.as_str() != config.serial {
         let why = format!(
-            "it is for serial {}, this is {}",
+            "the licence is for serial number {}, this machine has {}",
             licence.sub, config.serial
         );
         return OperationResult::failed(Code::WrongDevice, &why);
     }
     if licence.exp.is_some_and(|exp| exp <= now.estimate) {
-        return OperationResult::failed(Code::Expired, "it has ended");
+        return OperationResult::failed(Code::Expired, "the licence has expired");
     }
-    let held = files::read(&config.file, 4096).ok();
-    let held = held.and_then(|bytes| verified(config, &bytes).ok());
-    let held = held.map_or(0, |held| held.body.number);
-    if licence.body.number <= held {
-        return OperationResult::failed(Code::Downgrade, &format!("licence {held} is in force"));
+    let present = files::read(&config.file, 4096).ok();
+    let present = present.and_then(|bytes| verified(config, &bytes).ok());
+    let present = present.map_or(0, |licence| licence.body.number);
+    if licence.body.number <= present {
+        return OperationResult::failed(Code::Downgrade, &format!("licence {present} is in force"));
     }
     if let Err(error) = files::replace(&config.file, bytes, 0o644) {
         return OperationResult::failed(Code::Failed, &error.to_string());

@@ -1,27 +1,30 @@
-//! Booting the machine and switching it off, by systemd-logind: at once, or after a delay that
-//! people on the machine are told of and that can be cancelled.
+//! The logind handler: reboots the machine or switches it off by systemd-logind, at once or after
+//! a delay of which logged-in users are notified and within which it can be cancelled.
 
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 use zbus::proxy;
 
-use crate::config::{Definition, PowerAction};
+use crate::config::{ArgKind, Config, Definition, PowerAction};
 use crate::core::OperationResult;
 use crate::operation::OperationContext;
 use crate::operation::dbus;
+use crate::operation::handler::{
+    Execution, OperationHandler, Resumption, allow_fields, interrupted,
+};
 use crate::operation::retry::retry;
 use doorward_protocol::gate::{Code, Permit};
-use doorward_protocol::wire::{Map, Text, Value};
+use doorward_protocol::wire::{Map, Operation, Text, Value};
 use doorward_transport::clock;
 use doorward_transport::clock::Stopwatch;
 
-/// How often it is looked whether what was scheduled still is, and still may be.
-const LOOK: Duration = Duration::from_secs(1);
-/// How often logind is asked to take something back.
+/// Interval at which a scheduled shutdown and its permission are checked.
+const POLL: Duration = Duration::from_secs(1);
+/// Attempts to cancel a scheduled shutdown.
 const ATTEMPTS: u32 = 30;
-/// How often the countdown is told, in looks.
-const TELL: u64 = 10;
+/// Number of polls between two reports of the countdown.
+const REPORT_INTERVAL: u64 = 10;
 
 #[proxy(
     interface = "org.freedesktop.login1.Manager",
@@ -39,30 +42,93 @@ trait Manager {
     fn scheduled_shutdown(&self) -> zbus::Result<(String, u64)>;
 }
 
-/// Carries it out. What boots the machine is over when it has booted, so if that happens nobody
-/// is here any more to see this end.
-pub(super) async fn run(
-    definition: &Definition,
-    permit: &Permit,
-    context: &OperationContext,
-) -> OperationResult {
-    let action = definition.action.unwrap_or(PowerAction::Cancel);
-    let delay = match permit.args().get("delay_s") {
+/// An action of systemd-logind.
+#[derive(Debug)]
+pub(super) struct LogindHandler {
+    action: PowerAction,
+}
+
+fn reboots(action: PowerAction) -> bool {
+    matches!(action, PowerAction::Reboot | PowerAction::PowerOff)
+}
+
+impl OperationHandler for LogindHandler {
+    fn new(_name: &Operation, definition: &Definition, _config: &Config) -> Result<Self, String> {
+        let Some(action) = definition.action else {
+            return Err("the logind handler needs action".into());
+        };
+        for (name, arg) in &definition.args {
+            if action == PowerAction::Cancel || name != "delay_s" {
+                return Err(
+                    "the logind handler takes no argument but delay_s, and cancel takes none"
+                        .into(),
+                );
+            }
+            if arg.kind != ArgKind::Int || arg.min.is_none_or(|min| min < 0) || arg.max.is_none() {
+                return Err(
+                    "args.delay_s must have type = \"int\" with a min of 0 or more and a max"
+                        .into(),
+                );
+            }
+        }
+        allow_fields(definition, &["action"])?;
+        Ok(Self { action })
+    }
+
+    fn reboots(_name: &Operation, definition: &Definition) -> bool {
+        definition.action.is_some_and(reboots)
+    }
+
+    fn acts(&self) -> bool {
+        true
+    }
+
+    fn resumable(&self) -> bool {
+        true
+    }
+
+    /// Executes the action. A reboot or shutdown ends this process, so a return means that it did
+    /// not happen.
+    async fn run(&self, execution: Execution<'_>) -> OperationResult {
+        let result = match self.action {
+            PowerAction::Cancel => cancel().await,
+            action => start(action, delay(execution.permit), execution.context).await,
+        };
+        match result {
+            Ok(None) => {
+                sleep(execution.definition.timeout()).await;
+                let _ = cancel_scheduled().await;
+                OperationResult::failed(
+                    Code::Timeout,
+                    "the machine did not reboot within timeout_s",
+                )
+            }
+            Ok(Some(result)) => result,
+            Err(error) => dbus::failed("logind", &error),
+        }
+    }
+
+    /// Cancels a shutdown that is still scheduled after a restart of the daemon: its permission has
+    /// not been checked since.
+    async fn resume(&self, resumption: Resumption<'_>) -> OperationResult {
+        if resumption.rebooted && reboots(self.action) {
+            return OperationResult::done(Map::default());
+        }
+        match cancel_scheduled().await {
+            Ok(true) => OperationResult::failed(
+                Code::Failed,
+                "doorward stopped before the scheduled time; the action was cancelled",
+            ),
+            Ok(false) | Err(_) => interrupted(),
+        }
+    }
+}
+
+/// The delay in seconds.
+fn delay(permit: &Permit) -> u64 {
+    match permit.args().get("delay_s") {
         Some(Value::Int(seconds)) => u64::try_from(*seconds).unwrap_or(0),
         _ => 0,
-    };
-    let result = match action {
-        PowerAction::Cancel => cancel().await,
-        _ => begin(action, delay, context).await,
-    };
-    match result {
-        Ok(None) => {
-            sleep(definition.timeout()).await;
-            let _ = taken_back().await;
-            OperationResult::failed(Code::Timeout, "the machine has not booted in the time set")
-        }
-        Ok(Some(ended)) => ended,
-        Err(error) => dbus::failed("logind", &error),
     }
 }
 
@@ -78,8 +144,8 @@ async fn cancel() -> zbus::Result<Option<OperationResult>> {
     }))
 }
 
-/// The end that it has, unless the machine is now about to go down.
-async fn begin(
+/// Starts the action. Returns its result, or `None` if the machine is about to go down.
+async fn start(
     action: PowerAction,
     delay: u64,
     context: &OperationContext,
@@ -91,13 +157,12 @@ async fn begin(
     };
     if can != "yes" {
         let why = format!(
-            "logind says `{can}` when asked whether doorward may; its user needs the polkit rule \
-             in systemd/"
+            "logind does not allow it (`{can}`); doorward's user needs the polkit rule in systemd/"
         );
         return Ok(Some(OperationResult::failed(Code::Failed, &why)));
     }
-    if let Err(ended) = context.reauthorize().await {
-        return Ok(Some(ended));
+    if let Err(result) = context.reauthorize().await {
+        return Ok(Some(result));
     }
     match action {
         PowerAction::Reboot if delay == 0 => manager.reboot(false).await?,
@@ -107,8 +172,8 @@ async fn begin(
     Ok(None)
 }
 
-/// Schedules it and stays until it is due. What allowed it must hold to the last moment; whatever
-/// goes wrong on the way, it is cancelled.
+/// Schedules the action and waits until it is due. The permission is checked until then; on any
+/// error the action is cancelled.
 async fn scheduled(
     manager: &ManagerProxy<'_>,
     action: PowerAction,
@@ -120,22 +185,22 @@ async fn scheduled(
         PowerAction::DryReboot => "dry-reboot",
         PowerAction::Reboot | PowerAction::Cancel => "reboot",
     };
-    // The clock has whole seconds, and it must not be due before ours is.
+    // The clock has whole seconds; logind must not act before the countdown ends.
     let at = clock::system().plus(delay + 1);
     let micros = at.0.saturating_mul(1_000_000);
-    let counted = async {
+    let counted_down = async {
         manager.schedule_shutdown(kind, micros).await?;
         count_down(manager, action, (at.to_string(), delay + 1), context).await
     };
-    match counted.await {
+    match counted_down.await {
         Ok(None) => Ok(None),
-        Ok(Some(ended)) => Ok(Some(ended)),
-        // It may be scheduled, and nobody would look after it any more.
-        Err(error) => match taken_back().await {
+        Ok(Some(result)) => Ok(Some(result)),
+        // It may be scheduled, and would no longer be supervised.
+        Err(error) => match cancel_scheduled().await {
             Ok(_) => Err(error),
             Err(_) => Ok(Some(OperationResult::failed(
                 Code::Unknown,
-                "logind was lost, and what is scheduled may still happen",
+                "the connection to logind was lost; the scheduled action may still happen",
             ))),
         },
     }
@@ -148,52 +213,39 @@ async fn count_down(
     context: &OperationContext,
 ) -> zbus::Result<Option<OperationResult>> {
     let watch = Stopwatch::start();
-    let mut looks = 0;
+    let mut polls = 0;
     loop {
         let left = Duration::from_secs(delay).saturating_sub(watch.elapsed());
-        if looks % TELL == 0 {
+        if polls % REPORT_INTERVAL == 0 {
             context.report_progress(countdown(at.clone(), left)).await;
         }
-        looks += 1;
-        if let Err(ended) = context.reauthorize().await {
+        polls += 1;
+        if let Err(result) = context.reauthorize().await {
             manager.cancel_scheduled_shutdown().await?;
-            return Ok(Some(ended));
+            return Ok(Some(result));
         }
         let (scheduled, _) = manager.scheduled_shutdown().await?;
         match (scheduled.is_empty(), left.is_zero(), action) {
-            (true, _, PowerAction::DryReboot) if left <= LOOK => {
+            (true, _, PowerAction::DryReboot) if left <= POLL => {
                 let rows = Map::named([("rehearsed", Value::Bool(true))]);
                 return Ok(Some(OperationResult::done(rows)));
             }
             (true, false, _) => {
-                let why = "it was cancelled before its time";
+                let why = "the action was cancelled before its time";
                 return Ok(Some(OperationResult::failed(Code::Failed, why)));
             }
             (_, true, PowerAction::Reboot | PowerAction::PowerOff) => return Ok(None),
-            _ => sleep(LOOK.min(left.max(Duration::from_millis(100)))).await,
+            _ => sleep(POLL.min(left.max(Duration::from_millis(100)))).await,
         }
     }
 }
 
-/// Takes back what is scheduled, over a new connection; whether anything was.
-async fn taken_back() -> zbus::Result<bool> {
-    retry(ATTEMPTS, LOOK, || async {
+/// Cancels a scheduled action over a new connection. Returns whether one was scheduled.
+async fn cancel_scheduled() -> zbus::Result<bool> {
+    retry(ATTEMPTS, POLL, || async {
         manager().await?.cancel_scheduled_shutdown().await
     })
     .await
-}
-
-/// After a stop in the same boot nobody has looked whether it may still happen, so it does not.
-pub(super) async fn resume() -> OperationResult {
-    match taken_back().await {
-        Ok(true) => OperationResult::failed(
-            Code::Failed,
-            "doorward stopped before its time; it is cancelled",
-        ),
-        Ok(false) | Err(_) => {
-            OperationResult::failed(Code::Unknown, "the device stopped while it ran")
-        }
-    }
 }
 
 fn countdown(at: String, left: Duration) -> Map<Text, Value> {
@@ -202,23 +254,23 @@ fn countdown(at: String, left: Duration) -> Map<Text, Value> {
     Map::named(rows)
 }
 
-/// Whether it would be allowed, for those who only ask.
+/// Checks whether logind would allow a reboot, for the self-check.
 pub(super) async fn may_reboot() -> Result<(), String> {
-    let asked = async { manager().await?.can_reboot().await };
-    match timeout(Duration::from_secs(20), asked).await {
-        Ok(Ok(word)) if word == "yes" => Ok(()),
-        Ok(Ok(word)) => Err(format!(
-            "logind says `{word}` when asked whether doorward may boot"
+    let answer = async { manager().await?.can_reboot().await };
+    match timeout(Duration::from_secs(20), answer).await {
+        Ok(Ok(answer)) if answer == "yes" => Ok(()),
+        Ok(Ok(answer)) => Err(format!(
+            "logind does not allow doorward to reboot the machine (`{answer}`)"
         )),
         Ok(Err(error)) => Err(dbus::failed("logind", &error).message()),
         Err(_) => Err("logind does not answer".to_owned()),
     }
 }
 
-/// Boots the machine for another operation that has to.
+/// Reboots the machine, for another handler.
 pub(super) async fn reboot() -> Result<(), OperationResult> {
-    let asked = async { manager().await?.reboot(false).await };
-    match timeout(Duration::from_secs(30), asked).await {
+    let answer = async { manager().await?.reboot(false).await };
+    match timeout(Duration::from_secs(30), answer).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(dbus::failed("logind", &error)),
         Err(_) => Err(OperationResult::failed(

@@ -1,4 +1,4 @@
-//! What is done. Every operation starts with a [`Permit`], which only the gate can make.
+//! The operations of the device. Each execution needs a [`Permit`], which only the gate issues.
 
 mod builtin;
 mod context;
@@ -6,6 +6,7 @@ mod dbus;
 mod diagnostics;
 mod exec;
 mod firmware;
+mod handler;
 mod history;
 mod large_results;
 mod licence;
@@ -16,82 +17,69 @@ mod report;
 mod retry;
 pub mod self_check;
 mod settings;
+mod shared;
 mod status;
 mod systemd_unit;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use tokio::sync::{Mutex, Semaphore};
-
-pub use builtin::Builtin;
 pub use context::{OperationContext, OperationEvent};
-pub use firmware::FirmwareOperation;
+pub use handler::unusable_operations;
 
-use crate::config::{Config, Definition, Handler, OperationName};
+use crate::config::{Config, Definition, OperationName};
 use crate::core::{DeviceStatus, OperationResult};
-use builtin::args;
+use builtin::Builtin;
 use doorward_protocol::event_log::record::Intent;
-use doorward_protocol::gate::{Argument, Code, Offer, Offers, Permit, REBOOTS};
-use doorward_protocol::wire::{ArgLimit, Hash, Id, Map, Operation, Text, Value};
+use doorward_protocol::gate::{Code, Offer, Offers, Permit, REBOOTS};
+use doorward_protocol::wire::{Hash, Id, Map, Operation, Text, Value};
 use doorward_transport::TrustedTime;
-use nut::Ups;
-use settings::{Pending, SettingsContext};
+use handler::{Execution, Handler, Resumption, check_interlocks, interrupted};
+use shared::Shared;
 
 /// The operations of this device.
 #[derive(Debug, Clone)]
 pub struct OperationTable {
-    config: Arc<Config>,
-    /// Those that cannot work, and why.
-    broken: Arc<BTreeMap<Operation, String>>,
-    pending: Pending,
-    ups: Option<Arc<Ups>>,
-    time: TrustedTime,
-    /// One image at a time is fetched or installed.
-    updating: Arc<Mutex<()>>,
-    /// The event log is read as a whole by one at a time.
-    reading: Arc<Semaphore>,
+    operations: Arc<BTreeMap<Operation, Entry>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    definition: Definition,
+    /// The handler, or the reason why the operation can never work.
+    handler: Result<Handler, String>,
 }
 
 impl OperationTable {
-    /// Takes them from a configuration that has been checked. Certificates of those who are asked
-    /// are judged by `time`.
+    /// The operations of a configuration that has been checked. Certificates of servers are
+    /// checked by `time`.
     #[must_use]
     pub fn new(config: &Config, time: TrustedTime) -> Self {
+        let operations = config.operations.iter();
+        let operations = operations.map(|(OperationName(name), definition)| {
+            let entry = Entry {
+                handler: Handler::new(name, definition, config),
+                definition: definition.clone(),
+            };
+            (name.clone(), entry)
+        });
         Self {
-            broken: Arc::new(config.unusable_operations()),
-            config: Arc::new(config.clone()),
-            pending: Pending::found(config),
-            updating: Arc::default(),
-            reading: Arc::new(Semaphore::new(1)),
-            ups: config.nut.clone().map(|nut| {
-                let time = time.clone();
-                Arc::new(Ups { nut, time })
-            }),
-            time,
+            operations: Arc::new(operations.collect()),
+            shared: Shared::new(config, time),
         }
     }
 
-    fn operations(&self) -> impl Iterator<Item = (&Operation, &Definition)> {
-        let operations = self.config.operations.iter();
-        operations.map(|(name, definition)| (&name.0, definition))
-    }
-
-    fn definition(&self, name: &Operation) -> Option<&Definition> {
-        self.config.operations.get(&OperationName(name.clone()))
-    }
-
-    /// What the gate needs to know of them.
+    /// The operations as the gate needs to know them.
     #[must_use]
     pub fn offers(&self) -> Offers {
-        let offers = self.operations().map(|(name, definition)| {
-            let boots = Self::boots(name, definition);
-            let interlocks = boots.then(|| Id::new(REBOOTS).ok());
+        let offers = self.operations.iter().map(|(name, entry)| {
+            let definition = &entry.definition;
+            let reboots = Handler::reboots(name, definition);
+            let interlocks = reboots.then(|| Id::new(REBOOTS).ok());
             let offer = Offer {
                 class: definition.class,
-                args: self.args(name, definition),
+                args: Handler::args(name, definition, &self.shared.config),
                 interlocks: interlocks.flatten().into_iter().collect(),
             };
             (name.clone(), offer)
@@ -99,322 +87,131 @@ impl OperationTable {
         offers.collect()
     }
 
-    /// Whether an operation boots the machine.
-    fn boots(name: &Operation, definition: &Definition) -> bool {
-        let firmware = definition.handler == Handler::Firmware;
-        definition.boots()
-            || (firmware
-                && FirmwareOperation::of(name).is_some_and(|it| it != FirmwareOperation::Stage))
-    }
-
-    fn args(&self, name: &Operation, definition: &Definition) -> BTreeMap<Text, Argument> {
-        match (
-            definition.handler,
-            Builtin::of(name),
-            FirmwareOperation::of(name),
-        ) {
-            (Handler::Builtin, Some(builtin), _) => builtin.args(&self.config),
-            (Handler::Firmware, _, Some(FirmwareOperation::Stage | FirmwareOperation::Install)) => {
-                let limit = ArgLimit {
-                    min: Some(1),
-                    ..ArgLimit::default()
-                };
-                args([("version", true, limit)])
-            }
-            _ => args(
-                definition
-                    .args
-                    .iter()
-                    .map(|(name, arg)| (name.as_str(), !arg.optional, arg.limit())),
-            ),
-        }
-    }
-
-    /// Those whose success shows in a new boot.
+    /// Operations that succeed by a reboot of the machine.
     #[must_use]
     pub fn rebooting(&self) -> Vec<Operation> {
-        let boots = self.operations();
-        let boots = boots.filter(|(name, definition)| Self::boots(name, definition));
-        boots.map(|(name, _)| name.clone()).collect()
+        self.names(|name, entry| Handler::reboots(name, &entry.definition))
     }
 
-    /// Those that a stop interrupts and that then have to be brought to an end.
+    /// Operations that [`resume`](Self::resume) finishes after a stop of the daemon.
     #[must_use]
     pub fn resumable(&self) -> Vec<Operation> {
-        let resumes = self
-            .operations()
-            .filter(|(name, definition)| match definition.handler {
-                Handler::Mqtt | Handler::Logind => true,
-                Handler::Firmware => {
-                    FirmwareOperation::of(name) == Some(FirmwareOperation::Install)
-                }
-                Handler::Builtin => Builtin::of(name) == Some(Builtin::ConfigWrite),
-                _ => false,
-            });
-        resumes.map(|(name, _)| name.clone()).collect()
+        self.names(|_, entry| entry.handler.as_ref().is_ok_and(Handler::resumable))
     }
 
-    /// Those that only look at what is in memory.
+    /// Operations that only read values in memory.
     #[must_use]
     pub fn in_memory_reads(&self) -> Vec<Operation> {
-        let looks = self.operations().filter(|(name, definition)| {
-            definition.handler == Handler::Builtin
-                && definition.interlocks.is_empty()
-                && Builtin::of(name) == Some(Builtin::Status)
-                && !self.broken.contains_key(name)
-        });
-        looks.map(|(name, _)| name.clone()).collect()
+        self.names(|_, entry| {
+            entry.definition.interlocks.is_empty()
+                && entry.handler.as_ref().is_ok_and(Handler::reads_memory_only)
+        })
     }
 
-    /// Does one of those that was permitted.
+    fn names(&self, is_included: impl Fn(&Operation, &Entry) -> bool) -> Vec<Operation> {
+        let operations = self.operations.iter();
+        let included = operations.filter(|(name, entry)| is_included(name, entry));
+        included.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Executes a permitted command for one of the [in-memory reads](Self::in_memory_reads).
     #[must_use]
-    pub fn read_in_memory(permit: &Permit, facts: &DeviceStatus) -> OperationResult {
+    pub fn read_in_memory(permit: &Permit, status: &DeviceStatus) -> OperationResult {
         match Builtin::of(&permit.caller().operation) {
-            Some(Builtin::Status) => status::read(facts),
-            _ => {
-                OperationResult::failed(Code::Failed, "it does not only look at what is in memory")
-            }
+            Some(Builtin::Status) => status::read(status),
+            _ => OperationResult::failed(Code::Failed, "the operation needs more than memory"),
         }
     }
 
-    /// The number of the firmware that runs; 0 if that is not known.
+    /// The version number of the running firmware; 0 if it is not known.
     #[must_use]
     pub fn firmware(&self) -> u32 {
-        firmware::running(&self.config)
+        firmware::running(&self.shared.config)
     }
 
-    /// Carries out what was permitted, and says how it ended.
+    /// Executes a permitted command and returns its result.
     pub async fn execute(
         &self,
         permit: Permit,
-        facts: DeviceStatus,
+        status: DeviceStatus,
         context: &OperationContext,
     ) -> OperationResult {
-        let name = &permit.caller().operation;
-        let Some(definition) = self.definition(name) else {
+        let Some(entry) = self.operations.get(&permit.caller().operation) else {
             return OperationResult::failed(Code::Failed, "the operation is no longer configured");
         };
-        if let Some(why) = self.broken.get(name) {
-            return OperationResult::failed(
-                Code::Failed,
-                &format!("its definition is broken: {why}"),
-            );
-        }
-        // The gate has looked at them; whoever hands them on looks again.
-        let sound = |(arg, value): (&Text, &Value)| {
-            let definition = definition.args.get(arg.as_str());
-            definition.is_some_and(|definition| definition.takes(value))
+        let definition = &entry.definition;
+        let handler = match &entry.handler {
+            Ok(handler) => handler,
+            Err(why) => {
+                let why = format!("the definition of the operation is invalid: {why}");
+                return OperationResult::failed(Code::Failed, &why);
+            }
         };
-        let own = matches!(definition.handler, Handler::Builtin | Handler::Firmware);
-        if !own && !permit.args().iter().all(sound) {
-            return OperationResult::failed(
-                Code::Param,
-                "an argument is not what the operation takes",
-            );
+        if !handler.accepts(definition, permit.args()) {
+            let why = "an argument is not what the operation accepts";
+            return OperationResult::failed(Code::Param, why);
         }
-        let config = &*self.config;
-        if let Err(ended) = check_interlocks(self.ups.as_deref(), definition).await {
-            return ended;
+        let ups = self.shared.ups.as_ref();
+        if let Err(result) = check_interlocks(ups, &definition.interlocks).await {
+            return result;
         }
-        let missing =
-            |what: &str| OperationResult::failed(Code::Failed, &format!("no {what} is configured"));
-        match definition.handler {
-            Handler::Builtin => self.builtin(permit, facts, context).await,
-            Handler::Exec => exec::run(definition, permit.args()).await,
-            Handler::Logind => logind::run(definition, &permit, context).await,
-            Handler::Unit => systemd_unit::run(definition).await,
-            Handler::Nut => match &self.ups {
-                Some(ups) => nut::run(ups, definition, permit.args()).await,
-                None => missing("UPS"),
-            },
-            Handler::Mqtt => match &config.bus {
-                Some(bus) => mqtt::run(bus, definition, &permit, context).await,
-                None => missing("bus"),
-            },
-            Handler::Firmware => match (&config.firmware, FirmwareOperation::of(name)) {
-                (Some(firmware), Some(step)) => {
-                    let Ok(_alone) = self.updating.try_lock() else {
-                        let why = "another image is being fetched or installed";
-                        return OperationResult::failed(Code::Busy, why);
-                    };
-                    let work = firmware::FirmwareJob {
-                        firmware,
-                        definition,
-                        ups: self.ups.as_deref(),
-                        state: &config.state,
-                        reserve: config.log.limit_mib << 21,
-                        time: &self.time,
-                        context,
-                        armed: AtomicBool::new(false),
-                    };
-                    work.run(step, &permit).await
-                }
-                _ => missing("source of firmware"),
-            },
-        }
+        let execution = Execution {
+            shared: &self.shared,
+            definition,
+            permit: &permit,
+            status: &status,
+            context,
+        };
+        handler.run(execution).await
     }
 
-    fn settings_context(&self) -> SettingsContext<'_> {
-        SettingsContext {
-            config: &self.config,
-            ups: self.ups.as_deref(),
-        }
+    /// Finishes an operation that a stop of the daemon interrupted. `rebooted`: whether the
+    /// machine has rebooted since it was started. It is never started a second time.
+    pub async fn resume(&self, intent: &Intent, rebooted: bool) -> OperationResult {
+        let entry = self.operations.get(&intent.asked.operation);
+        let Some((definition, Ok(handler))) =
+            entry.map(|entry| (&entry.definition, &entry.handler))
+        else {
+            return interrupted();
+        };
+        let resumption = Resumption {
+            shared: &self.shared,
+            definition,
+            intent,
+            rebooted,
+        };
+        handler.resume(resumption).await
     }
 
-    async fn builtin(
-        &self,
-        permit: Permit,
-        facts: DeviceStatus,
-        context: &OperationContext,
-    ) -> OperationResult {
-        let config = &*self.config;
-        let state: &Path = &config.state;
-        let failed = |why: &str| OperationResult::failed(Code::Failed, why);
-        let Some(builtin) = Builtin::of(&permit.caller().operation) else {
-            return failed("doorward has no built-in operation of this name");
-        };
-        if matches!(builtin, Builtin::Diagnostics | Builtin::Report) {
-            match large_results::resend_request(&permit) {
-                Some(Ok(of)) => return large_results::resend(state, &permit, context, &of).await,
-                Some(Err(ended)) => return ended,
-                None => {}
-            }
-        }
-        let whole = matches!(
-            builtin,
-            Builtin::History | Builtin::Diagnostics | Builtin::Report
-        );
-        let _alone = match whole {
-            true => self.reading.acquire().await.ok(),
-            false => None,
-        };
-        match builtin {
-            Builtin::Status => status::read(&facts),
-            Builtin::History => {
-                let state = state.to_owned();
-                let read = tokio::task::spawn_blocking(move || history::read(&permit, &state));
-                read.await
-                    .unwrap_or_else(|error| failed(&error.to_string()))
-            }
-            Builtin::Licence => match &config.licence {
-                Some(licence) => licence::apply(licence, permit.args(), &facts.now),
-                None => failed("nobody's licences are trusted here"),
-            },
-            Builtin::ConfigRead => settings::read(self.settings_context(), permit.args()).await,
-            Builtin::ConfigWrite => {
-                settings::write(self.settings_context(), &self.pending, &permit, context).await
-            }
-            Builtin::Diagnostics => match diagnostics::bundle(config, &permit, &facts).await {
-                Ok(bundle) => large_results::new(state, &permit, context, bundle).await,
-                Err(why) => failed(&why),
-            },
-            Builtin::Report => {
-                let (asker, path) = (permit.clone(), state.to_owned());
-                let made = tokio::task::spawn_blocking(move || match asker.args().get("kind") {
-                    Some(Value::Text(kind)) => report::table(kind, &asker, &path),
-                    _ => Err("kind is the name of a report".to_owned()),
-                });
-                match made.await {
-                    Ok(Ok(csv)) => {
-                        large_results::new(state, &permit, context, csv.into_bytes()).await
-                    }
-                    Ok(Err(why)) => failed(&why),
-                    Err(error) => failed(&error.to_string()),
-                }
-            }
-        }
-    }
-
-    /// The command of a change of settings that a stop has left unconfirmed.
+    /// The command of a change of settings that was not confirmed before the daemon stopped.
     #[must_use]
     pub fn unconfirmed(&self) -> Option<Hash> {
-        settings::unconfirmed(&self.config)
+        settings::unconfirmed(&self.shared.config)
     }
 
-    /// Takes that change back.
+    /// Reverts that change.
     pub async fn take_back(&self, command: &Hash) {
-        let ended = settings::resume(self.settings_context(), &self.pending, command).await;
-        tracing::warn!(detail = ?ended.detail, "a change of settings that was not confirmed");
+        let shared = &self.shared;
+        let result = settings::resume(shared.settings(), &shared.pending, command).await;
+        tracing::warn!(detail = ?result.detail, "a change of settings was not confirmed");
     }
 
-    /// Lets go of what can be had again, where a disk is too full to serve.
+    /// Deletes re-creatable files to free disk space.
     pub fn free_disk_space(&self) {
-        large_results::clear(&self.config.state);
-        firmware::drop_parts(&self.config.state);
+        large_results::clear(&self.shared.config.state);
+        firmware::drop_parts(&self.shared.config.state);
     }
 
-    /// Looks out for news of the equipment, and tells it.
-    pub async fn watch<T: Future>(&self, tell: impl Fn(Map<Text, Value>) -> T) {
-        if let Some(ups) = &self.ups {
-            nut::watch(ups, tell).await;
+    /// Calls `notify` with each change of the equipment's status, as long as it is polled.
+    pub async fn watch<T: Future>(&self, notify: impl Fn(Map<Text, Value>) -> T) {
+        if let Some(ups) = &self.shared.ups {
+            nut::watch(ups, notify).await;
         }
     }
 
-    /// Lets go of what was kept for people: results, and firmware that was staged.
+    /// Deletes results and staged firmware, which belong to users.
     pub fn clear_user_data(&self) {
-        large_results::clear(&self.config.state);
-        firmware::clear(&self.config.state);
+        large_results::clear(&self.shared.config.state);
+        firmware::clear(&self.shared.config.state);
     }
-
-    /// Brings to an end what a stop had interrupted; `booted` says that the machine has booted
-    /// since. It is never begun again.
-    pub async fn resume(&self, intent: &Intent, booted: bool) -> OperationResult {
-        let name = &intent.asked.operation;
-        let config = &*self.config;
-        let stopped = || OperationResult::failed(Code::Unknown, "the device stopped while it ran");
-        let Some(definition) = self.definition(name) else {
-            return stopped();
-        };
-        match definition.handler {
-            Handler::Mqtt => match &config.bus {
-                Some(bus) => mqtt::resume(bus, definition, &intent.asked.command).await,
-                None => stopped(),
-            },
-            Handler::Firmware => match (&config.firmware, intent.version) {
-                (Some(firmware), Some(version)) => {
-                    let _alone = self.updating.lock().await;
-                    let command = &intent.asked.command;
-                    let after = firmware::ResumedInstall {
-                        firmware,
-                        asked: version,
-                        command,
-                        state: &config.state,
-                    };
-                    after.resume(booted).await
-                }
-                _ => stopped(),
-            },
-            Handler::Builtin => {
-                settings::resume(
-                    self.settings_context(),
-                    &self.pending,
-                    &intent.asked.command,
-                )
-                .await
-            }
-            Handler::Logind if booted && definition.boots() => {
-                OperationResult::done(Map::default())
-            }
-            Handler::Logind => logind::resume().await,
-            _ => stopped(),
-        }
-    }
-}
-
-/// Whether a condition of the UPS forbids an operation now.
-async fn check_interlocks(
-    ups: Option<&Ups>,
-    definition: &Definition,
-) -> Result<(), OperationResult> {
-    if definition.interlocks.is_empty() {
-        return Ok(());
-    }
-    let forbidden = match ups {
-        Some(ups) => nut::blocking_interlock(ups, &definition.interlocks).await,
-        None => Some(OperationResult::failed(
-            Code::Interlock,
-            "no UPS is configured",
-        )),
-    };
-    forbidden.map_or(Ok(()), Err)
 }

@@ -1,101 +1,145 @@
-//! Commands of the machine's own MQTT bus, as thin-edge.io has them: `init` is published, retained,
-//! on a topic of its own; the service there answers on the same topic with `executing`, then
-//! `successful` or `failed`; whoever asked clears it.
+//! The mqtt handler: commands on the machine's own MQTT bus, in the format of thin-edge.io. `init`
+//! is published, retained, on a topic of its own; the service answers on the same topic with
+//! `executing`, then `successful` or `failed`; the requester clears the topic.
 
 use std::time::Duration;
 
 use serde_json::{Map as Json, Value as JsonValue, json};
 use tokio::time::timeout;
 
-use crate::config::{Definition, LinkSection};
+use crate::config::{Config, Definition, LinkSection};
 use crate::core::OperationResult;
 use crate::operation::OperationContext;
+use crate::operation::handler::{
+    Execution, OperationHandler, Resumption, allow_fields, interrupted,
+};
 use doorward_protocol::gate::{Code, Permit};
-use doorward_protocol::wire::{Hash, Map, Text, Value};
+use doorward_protocol::wire::{Hash, Map, Operation, Text, Value};
 use doorward_transport::{MqttClient, MqttError};
 
-/// Largest answer that is looked at, in bytes.
-const ANSWER: usize = 4096;
-/// Most fields of an answer that are handed on, and their longest text.
-const FIELDS: usize = 16;
-const TEXT: usize = 200;
+/// Largest answer that is parsed, in bytes.
+const MAX_ANSWER: usize = 4096;
+/// Fields of an answer that are passed on.
+const MAX_FIELDS: usize = 16;
+/// Longest text of a field, in characters.
+const MAX_TEXT: usize = 200;
 
-/// Publishes the command and stays until it is answered, or its time is over.
-pub(super) async fn run(
-    bus: &LinkSection,
-    definition: &Definition,
-    permit: &Permit,
-    context: &OperationContext,
-) -> OperationResult {
-    let topic = topic(definition, &context.command());
-    let mut told = false;
-    let done = async {
-        let mut caller = open(bus, &topic).await?;
-        if let Err(ended) = context.reauthorize().await {
-            return Ok(ended);
+/// A command on the machine's own bus.
+#[derive(Debug)]
+pub(super) struct MqttHandler {
+    bus: LinkSection,
+    topic: String,
+}
+
+impl OperationHandler for MqttHandler {
+    fn new(_name: &Operation, definition: &Definition, config: &Config) -> Result<Self, String> {
+        let Some(topic) = &definition.topic else {
+            return Err("the mqtt handler needs topic".into());
+        };
+        let is_allowed = |c: char| !c.is_control() && c != '+' && c != '#';
+        if topic.is_empty() || topic.len() > 200 || !topic.chars().all(is_allowed) {
+            return Err("topic must be 1 to 200 characters without + and #".into());
         }
-        told = true;
-        caller.publish(topic.clone(), init(permit), true).await?;
-        answered(&mut caller, &topic, Some(context)).await
-    };
-    let ended = match timeout(definition.timeout(), done).await {
-        Ok(Ok(ended)) => ended,
-        Ok(Err(error)) if told => OperationResult::failed(Code::Unknown, &error.to_string()),
-        Ok(Err(error)) => OperationResult::failed(Code::Failed, &error.to_string()),
-        Err(_) => OperationResult::failed(
-            Code::Timeout,
-            "the service on the bus has not come to an end",
-        ),
-    };
-    if told {
-        clear(bus, &topic).await;
+        if topic.starts_with("doorward/") || topic.starts_with('$') {
+            return Err(
+                "topic must be one of the machine's own bus, not of doorward or the broker".into(),
+            );
+        }
+        if definition.args.contains_key("status") {
+            return Err("args.status would collide with the field `status` of the command".into());
+        }
+        let Some(bus) = &config.bus else {
+            return Err("the machine's own bus is not configured; add [bus]".into());
+        };
+        allow_fields(definition, &["topic"])?;
+        Ok(Self {
+            bus: bus.clone(),
+            topic: topic.clone(),
+        })
     }
-    ended
+
+    fn acts(&self) -> bool {
+        true
+    }
+
+    fn resumable(&self) -> bool {
+        true
+    }
+
+    /// Publishes the command and waits for its answer.
+    async fn run(&self, execution: Execution<'_>) -> OperationResult {
+        let Execution {
+            permit, context, ..
+        } = execution;
+        let topic = self.command_topic(&context.command());
+        let mut published = false;
+        let result = async {
+            let mut client = open(&self.bus, &topic).await?;
+            if let Err(result) = context.reauthorize().await {
+                return Ok(result);
+            }
+            published = true;
+            client.publish(topic.clone(), init(permit), true).await?;
+            answer(&mut client, &topic, Some(context)).await
+        };
+        let result = match timeout(execution.definition.timeout(), result).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(error)) if published => {
+                OperationResult::failed(Code::Unknown, &error.to_string())
+            }
+            Ok(Err(error)) => OperationResult::failed(Code::Failed, &error.to_string()),
+            Err(_) => OperationResult::failed(
+                Code::Timeout,
+                "the service on the bus did not finish within timeout_s",
+            ),
+        };
+        if published {
+            clear(&self.bus, &topic).await;
+        }
+        result
+    }
+
+    /// Waits for the answer, which is retained if it arrived while the daemon was stopped.
+    async fn resume(&self, resumption: Resumption<'_>) -> OperationResult {
+        let topic = self.command_topic(&resumption.intent.asked.command);
+        let result = async {
+            let mut client = open(&self.bus, &topic).await?;
+            answer(&mut client, &topic, None).await
+        };
+        let result = match timeout(resumption.definition.timeout(), result).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(error)) => OperationResult::failed(Code::Unknown, &error.to_string()),
+            Err(_) => interrupted(),
+        };
+        clear(&self.bus, &topic).await;
+        result
+    }
 }
 
-/// After a stop: the answer may have come meanwhile, and is retained.
-pub(super) async fn resume(
-    bus: &LinkSection,
-    definition: &Definition,
-    command: &Hash,
-) -> OperationResult {
-    let topic = topic(definition, command);
-    let done = async {
-        let mut caller = open(bus, &topic).await?;
-        answered(&mut caller, &topic, None).await
-    };
-    let ended = match timeout(definition.timeout(), done).await {
-        Ok(Ok(ended)) => ended,
-        Ok(Err(error)) => OperationResult::failed(Code::Unknown, &error.to_string()),
-        Err(_) => OperationResult::failed(Code::Unknown, "the device stopped while it ran"),
-    };
-    clear(bus, &topic).await;
-    ended
-}
-
-fn topic(definition: &Definition, command: &Hash) -> String {
-    let base = definition.topic.as_deref().unwrap_or_default();
-    let id: String = command.hex().chars().take(16).collect();
-    format!("{base}/doorward-{id}")
+impl MqttHandler {
+    fn command_topic(&self, command: &Hash) -> String {
+        let id: String = command.hex().chars().take(16).collect();
+        format!("{}/doorward-{id}", self.topic)
+    }
 }
 
 async fn open(bus: &LinkSection, topic: &str) -> Result<MqttClient, MqttError> {
-    let caller = MqttClient::connect(&bus.broker()).await?;
-    caller.subscribe(vec![topic.to_owned()]).await?;
-    Ok(caller)
+    let client = MqttClient::connect(&bus.broker()).await?;
+    client.subscribe(vec![topic.to_owned()]).await?;
+    Ok(client)
 }
 
 async fn clear(bus: &LinkSection, topic: &str) {
     let cleared = async {
-        let caller = MqttClient::connect(&bus.broker()).await?;
-        caller.publish(topic.to_owned(), Vec::new(), true).await
+        let client = MqttClient::connect(&bus.broker()).await?;
+        client.publish(topic.to_owned(), Vec::new(), true).await
     };
     if let Err(error) = cleared.await {
-        tracing::warn!(%topic, %error, "a command on the bus could not be cleared");
+        tracing::warn!(%topic, %error, "cannot clear the command on the bus");
     }
 }
 
-/// The command as the bus knows it: its arguments are fields, whatever is in them.
+/// The command in the format of the bus: a JSON object with the arguments as fields.
 fn init(permit: &Permit) -> Vec<u8> {
     let mut fields = Json::new();
     fields.insert("status".to_owned(), json!("init"));
@@ -105,17 +149,17 @@ fn init(permit: &Permit) -> Vec<u8> {
     JsonValue::Object(fields).to_string().into_bytes()
 }
 
-/// Waits for the end.
-async fn answered(
-    caller: &mut MqttClient,
+/// Waits for the result, and reports progress on the way.
+async fn answer(
+    client: &mut MqttClient,
     topic: &str,
     context: Option<&OperationContext>,
 ) -> Result<OperationResult, MqttError> {
     loop {
-        let Some((on, payload)) = caller.next(Duration::from_secs(3600)).await? else {
+        let Some((published_on, payload)) = client.next(Duration::from_secs(3600)).await? else {
             continue;
         };
-        if on != topic || payload.len() > ANSWER {
+        if published_on != topic || payload.len() > MAX_ANSWER {
             continue;
         }
         let Ok(JsonValue::Object(mut fields)) = serde_json::from_slice(&payload) else {
@@ -126,7 +170,7 @@ async fn answered(
             Some("successful") => return Ok(OperationResult::done(rows(fields))),
             Some("failed") => {
                 let reason = fields.get("reason").and_then(JsonValue::as_str);
-                let reason = reason.unwrap_or("the service on the bus says no more than that");
+                let reason = reason.unwrap_or("the service on the bus gave no reason");
                 return Ok(OperationResult::failed(Code::Failed, reason));
             }
             Some("init") | None => {}
@@ -143,12 +187,12 @@ async fn answered(
 fn rows(fields: Json<String, JsonValue>) -> Map<Text, Value> {
     let rows = fields.into_iter().filter_map(|(name, value)| {
         let value = match value {
-            JsonValue::String(text) => Value::Text(text.chars().take(TEXT).collect()),
+            JsonValue::String(text) => Value::Text(text.chars().take(MAX_TEXT).collect()),
             JsonValue::Bool(flag) => Value::Bool(flag),
             JsonValue::Number(number) => Value::Int(number.as_i64()?),
             _ => return None,
         };
         Some((name, value))
     });
-    Map::named(rows.take(FIELDS))
+    Map::named(rows.take(MAX_FIELDS))
 }

@@ -1,4 +1,4 @@
-//! `report.read`: tables for people, as CSV (RFC 4180), from what is on the device.
+//! `report.read`: CSV tables (RFC 4180) from the event log.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,11 +8,12 @@ use doorward_protocol::event_log::describe::row;
 use doorward_protocol::event_log::record::{Event, Record};
 use doorward_protocol::gate::Permit;
 use doorward_protocol::wire::{Outcome, Timestamp};
+use doorward_transport::csv::csv_field;
 
-/// The tables that there are.
+/// The names of the reports.
 pub(super) const KINDS: [&str; 2] = ["events", "operations"];
 
-/// One of them. The owner's are about everybody, those of others about what they did themselves.
+/// Returns a report. The owner's includes all users, that of other users only their own actions.
 pub(super) fn table(kind: &str, permit: &Permit, state: &Path) -> Result<String, String> {
     let records = visible(permit, state)?;
     Ok(match kind {
@@ -36,18 +37,18 @@ fn events(records: &[Record]) -> String {
     csv
 }
 
-/// How often each operation was asked for on each day, and what came of it.
+/// The number of commands per day and operation, by outcome.
 fn operations(records: &[Record]) -> String {
-    let mut asked = BTreeMap::new();
+    let mut requested = BTreeMap::new();
     let mut counts: BTreeMap<(String, String), [u64; 4]> = BTreeMap::new();
     for record in records {
         let (operation, outcome) = match &record.event {
             Event::Intent(intent) => {
-                asked.insert(intent.asked.command, intent.asked.operation.clone());
+                requested.insert(intent.asked.command, intent.asked.operation.clone());
                 continue;
             }
             Event::Denied(denied, verdict) => (denied.operation.clone(), verdict.outcome),
-            Event::Outcome(verdict) => match asked.remove(&verdict.command) {
+            Event::Outcome(verdict) => match requested.remove(&verdict.command) {
                 Some(operation) => (operation, verdict.outcome),
                 None => continue,
             },
@@ -76,34 +77,8 @@ fn day(at: Timestamp) -> String {
     at.to_string().chars().take(10).collect()
 }
 
-/// A line of it. What a spreadsheet would take for a formula is made a text.
+/// A line of a CSV table.
 fn line(fields: &[&str]) -> String {
-    let fields = fields.iter().map(|field| {
-        let formula = field.starts_with(['=', '+', '-', '@', '\t', '\r']);
-        let text = format!("{}{field}", if formula { "'" } else { "" });
-        match text.contains([',', '"', '\n', '\r']) {
-            true => format!("\"{}\"", text.replace('"', "\"\"")),
-            false => text,
-        }
-    });
+    let fields = fields.iter().map(|field| csv_field(field));
     fields.collect::<Vec<_>>().join(",") + "\r\n"
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_field_is_one_field_and_never_a_formula() {
-        for (field, expected) in [
-            ("plain", "plain\r\n"),
-            ("a,b", "\"a,b\"\r\n"),
-            ("say \"hi\"", "\"say \"\"hi\"\"\"\r\n"),
-            ("=1+1", "'=1+1\r\n"),
-            ("@x", "'@x\r\n"),
-            ("-2,3", "\"'-2,3\"\r\n"),
-        ] {
-            assert_eq!(line(&[field]), expected);
-        }
-    }
 }

@@ -1,20 +1,20 @@
-//! Asking again what cannot be had yet.
+//! Retries.
 
 use std::time::Duration;
 
 use tokio::time::sleep;
 
-/// Asks until it works, so many times at most, with a pause between. What it last came to.
+/// Retries `operation` up to `attempts` times in total with a delay; returns the last result.
 pub(super) async fn retry<T, E, F: Future<Output = Result<T, E>>>(
     attempts: u32,
-    pause: Duration,
-    asked: impl Fn() -> F,
+    delay: Duration,
+    operation: impl Fn() -> F,
 ) -> Result<T, E> {
     for _ in 1..attempts {
-        if let Ok(had) = asked().await {
-            return Ok(had);
+        if let Ok(value) = operation().await {
+            return Ok(value);
         }
-        sleep(pause).await;
+        sleep(delay).await;
     }
-    asked().await
+    operation().await
 }

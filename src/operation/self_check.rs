@@ -1,4 +1,4 @@
-//! Whether what operations need is there: asked without doing any of it.
+//! Checks that everything operations need is available, without running an operation.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -7,46 +7,58 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::config::{Config, Confirm, Handler, UpdaterKind};
+use crate::config::{Config, Confirm, HandlerKind, UpdaterKind};
 use crate::operation::nut::Ups;
 use crate::operation::{dbus, firmware, logind};
 use doorward_transport::{MqttClient, TrustedTime};
 
-/// How long one answer may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Timeout of one request.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How something is.
+/// Severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
-    /// As it should be.
-    Good,
-    /// It works, and somebody should look at it.
-    Doubtful,
+    /// No problem.
+    Ok,
+    /// It works, but should be corrected.
+    Warning,
     /// It does not work.
-    Broken,
+    Error,
 }
 
-/// What was found, and what to do about it.
+impl Level {
+    /// The name, as `doorward doctor` prints it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// The result of one check, with its remedy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// What was looked at.
+    /// The checked item.
     pub what: String,
-    /// How it is.
+    /// The severity.
     pub level: Level,
-    /// In words.
+    /// The description.
     pub text: String,
-    /// What to do; empty if there is nothing to do.
+    /// The remedy; empty if there is nothing to do.
     pub remedy: String,
 }
 
 impl Finding {
-    /// All is well.
+    /// A finding without a problem.
     #[must_use]
     pub fn ok(what: &str, text: impl Into<String>) -> Self {
-        Self::new(what, Level::Good, text, "")
+        Self::new(what, Level::Ok, text, "")
     }
 
-    /// Something is not as it should be.
+    /// A finding of the given severity.
     #[must_use]
     pub fn new(what: &str, level: Level, text: impl Into<String>, remedy: &str) -> Self {
         Self {
@@ -58,18 +70,18 @@ impl Finding {
     }
 }
 
-/// Asks everything that an operation of this configuration would ask.
+/// Checks every service and program that the operations of this configuration use.
 pub async fn probe(config: &Config) -> Vec<Finding> {
     let mut found = programs(config);
     found.extend(ups(config).await);
     if let Some(bus) = &config.bus {
         found.push(match MqttClient::connect(&bus.broker()).await {
-            Ok(_) => Finding::ok("bus", format!("{} answers", bus.url)),
+            Ok(_) => Finding::ok("bus", format!("{}: connected and logged in", bus.url)),
             Err(error) => Finding::new(
                 "bus",
-                Level::Broken,
+                Level::Error,
                 error.to_string(),
-                "Start the machine's own broker, or mend [bus].",
+                "Start the machine's own broker, or correct [bus].",
             ),
         });
     }
@@ -77,7 +89,7 @@ pub async fn probe(config: &Config) -> Vec<Finding> {
     found
 }
 
-/// Every program that the configuration names can be started.
+/// Checks that every program in the configuration can be started.
 fn programs(config: &Config) -> Vec<Finding> {
     let mut programs = BTreeSet::new();
     for definition in config.operations.values() {
@@ -110,25 +122,25 @@ fn programs(config: &Config) -> Vec<Finding> {
         .filter_map(|program| {
             let why = match std::fs::metadata(Path::new(program)) {
                 Err(error) => error.to_string(),
-                Ok(it) if !it.is_file() => "it is no file".to_owned(),
-                Ok(it) if it.permissions().mode() & 0o111 == 0 => "it cannot be run".to_owned(),
+                Ok(it) if !it.is_file() => "not a file".to_owned(),
+                Ok(it) if it.permissions().mode() & 0o111 == 0 => "not executable".to_owned(),
                 Ok(it) if it.permissions().mode() & 0o002 != 0 => {
-                    "everybody may write to it, and would decide what is done".to_owned()
+                    "writable by every user; run chmod o-w".to_owned()
                 }
                 Ok(_) => return None,
             };
             let text = format!("{program}: {why}");
             Some(Finding::new(
                 "programs",
-                Level::Broken,
+                Level::Error,
                 text,
-                "Install it, or mend its operation.",
+                "Install it, or correct the operation that uses it.",
             ))
         })
         .collect();
     match (missing.is_empty(), programs.len()) {
         (_, 0) => Vec::new(),
-        (true, count) => vec![Finding::ok("programs", format!("{count} can be started"))],
+        (true, count) => vec![Finding::ok("programs", format!("{count} executable"))],
         (false, _) => missing,
     }
 }
@@ -142,38 +154,41 @@ async fn ups(config: &Config) -> Vec<Finding> {
         nut,
         time: TrustedTime::default(),
     };
-    let status = timeout(PATIENCE, ups.get("ups.status")).await;
-    let status = status.unwrap_or_else(|_| Err("upsd does not answer".to_owned()));
+    let status = timeout(TIMEOUT, ups.get("ups.status")).await;
+    let status = status.unwrap_or_else(|_| Err("no answer from upsd".to_owned()));
     let mut found = vec![match status {
-        Ok(status) => Finding::ok("ups", format!("upsd at {address} says: {status}")),
+        Ok(status) => Finding::ok("ups", format!("upsd at {address}: status {status}")),
         Err(why) => Finding::new(
             "ups",
-            Level::Broken,
+            Level::Error,
             why,
-            "Is nut-server running, and [nut] right? `upsc -l` lists what it knows.",
+            "Check that nut-server is running, and [nut]. `upsc -l` lists the UPS names.",
         ),
     }];
     if let Err(why) = ups.log_in().await {
         found.push(Finding::new(
             "ups",
-            Level::Broken,
+            Level::Error,
             why,
-            "Mend password_file in [nut].",
+            "Fix `password_file` in [nut].",
         ));
     }
     if address.ip().is_loopback() && listens_to_all(address.port()) {
         found.push(Finding::new(
             "ups",
-            Level::Doubtful,
-            format!("upsd listens to the network at port {}", address.port()),
-            "Whoever knows its passwords can switch the UPS past doorward: LISTEN 127.0.0.1 in \
-             upsd.conf.",
+            Level::Warning,
+            format!(
+                "upsd accepts connections from the network on port {}",
+                address.port()
+            ),
+            "Anyone with an upsd password can bypass doorward: set LISTEN 127.0.0.1 in upsd.conf.",
         ));
     }
     found
 }
 
-/// Whether something listens at this port on an address that others reach, by the kernel's word.
+/// Whether a process listens on this port on an address other than loopback, according to
+/// `/proc/net/tcp`.
 fn listens_to_all(port: u16) -> bool {
     let is_open = |line: &str| {
         let mut fields = line.split_whitespace().skip(1);
@@ -193,35 +208,38 @@ fn listens_to_all(port: u16) -> bool {
     })
 }
 
-/// Services on the system's bus, as far as an operation needs them.
+/// Checks the D-Bus services that the operations need.
 async fn services(config: &Config) -> Vec<Finding> {
     let uses = |handler| config.operations.values().any(|it| it.handler == handler);
-    let firmware = config.firmware.as_ref().filter(|_| uses(Handler::Firmware));
+    let firmware = config
+        .firmware
+        .as_ref()
+        .filter(|_| uses(HandlerKind::Firmware));
     let rauc = firmware.filter(|it| it.updater == UpdaterKind::Rauc);
     let by_program = config.operations.values().any(|it| {
         it.confirm == Confirm::Boot && it.argv.iter().any(|it| it.ends_with("systemctl"))
     });
-    if !uses(Handler::Logind) && !uses(Handler::Unit) && firmware.is_none() && !by_program {
+    if !uses(HandlerKind::Logind) && !uses(HandlerKind::Unit) && firmware.is_none() && !by_program {
         return Vec::new();
     }
     if let Err(error) = dbus::connect().await {
-        let remedy = "Start the system's bus (dbus.service).";
+        let remedy = "Start D-Bus (dbus.service).";
         return vec![Finding::new(
-            "bus of the system",
-            Level::Broken,
+            "D-Bus system bus",
+            Level::Error,
             error.to_string(),
             remedy,
         )];
     }
     let mut found = Vec::new();
-    if uses(Handler::Logind) || firmware.is_some() || by_program {
+    if uses(HandlerKind::Logind) || firmware.is_some() || by_program {
         found.push(match logind::may_reboot().await {
-            Ok(()) => Finding::ok("logind", "doorward may boot the machine"),
+            Ok(()) => Finding::ok("logind", "doorward may reboot the machine"),
             Err(why) => Finding::new(
                 "logind",
-                Level::Broken,
+                Level::Error,
                 why,
-                "Put systemd/50-doorward.rules where polkit looks for rules.",
+                "Install systemd/50-doorward.rules in polkit's rules.d directory.",
             ),
         });
     }
@@ -230,7 +248,7 @@ async fn services(config: &Config) -> Vec<Finding> {
             Ok(said) => Finding::ok("rauc", said),
             Err(why) => Finding::new(
                 "rauc",
-                Level::Broken,
+                Level::Error,
                 why,
                 "Install RAUC and its D-Bus service.",
             ),
@@ -240,18 +258,21 @@ async fn services(config: &Config) -> Vec<Finding> {
         found.push(match firmware::running(config) {
             0 => Finding::new(
                 "firmware",
-                Level::Broken,
-                format!("{} has no number", firmware.version_file.display()),
-                "Have the image write its own version there; until then none is installed.",
+                Level::Error,
+                format!(
+                    "{} contains no version number",
+                    firmware.version_file.display()
+                ),
+                "The image must contain its version there; until then no release is installed.",
             ),
-            version => Finding::ok("firmware", format!("version {version} runs")),
+            version => Finding::ok("firmware", format!("version {version} is running")),
         });
         if firmware.updater == UpdaterKind::Swupdate && firmware.keep.is_empty() {
             found.push(Finding::new(
                 "firmware",
-                Level::Doubtful,
-                "nothing takes an installation back that ends without a boot",
-                "Set `keep` in [firmware]; without it such an end is `unknown`.",
+                Level::Warning,
+                "an installation that ends without a reboot cannot be rolled back",
+                "Set `keep` in [firmware]; without it, such a result is `unknown`.",
             ));
         }
     }

@@ -1,6 +1,6 @@
-//! `config.read` and `config.write`. A change that must be confirmed is taken back unless its
-//! sender, or the owner, sends it once more in time: who still reaches the device afterwards has
-//! not cut it off. Until then its command has not ended, so the log tells either way.
+//! `config.read` and `config.write`. A change that must be confirmed is reverted unless its sender,
+//! or the owner, sends it once more in time, which proves that the device is still reachable. Its
+//! command ends only then, so the event log has the result in both cases.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,24 +22,25 @@ use doorward_protocol::gate::{Code, Permit};
 use doorward_protocol::wire::{Bytes, Hash, KeyBytes, Map, Text, Value};
 use doorward_transport::files;
 
-/// How long it may take to read or set one.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How often a change is taken back that cannot be yet, and the pause between.
+/// Timeout for reading or writing a setting.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Attempts to revert a change.
 const ATTEMPTS: u32 = 120;
-const PAUSE: Duration = Duration::from_secs(5);
-/// Most settings in one answer; the others can be named.
-const MOST: usize = 40;
-/// Longest value that is read.
-const LONGEST: u64 = 256;
+/// Delay between two attempts.
+const DELAY: Duration = Duration::from_secs(5);
+/// Maximum number of settings in one result; the others can be read by name.
+const MAX_SETTINGS: usize = 40;
+/// Maximum length of a value that is read, in bytes.
+const MAX_VALUE: u64 = 256;
 
-/// Where settings are.
+/// Access to the settings.
 #[derive(Clone, Copy)]
 pub(super) struct SettingsContext<'a> {
     pub(super) config: &'a Config,
     pub(super) ups: Option<&'a Ups>,
 }
 
-/// A change that waits to be confirmed.
+/// A change that waits for its confirmation.
 struct Waiting {
     key: KeyBytes,
     name: String,
@@ -47,26 +48,26 @@ struct Waiting {
     confirmed: oneshot::Sender<()>,
 }
 
-/// The one change that may be waiting.
+/// The state of the current change; there is at most one.
 #[derive(Clone, Default)]
 pub(super) struct Pending(Arc<Mutex<State>>);
 
 #[derive(Default)]
 enum State {
     #[default]
-    Nothing,
-    /// It is being written.
-    Begun,
+    None,
+    /// A change is being written or reverted.
+    Busy,
     Waiting(Waiting),
 }
 
 impl Pending {
-    /// While there is a change that a stop has left unconfirmed, no other is begun. A file that says
-    /// nothing stands in nobody's way.
+    /// The state after a start: busy while there is an unconfirmed change to revert. An unreadable
+    /// undo file does not block further changes.
     pub(super) fn found(config: &Config) -> Self {
         let pending = Self::default();
         if undo(config).is_some() {
-            *pending.state() = State::Begun;
+            *pending.state() = State::Busy;
         }
         pending
     }
@@ -78,7 +79,7 @@ impl std::fmt::Debug for Pending {
     }
 }
 
-/// What a start needs to take a change back.
+/// The undo file, which allows a change to be reverted after a restart.
 #[derive(Serialize, Deserialize)]
 struct Undo {
     command: String,
@@ -95,39 +96,39 @@ fn undo(config: &Config) -> Option<Undo> {
     serde_json::from_slice(&bytes).ok()
 }
 
-/// The command of a change that a stop has left unconfirmed.
+/// Returns the command of a change that was not confirmed before the daemon stopped.
 pub(super) fn unconfirmed(config: &Config) -> Option<Hash> {
     Bytes::from_hex(&undo(config)?.command)
 }
 
-/// Settings as they are: one, or all.
-pub(super) async fn read(here: SettingsContext<'_>, args: &Map<Text, Value>) -> OperationResult {
+/// Reads one setting, or all.
+pub(super) async fn read(access: SettingsContext<'_>, args: &Map<Text, Value>) -> OperationResult {
     let one = match args.get("key") {
         Some(Value::Text(name)) => Some(name.as_str()),
         _ => None,
     };
     let mut rows = Vec::new();
-    for (name, setting) in &here.config.settings {
+    for (name, setting) in &access.config.settings {
         if one.is_some_and(|one| one != name) {
             continue;
         }
-        if rows.len() == MOST {
+        if rows.len() == MAX_SETTINGS {
             rows.push(("more".to_owned(), Value::Bool(true)));
             break;
         }
-        match get(here, setting).await {
+        match get(access, setting).await {
             Ok(value) => rows.push((name.clone(), Value::Text(value))),
             Err(why) if one.is_some() => return OperationResult::failed(Code::Failed, &why),
-            // The others can still be told.
+            // One unreadable setting does not hide the others.
             Err(_) => {}
         }
     }
     done(rows)
 }
 
-/// Changes one, or confirms that it was changed.
+/// Changes a setting, or confirms the change.
 pub(super) async fn write(
-    here: SettingsContext<'_>,
+    access: SettingsContext<'_>,
     pending: &Pending,
     permit: &Permit,
     context: &OperationContext,
@@ -137,66 +138,67 @@ pub(super) async fn write(
     else {
         return OperationResult::failed(Code::Param, "key and value are needed");
     };
-    let Some(setting) = here
+    let Some(setting) = access
         .config
         .settings
         .get(name)
         .filter(|it| it.value.takes(value))
     else {
-        return OperationResult::failed(Code::Param, "the value is not what this setting takes");
+        return OperationResult::failed(Code::Param, "this setting does not accept the value");
     };
     if setting.owner_only && permit.share().is_some() {
         return OperationResult::failed(Code::OwnerOnly, "only the owner may change this setting");
     }
-    match pending.begin(permit, name, value) {
-        Begin::New => {}
-        Begin::Confirms => return done(vec![("confirmed".to_owned(), Value::Bool(true))]),
-        Begin::Other => {
-            let why = "another change waits to be confirmed, or is being made";
+    match pending.start(permit, name, value) {
+        Start::New => {}
+        Start::Confirmation => return done(vec![("confirmed".to_owned(), Value::Bool(true))]),
+        Start::Blocked => {
+            let why = "another change is being made or waits for its confirmation";
             return OperationResult::failed(Code::Busy, why);
         }
     }
-    let ended = change(here, pending, permit, context, (name, setting, value)).await;
+    let result = change(access, pending, permit, context, (name, setting, value)).await;
     pending.end();
-    ended
+    result
 }
 
 async fn change(
-    here: SettingsContext<'_>,
+    access: SettingsContext<'_>,
     pending: &Pending,
     permit: &Permit,
     context: &OperationContext,
     (name, setting, value): (&str, &Setting, &Value),
 ) -> OperationResult {
     let failed = |why: &str| OperationResult::failed(Code::Failed, why);
-    let old = match get(here, setting).await {
+    let old = match get(access, setting).await {
         Ok(old) => old,
         Err(why) => return failed(&why),
     };
     if old == value.to_string() || Some(&old) == nut::plain(value).as_ref() {
-        return OperationResult::failed(Code::NoEffect, &format!("{name} is {old} already"));
+        return OperationResult::failed(Code::NoEffect, &format!("{name} is already {old}"));
     }
     let undo = Undo {
         command: context.command().hex(),
         name: name.to_owned(),
         old: old.clone(),
     };
-    let file = undo_file(here.config);
-    if let Err(error) = keep(&file, &undo) {
+    let file = undo_file(access.config);
+    if let Err(error) = save(&file, &undo) {
         return failed(&error.to_string());
     }
-    if let Err(why) = set(here, setting, value).await {
-        // How far it came is not known.
-        return match take_back(here, &undo).await {
+    if let Err(why) = set(access, setting, value).await {
+        // The value may have been written in part.
+        return match revert(access, &undo).await {
             Ok(()) => failed(&format!("{why}; {name} is {old} as before")),
-            Err(back) => {
-                OperationResult::failed(Code::Unknown, &format!("{why}; nor back: {back}"))
-            }
+            Err(back) => OperationResult::failed(
+                Code::Unknown,
+                &format!("{why}; reverting it failed too: {back}"),
+            ),
         };
     }
-    let observed = get(here, setting).await;
+    let observed = get(access, setting).await;
     if let Err(why) = &observed {
-        tracing::warn!(%name, %why, "a setting that was written cannot be read");
+        tracing::warn!(%name, %why, "cannot read a setting after it was written");
     }
     let mut rows = vec![("old".to_owned(), Value::Text(old.clone()))];
     rows.extend(observed.map(|observed| (name.to_owned(), Value::Text(observed))));
@@ -204,18 +206,18 @@ async fn change(
     if seconds > 0 {
         let confirmed = pending.wait(permit.caller().key, name, value);
         let within = i64::try_from(seconds).unwrap_or(i64::MAX);
-        let mut said = rows.clone();
-        said.push(("confirm_within_s".to_owned(), Value::Int(within)));
-        context.report_progress(Map::named(said)).await;
+        let mut progress = rows.clone();
+        progress.push(("confirm_within_s".to_owned(), Value::Int(within)));
+        context.report_progress(Map::named(progress)).await;
         let confirmed = timeout(Duration::from_secs(seconds), confirmed).await;
         if !matches!(confirmed, Ok(Ok(()))) {
-            return match take_back_for_certain(here, &undo).await {
+            return match revert_with_retries(access, &undo).await {
                 Ok(()) => failed(&format!(
-                    "nobody confirmed it within {seconds} s; {name} is {old} again"
+                    "the change was not confirmed within {seconds} s; {name} is {old} again"
                 )),
                 Err(why) => OperationResult::failed(
                     Code::Unknown,
-                    &format!("it cannot be taken back: {why}"),
+                    &format!("the change cannot be reverted: {why}"),
                 ),
             };
         }
@@ -226,47 +228,52 @@ async fn change(
     }
 }
 
-/// After a stop: a change that was not confirmed is taken back.
+/// Reverts a change that was not confirmed before the daemon stopped.
 pub(super) async fn resume(
-    here: SettingsContext<'_>,
+    access: SettingsContext<'_>,
     pending: &Pending,
     command: &Hash,
 ) -> OperationResult {
-    let Some(undo) = undo(here.config).filter(|undo| undo.command == command.hex()) else {
+    let Some(undo) = undo(access.config).filter(|undo| undo.command == command.hex()) else {
         return OperationResult::failed(Code::Unknown, "the device stopped while it ran");
     };
-    let taken_back = take_back_for_certain(here, &undo).await;
+    let reverted = revert_with_retries(access, &undo).await;
     pending.end();
-    match taken_back {
+    match reverted {
         Ok(()) => OperationResult::failed(
             Code::Failed,
             &format!(
-                "the device stopped before it was confirmed; {} is {} again",
+                "the device stopped before the change was confirmed; {} is {} again",
                 undo.name, undo.old
             ),
         ),
-        Err(why) => {
-            OperationResult::failed(Code::Unknown, &format!("it cannot be taken back: {why}"))
-        }
+        Err(why) => OperationResult::failed(
+            Code::Unknown,
+            &format!("the change cannot be reverted: {why}"),
+        ),
     }
 }
 
-/// Takes a change back for as long as it takes: what it needs may only be starting.
-async fn take_back_for_certain(here: SettingsContext<'_>, undo: &Undo) -> Result<(), String> {
-    retry(ATTEMPTS, PAUSE, || async {
-        let taken_back = take_back(here, undo).await;
-        if let Err(why) = &taken_back {
-            tracing::warn!(setting = %undo.name, %why, "it cannot be taken back yet");
+/// Reverts a change, with retries: services may still be starting.
+async fn revert_with_retries(access: SettingsContext<'_>, undo: &Undo) -> Result<(), String> {
+    retry(ATTEMPTS, DELAY, || async {
+        let reverted = revert(access, undo).await;
+        if let Err(why) = &reverted {
+            tracing::warn!(setting = %undo.name, %why, "cannot revert a change of a setting yet");
         }
-        taken_back
+        reverted
     })
     .await
 }
 
-enum Begin {
+/// The meaning of a `config.write` command.
+enum Start {
+    /// A new change.
     New,
-    Confirms,
-    Other,
+    /// The confirmation of the waiting change.
+    Confirmation,
+    /// Another change is in progress.
+    Blocked,
 }
 
 impl Pending {
@@ -274,26 +281,26 @@ impl Pending {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a command means, with what is waiting.
-    fn begin(&self, permit: &Permit, name: &str, value: &Value) -> Begin {
+    /// Starts a change, or confirms the waiting one.
+    fn start(&self, permit: &Permit, name: &str, value: &Value) -> Start {
         let mut state = self.state();
         let owner = permit.share().is_none();
-        match std::mem::replace(&mut *state, State::Begun) {
-            State::Nothing => Begin::New,
+        match std::mem::replace(&mut *state, State::Busy) {
+            State::None => Start::New,
             State::Waiting(waiting)
                 if waiting.name == name
                     && waiting.value == *value
                     && (owner || waiting.key == permit.caller().key) =>
             {
-                // If its time was over just now, it has been taken back.
+                // Fails if the timeout has just ended, after which the change is reverted.
                 match waiting.confirmed.send(()) {
-                    Ok(()) => Begin::Confirms,
-                    Err(()) => Begin::Other,
+                    Ok(()) => Start::Confirmation,
+                    Err(()) => Start::Blocked,
                 }
             }
             other => {
                 *state = other;
-                Begin::Other
+                Start::Blocked
             }
         }
     }
@@ -310,11 +317,11 @@ impl Pending {
     }
 
     fn end(&self) {
-        *self.state() = State::Nothing;
+        *self.state() = State::None;
     }
 }
 
-fn keep(file: &Path, undo: &Undo) -> Result<(), files::FileError> {
+fn save(file: &Path, undo: &Undo) -> Result<(), files::FileError> {
     let bytes = serde_json::to_vec(undo).unwrap_or_default();
     files::replace(file, &bytes, 0o600)
 }
@@ -328,37 +335,37 @@ fn remove(file: &Path) -> Result<(), files::FileError> {
     .doing("remove", file)
 }
 
-async fn take_back(here: SettingsContext<'_>, undo: &Undo) -> Result<(), String> {
-    let setting = here.config.settings.get(&undo.name);
-    let setting = setting.ok_or("it is no longer configured")?;
-    set(here, setting, &Value::Text(undo.old.clone())).await?;
-    remove(&undo_file(here.config)).map_err(|error| error.to_string())
+async fn revert(access: SettingsContext<'_>, undo: &Undo) -> Result<(), String> {
+    let setting = access.config.settings.get(&undo.name);
+    let setting = setting.ok_or("the setting is no longer configured")?;
+    set(access, setting, &Value::Text(undo.old.clone())).await?;
+    remove(&undo_file(access.config)).map_err(|error| error.to_string())
 }
 
-async fn get(here: SettingsContext<'_>, setting: &Setting) -> Result<String, String> {
-    let asked = async {
-        match (&setting.variable, here.ups) {
+async fn get(access: SettingsContext<'_>, setting: &Setting) -> Result<String, String> {
+    let value = async {
+        match (&setting.variable, access.ups) {
             (Some(variable), Some(ups)) => ups.get(variable).await,
-            _ => exec::output(&setting.get, LONGEST).await?.printed(),
+            _ => exec::output(&setting.get, MAX_VALUE).await?.printed(),
         }
     };
-    let late = |_| Err("its value cannot be read in time".to_owned());
-    timeout(PATIENCE, asked).await.unwrap_or_else(late)
+    let timed_out = |_| Err("reading the value timed out".to_owned());
+    timeout(TIMEOUT, value).await.unwrap_or_else(timed_out)
 }
 
-async fn set(here: SettingsContext<'_>, setting: &Setting, value: &Value) -> Result<(), String> {
-    let asked = async {
-        match (&setting.variable, here.ups) {
+async fn set(access: SettingsContext<'_>, setting: &Setting, value: &Value) -> Result<(), String> {
+    let written = async {
+        match (&setting.variable, access.ups) {
             (Some(variable), Some(ups)) => ups.set(variable, value).await,
             _ => {
                 let args = Map::named([("value", value.clone())]);
                 let argv = filled(&setting.set, &args).ok_or("no program is configured")?;
-                exec::output(&argv, LONGEST).await?.printed().map(drop)
+                exec::output(&argv, MAX_VALUE).await?.printed().map(drop)
             }
         }
     };
-    let late = |_| Err("it cannot be set in time".to_owned());
-    timeout(PATIENCE, asked).await.unwrap_or_else(late)
+    let timed_out = |_| Err("setting the value timed out".to_owned());
+    timeout(TIMEOUT, written).await.unwrap_or_else(timed_out)
 }
 
 fn done(rows: Vec<(String, Value)>) -> OperationResult {

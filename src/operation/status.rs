@@ -1,43 +1,43 @@
-//! `status.read`: what the device says of itself.
+//! `status.read`: the device's status.
 
 use crate::core::{DeviceStatus, OperationResult};
 use doorward_protocol::wire::{Map, Text, Value};
 
-/// The status as a flat table.
-pub(super) fn read(facts: &DeviceStatus) -> OperationResult {
-    OperationResult::done(rows(facts))
+/// Returns the status as a flat table.
+pub(super) fn read(status: &DeviceStatus) -> OperationResult {
+    OperationResult::done(rows(status))
 }
 
-/// The same, a line each.
-pub(super) fn text(facts: &DeviceStatus) -> String {
-    let rows = rows(facts);
+/// Returns the status as text, one value per line.
+pub(super) fn text(status: &DeviceStatus) -> String {
+    let rows = rows(status);
     let lines = rows
         .iter()
         .map(|(name, value)| format!("{name} = {value}\n"));
     lines.collect()
 }
 
-fn rows(facts: &DeviceStatus) -> Map<Text, Value> {
+fn rows(status: &DeviceStatus) -> Map<Text, Value> {
     let number = |n: u64| Value::Int(i64::try_from(n).unwrap_or(i64::MAX));
     let mut rows = vec![
         (
             "time".to_owned(),
-            Value::Text(facts.now.estimate.to_string()),
+            Value::Text(status.now.estimate.to_string()),
         ),
-        ("time.quality".to_owned(), number(facts.now.quality.into())),
-        ("uptime_s".to_owned(), number(facts.now.uptime)),
-        ("shares".to_owned(), number(facts.shares as u64)),
-        ("log.records".to_owned(), number(facts.log_size)),
-        ("log.used_percent".to_owned(), number(facts.log_used)),
+        ("time.quality".to_owned(), number(status.now.quality.into())),
+        ("uptime_s".to_owned(), number(status.now.uptime)),
+        ("shares".to_owned(), number(status.shares as u64)),
+        ("log.records".to_owned(), number(status.log_size)),
+        ("log.used_percent".to_owned(), number(status.log_used)),
         (
             "registration.seq".to_owned(),
-            number(facts.standing.registration),
+            number(status.standing.registration),
         ),
     ];
-    for (audience, seq) in facts.standing.revocations.iter() {
+    for (audience, seq) in status.standing.revocations.iter() {
         rows.push((format!("revocations.{audience}"), number(*seq)));
     }
-    for (code, count) in &facts.refused {
+    for (code, count) in &status.refused {
         rows.push((format!("refused.{code}"), number(*count)));
     }
     Map::named(rows)

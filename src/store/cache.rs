@@ -1,10 +1,10 @@
-//! Statements as received, in sled. It may break at any time: it is compared with the log at
-//! start, and what it lost is asked for again.
+//! Cache of statements as received, in sled. It may be damaged at any time: it is compared with
+//! the log at the start, and lost statements are requested again.
 //!
 //! sled's own `flush` does not survive a power cut (it calls `sync_file_range`), a left-over
 //! `snap.*.generating` keeps it from opening, and damage can make it panic while it opens.
 //! Dropping it panics if the disk fails at that moment, and until it is dropped it keeps its
-//! lock. The cures are here; nothing else knows sled.
+//! lock. The workarounds are in this file; no other module uses sled.
 
 use std::fs::{self, File};
 use std::io;
@@ -13,25 +13,25 @@ use std::path::{Path, PathBuf};
 use doorward_transport::files;
 use doorward_transport::files::{Doing, FileError};
 
-/// Longest statement that is read back.
+/// Size limit of a statement that is read back, in bytes.
 const MAX_STATEMENT: usize = doorward_protocol::wire::MAX_BUNDLE;
 
-/// How late a timer of sled's threads may be.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3600);
+/// Timer slack of sled's threads.
+const TIMER_SLACK: std::time::Duration = std::time::Duration::from_secs(3600);
 
-/// A cache as it was found.
+/// An opened cache with its content.
 pub struct OpenedCache {
-    /// For writing.
+    /// The cache, for writing.
     pub cache: Cache,
-    /// What it held, unchecked.
+    /// The statements in it, not verified.
     pub statements: Vec<Vec<u8>>,
-    /// What people should know of it, as sentences.
+    /// Notes for the administrator, as sentences.
     pub notes: Vec<String>,
 }
 
 /// The open cache.
 pub struct Cache {
-    /// There until this is dropped.
+    /// `None` only while this is dropped.
     db: Option<sled::Db>,
     file: File,
     path: PathBuf,
@@ -39,7 +39,7 @@ pub struct Cache {
 }
 
 impl Drop for Cache {
-    /// A database on a disk that fails is left alone for as long as the process lives.
+    /// Closes the database. After a failed write it is leaked instead, since dropping it may panic.
     fn drop(&mut self) {
         let db = self.db.take();
         let flushed = db.as_ref().is_none_or(|db| db.flush().is_ok());
@@ -50,24 +50,24 @@ impl Drop for Cache {
 }
 
 impl Cache {
-    /// Opens the cache and reads it whole. One that does not open, or that kept two starts
-    /// from getting through this function, is set aside and a new one begun.
+    /// Opens the cache and reads all of it. A cache that cannot be opened, or during whose opening
+    /// two starts in a row ended, is quarantined and replaced by a new one.
     ///
     /// # Errors
-    /// If even a new one cannot be made.
+    /// If a new cache cannot be created either.
     pub fn open(path: &Path) -> Result<OpenedCache, FileError> {
         let mut notes = Vec::new();
-        // A release build ends when sled panics, so the attempt is written down first.
+        // A release build aborts when sled panics, so each attempt is recorded first.
         let marker = path.with_extension("opening");
         let attempts = fs::read(&marker).map_or(0, |tries| tries.len());
         fs::write(&marker, vec![b'.'; attempts + 1]).doing("write", &marker)?;
         if attempts >= 2 {
-            notes.push(set_aside(path, "it kept doorward from starting twice")?);
+            notes.push(quarantine(path, "doorward failed to start with it twice")?);
         }
         let (cache, statements) = match Self::read_all(path) {
             Ok(opened) => opened,
             Err(error) => {
-                notes.push(set_aside(path, &error.to_string())?);
+                notes.push(quarantine(path, &error.to_string())?);
                 Self::read_all(path)?
             }
         };
@@ -80,9 +80,9 @@ impl Cache {
     }
 
     fn read_all(path: &Path) -> Result<(Self, Vec<Vec<u8>>), FileError> {
-        remove_half_snapshots(path).doing("tidy", path)?;
+        remove_partial_snapshots(path).doing("clean up", path)?;
         if !path.exists() {
-            // Made under another name, so that a crash leaves no half cache behind.
+            // Created under another name, so that a crash leaves no incomplete cache.
             let fresh = path.with_extension("fresh");
             if fresh.exists() {
                 fs::remove_dir_all(&fresh).doing("remove", &fresh)?;
@@ -90,9 +90,9 @@ impl Cache {
             drop(open_sled(&fresh)?);
             fs::rename(&fresh, path)
                 .and_then(|()| files::sync_parent(path))
-                .doing("name", path)?;
+                .doing("create", path)?;
         }
-        if !is_free(path).doing("look at", path)? {
+        if !is_free(path).doing("check the lock of", path)? {
             replace_by_copy(path).doing("copy", path)?;
         }
         let (db, file) = open_sled(path)?;
@@ -112,10 +112,10 @@ impl Cache {
         Ok((cache, statements))
     }
 
-    /// Writes and removes statements, and makes that durable.
+    /// Writes and removes statements and makes the changes durable.
     ///
     /// # Errors
-    /// If it could not be made durable.
+    /// If the changes could not be made durable.
     pub fn write(&mut self, put: &[(String, Vec<u8>)], remove: &[String]) -> Result<(), FileError> {
         let write = || -> io::Result<()> {
             let mut batch = sled::Batch::default();
@@ -129,8 +129,8 @@ impl Cache {
                 db.apply_batch(batch)?;
                 db.flush()?;
             }
-            // Pages of over a quarter of a segment are files of their own, which sled never
-            // makes durable.
+            // sled stores values larger than a quarter of a segment in separate files and never
+            // makes them durable.
             sync_blobs(&self.path.join("blobs"))?;
             self.file.sync_data()
         };
@@ -139,28 +139,29 @@ impl Cache {
         written
     }
 
-    /// The disk has failed elsewhere: this is not touched any more, not even to close it.
+    /// Marks the cache as failed after another write to the disk failed: it is not used any more,
+    /// nor closed.
     pub fn abandon(&mut self) {
         self.failed = true;
     }
 }
 
-/// Whether nobody holds the cache's lock. Nobody else can, since the state directory has a
-/// lock of its own; but a thread of sled's may hold it for a moment longer than its database,
-/// and a database that was abandoned holds it for good.
+/// Whether the lock of the cache is free. No other process can hold it, since the state directory
+/// has a lock of its own; but a thread of sled may hold it a moment longer than its database, and
+/// an abandoned database holds it permanently.
 fn is_free(path: &Path) -> io::Result<bool> {
     match File::open(path.join("db")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-        opened => files::lock_in_a_moment(&opened?),
+        opened => files::try_lock_briefly(&opened?),
     }
 }
 
-/// Leaves the files to whoever holds their lock, and goes on with others of the same content.
+/// Replaces the files, whose lock is held, by copies of them.
 fn replace_by_copy(path: &Path) -> io::Result<()> {
     let (copy, held) = (path.with_extension("copy"), path.with_extension("held"));
-    for left in [&copy, &held] {
-        if left.exists() {
-            fs::remove_dir_all(left)?;
+    for leftover in [&copy, &held] {
+        if leftover.exists() {
+            fs::remove_dir_all(leftover)?;
         }
     }
     copy_directory(path, &copy)?;
@@ -174,26 +175,25 @@ fn copy_directory(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
-        let place = to.join(entry.file_name());
+        let target = to.join(entry.file_name());
         if entry.file_type()?.is_dir() {
-            copy_directory(&entry.path(), &place)?;
+            copy_directory(&entry.path(), &target)?;
         } else {
-            fs::copy(entry.path(), &place)?;
-            File::open(place)?.sync_all()?;
+            fs::copy(entry.path(), &target)?;
+            File::open(target)?.sync_all()?;
         }
     }
     File::open(to)?.sync_all()
 }
 
-/// sled's threads look every second whether there is work, although they are woken when there is.
-/// Threads take the patience of their timers from the thread that starts them (prctl(2),
-/// PR_SET_TIMERSLACK), so it is opened by one with very much of it: then these looks wait until the
-/// processor is awake for something else.
-fn patiently<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    let patience = std::num::NonZeroU64::new(PATIENCE.as_nanos() as u64);
+/// Runs `work` on a thread with a large timer slack. sled's threads poll every second although they
+/// are also woken when there is work. They inherit the timer slack of the thread that starts them
+/// (prctl(2), PR_SET_TIMERSLACK), so these polls wait until the processor is awake anyway.
+fn with_timer_slack<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let slack = std::num::NonZeroU64::new(TIMER_SLACK.as_nanos() as u64);
     std::thread::scope(|scope| {
         let opening = scope.spawn(|| {
-            let _ = rustix::thread::set_current_timer_slack(patience);
+            let _ = rustix::thread::set_current_timer_slack(slack);
             work()
         });
         match opening.join() {
@@ -205,7 +205,7 @@ fn patiently<T: Send>(work: impl FnOnce() -> T + Send) -> T {
 
 fn open_sled(path: &Path) -> Result<(sled::Db, File), FileError> {
     let open = || -> io::Result<(sled::Db, File)> {
-        let db = patiently(|| {
+        let db = with_timer_slack(|| {
             sled::Config::new()
                 .path(path)
                 .cache_capacity(2 << 20)
@@ -234,7 +234,7 @@ fn sync_blobs(blobs: &Path) -> io::Result<()> {
     File::open(blobs)?.sync_all()
 }
 
-fn remove_half_snapshots(path: &Path) -> io::Result<()> {
+fn remove_partial_snapshots(path: &Path) -> io::Result<()> {
     let Ok(entries) = fs::read_dir(path) else {
         return Ok(());
     };
@@ -247,20 +247,21 @@ fn remove_half_snapshots(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Keeps one broken cache for whoever wants to look at it.
-fn set_aside(path: &Path, why: &str) -> Result<String, FileError> {
-    let aside = path.with_extension("broken");
-    if aside.exists() {
-        fs::remove_dir_all(&aside).doing("remove", &aside)?;
+/// Moves a damaged cache to `cache.broken` for inspection, replacing an earlier one. Returns the
+/// note for the administrator.
+fn quarantine(path: &Path, why: &str) -> Result<String, FileError> {
+    let broken = path.with_extension("broken");
+    if broken.exists() {
+        fs::remove_dir_all(&broken).doing("remove", &broken)?;
     }
     if path.exists() {
-        fs::rename(path, &aside)
+        fs::rename(path, &broken)
             .and_then(|()| files::sync_parent(path))
-            .doing("set aside", path)?;
+            .doing("quarantine", path)?;
     }
     Ok(format!(
-        "the cache of statements was set aside as {} and begun anew, because {why}",
-        aside.display()
+        "the cache of statements was moved to {} and a new one was created: {why}",
+        broken.display()
     ))
 }
 

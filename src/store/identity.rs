@@ -1,4 +1,4 @@
-//! Who this device is: its id, its key, whom it trusts, who owns it.
+//! The device's identity: its id, its key, the issuers that it trusts, and its registration.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use doorward_protocol::wire::{
 use doorward_transport::files;
 use doorward_transport::files::{Doing, FileError};
 
-/// Files of the identity directory, and the largest that is read.
+/// Files of the identity directory, and the size limit for reading them.
 pub(super) const ID: &str = "device.id";
 pub(super) const KEY: &str = "device.key";
 pub(super) const PUBLIC: &str = "device.pub";
@@ -19,28 +19,28 @@ pub(super) const CLAIM: &str = "claim.secret";
 pub(super) const REGISTRATION: &str = "registration.cwt";
 pub(super) const LIMIT: u64 = 65536;
 
-/// The name of the device's key among the credentials of systemd's unit, if it is sealed.
+/// The name of the device's sealed key among the credentials of the systemd unit.
 pub const CREDENTIAL: &str = "doorward.key";
 
-/// What provisioning pinned, and the registration if one has arrived.
+/// The provisioned identity, and the registration if one has arrived.
 #[derive(Debug)]
 pub struct Identity {
     /// The device's id.
     pub device: Id,
     /// The device's key.
     pub key: SecretKey,
-    /// The keys of the platform: version 1, or a later one that came by rotation.
+    /// The keys of the issuer: version 1, or a later one installed by rotation.
     pub issuers: Issuers,
     /// The registration as received.
     pub registration: Option<Vec<u8>>,
 }
 
 impl Identity {
-    /// Pins an identity in a state directory that has none, with the one-time secret by which the
-    /// device gets its owner.
+    /// Creates the identity in a state directory that has none. `claim` is the one-time secret with
+    /// which the device is registered to its owner.
     ///
     /// # Errors
-    /// If there is one already, or the files cannot be written.
+    /// If there is an identity already, or the files cannot be written.
     pub fn create(
         directory: &Path,
         device: &Id,
@@ -49,13 +49,13 @@ impl Identity {
         claim: &str,
     ) -> Result<(), FileError> {
         let identity = directory.join("identity");
-        issuers_in(issuers).doing("take the issuers from", Path::new("the given file"))?;
+        issuers_in(issuers).doing("use the issuers in", Path::new("the given file"))?;
         if identity.join(ID).exists() {
             return Err(FileError {
                 doing: format!("provision {}", directory.display()),
                 source: io::Error::new(
                     io::ErrorKind::AlreadyExists,
-                    "it holds an identity already; a device is provisioned once",
+                    "the directory holds an identity already; a device is provisioned once",
                 ),
             });
         }
@@ -69,7 +69,7 @@ impl Identity {
             doorward_protocol::wire::hash(issuers).hex().as_bytes(),
         )?;
         write(CLAIM, claim.as_bytes())?;
-        // The id comes last: with it the identity is complete.
+        // The id comes last: it marks the identity as complete.
         write(ID, device.as_str().as_bytes())?;
         files::sync_parent(&identity).doing("sync", directory)
     }
@@ -77,17 +77,17 @@ impl Identity {
     /// Reads the identity of a provisioned device.
     ///
     /// # Errors
-    /// If it is missing or broken; the device cannot run without it.
+    /// If it is missing or damaged; the device cannot run without it.
     pub fn load(directory: &Path) -> Result<Self, FileError> {
         let identity = directory.join("identity");
         let device = read_id(&identity)?;
         let file = key_file(&identity);
         let key = SecretKey::from_text(&files::read(&file, LIMIT)?)
-            .ok_or_else(|| files::invalid("it does not hold 64 hexadecimal digits"))
+            .ok_or_else(|| files::invalid("the file does not hold 64 hexadecimal digits"))
             .doing("use", &file)?;
         let issuers = issuers_in(&files::read(&identity.join(ISSUERS), LIMIT)?)
             .doing("use", &identity.join(ISSUERS))?;
-        // An empty one is left where the owner has deleted the device.
+        // The file is empty after the owner has deleted the device.
         let registration = files::read_if_there(&identity.join(REGISTRATION), LIMIT)?
             .filter(|bytes| !bytes.is_empty());
         let identity = Self {
@@ -100,20 +100,20 @@ impl Identity {
         Ok(identity)
     }
 
-    /// A registration that the issuer has signed for another device or key shows that one of
-    /// the other files was changed.
+    /// Checks the identity against the registration. A registration signed for another device or
+    /// key shows that one of the other files was changed.
     fn agrees_with_registration(&self, directory: &Path) -> Result<(), FileError> {
         let Some((device, key)) = self.registered_as() else {
             return Ok(());
         };
-        let wrong = if device != Audience::Device(self.device.clone()) {
+        let mismatch = if device != Audience::Device(self.device.clone()) {
             Some((ID, "the registration is for another device"))
         } else if key != self.key.public() {
             Some((KEY, "the registration is for another key"))
         } else {
             None
         };
-        match wrong {
+        match mismatch {
             None => Ok(()),
             Some((file, why)) => {
                 Err(files::invalid(why)).doing("use", &directory.join("identity").join(file))
@@ -133,7 +133,7 @@ impl Identity {
         Some((registration.aud, registration.body.device))
     }
 
-    /// Gives a device that has lost its owner another secret to be claimed by.
+    /// Replaces the claim secret of a device that has lost its owner.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -152,13 +152,13 @@ impl Identity {
     pub(super) fn replace_registration(directory: &Path, bytes: &[u8]) -> Result<(), FileError> {
         let identity = directory.join("identity");
         files::replace(&identity.join(REGISTRATION), bytes, 0o600)?;
-        // Whoever has become the owner needs no claim any more, and nobody else shall have it.
+        // A registered device needs no claim secret any more.
         files::remove(&identity.join(CLAIM))
     }
 }
 
-/// Where the device's key is: in the state directory, or where systemd has unsealed it for the
-/// daemon (systemd.exec(5), CREDENTIALS).
+/// The file of the device's key: in the state directory, or unsealed by systemd for the daemon
+/// (systemd.exec(5), CREDENTIALS).
 fn key_file(identity: &Path) -> PathBuf {
     let file = identity.join(KEY);
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
@@ -172,17 +172,17 @@ pub(super) fn read_id(identity: &Path) -> Result<Id, FileError> {
     let file = identity.join(ID);
     let id = files::read(&file, LIMIT)?;
     std::str::from_utf8(&id)
-        .map_err(|_| "not text")
+        .map_err(|_| "the file is not UTF-8 text")
         .and_then(|text| Id::new(text.trim()))
         .map_err(files::invalid)
         .doing("use", &file)
 }
 
-/// Reads `issuers.cwt`: a CBOR sequence of envelopes with the same payload, signed by
+/// Parses `issuers.cwt`: a CBOR sequence of envelopes with the same payload, signed by
 /// a threshold of its own root keys.
 ///
 /// # Errors
-/// With what is wrong with them.
+/// If it is malformed or not signed by enough root keys.
 pub fn issuers_in(bytes: &[u8]) -> io::Result<Issuers> {
     let bundle = doorward_protocol::wire::Bundle::parse(bytes).map_err(files::invalid)?;
     let envelopes: Vec<Envelope<'_>> = bundle

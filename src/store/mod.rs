@@ -1,5 +1,5 @@
-//! The state directory. The event log is the truth; sled is a cache of statements that may break at
-//! any time; the identity is a few small files.
+//! The state directory. The event log is authoritative; sled is a cache of statements that may be
+//! damaged at any time; the identity is a few small files.
 
 mod cache;
 mod identity;

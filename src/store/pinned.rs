@@ -1,5 +1,5 @@
-//! What provisioning has left in a state directory, without the device's key: for those who set a
-//! device up, look after it, or give it away.
+//! The provisioned data in a state directory, without the device's secret key: for setup,
+//! maintenance and factory reset.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,28 +10,28 @@ use doorward_protocol::wire::{Bytes, Hash, Id, Issuers, KeyBytes, Registration};
 use doorward_transport::files;
 use doorward_transport::files::{Doing, FileError};
 
-/// A device as it was provisioned.
+/// The provisioned data of a device.
 #[derive(Debug, Clone)]
 pub struct Pinned {
     /// Its id.
     pub device: Id,
     /// Its public key.
     pub key: KeyBytes,
-    /// The issuer's keys that it trusts now.
+    /// The issuer keys that it trusts at present.
     pub issuers: Issuers,
-    /// SHA-256 of the file of issuers that it was provisioned with.
+    /// SHA-256 of the issuer file with which it was provisioned.
     pub fingerprint: Hash,
-    /// Whose it is, if it has been told. What is written here is checked by the daemon only.
+    /// Its owner, if it has a registration, which only the daemon verifies.
     pub owner: Option<Id>,
-    /// The secret by which it gets its owner, until it has one.
+    /// The secret with which it is registered to an owner, until it has one.
     pub claim: Option<String>,
 }
 
 impl Pinned {
-    /// Reads what provisioning has left; `None` if the device was not provisioned.
+    /// Reads the provisioned data; `None` if the device was not provisioned.
     ///
     /// # Errors
-    /// If something of it is missing or broken.
+    /// If a file is missing or damaged.
     pub fn read(state: &Path) -> Result<Option<Self>, FileError> {
         let identity = state.join("identity");
         if !identity.join(identity::ID).exists() {
@@ -41,7 +41,7 @@ impl Pinned {
         let issuers = files::read(&identity.join(ISSUERS), LIMIT)?;
         let fingerprint = match read_hex(&identity.join(PINNED))? {
             Some(hash) => hash,
-            // Devices that were provisioned by version 0.1 have no such file.
+            // Devices provisioned by version 0.1 do not have this file.
             None => doorward_protocol::wire::hash(&issuers),
         };
         let issuers = identity::issuers_in(&issuers).doing("use", &identity.join(ISSUERS))?;
@@ -64,7 +64,7 @@ impl Pinned {
         }))
     }
 
-    /// Takes the device's key out of the state directory, after it was sealed elsewhere.
+    /// Deletes the device's key from the state directory, after it was sealed elsewhere.
     ///
     /// # Errors
     /// If the file cannot be removed.
@@ -75,19 +75,20 @@ impl Pinned {
             .doing("remove", &file)
     }
 
-    /// Where the device's key is, unless it is sealed.
+    /// The file of the device's key, unless it is sealed.
     #[must_use]
     pub fn key_file(state: &Path) -> PathBuf {
         state.join("identity").join(identity::KEY)
     }
 }
 
-/// Forgets who this device is, whose it was, and all that it knew. The id goes first: a device
-/// without it does nothing, wherever this ends. The lock stays, and whoever calls holds it.
+/// Deletes the content of the state directory: identity, registration, statements and log. The id
+/// is deleted first, since a device without it does nothing if this is interrupted. The lock file
+/// stays; the caller holds it.
 ///
 /// # Errors
-/// If something cannot be removed; what is left goes when this is called again.
-pub(super) fn forget(state: &Path) -> Result<(), FileError> {
+/// If a file cannot be removed; another call removes the rest.
+pub(super) fn wipe(state: &Path) -> Result<(), FileError> {
     let id = state.join("identity").join(identity::ID);
     files::remove(&id)?;
     if id.parent().is_some_and(Path::exists) {
@@ -119,6 +120,6 @@ fn read_hex(path: &Path) -> Result<Option<Bytes<32>>, FileError> {
         .ok()
         .and_then(|text| Bytes::from_hex(text.trim()))
         .map(Some)
-        .ok_or_else(|| files::invalid("it does not hold 64 hexadecimal digits"))
+        .ok_or_else(|| files::invalid("the file does not hold 64 hexadecimal digits"))
         .doing("use", path)
 }

@@ -1,4 +1,4 @@
-//! The state directory as a whole: opened by one process, written to in batches.
+//! The state directory: opened by one process, written in batches.
 
 use crate::core::{Batch, RecoveredState};
 use std::fs::File;
@@ -10,7 +10,7 @@ use doorward_transport::event_log::{self, Damage, Log};
 use doorward_transport::files;
 use doorward_transport::files::{Doing, FileError};
 
-/// The open state directory. One process at a time.
+/// The open state directory, used by one process at a time.
 pub struct Store {
     directory: PathBuf,
     log: Log,
@@ -19,26 +19,26 @@ pub struct Store {
     _lock: File,
 }
 
-/// A store as it was found.
+/// An opened store with its content.
 pub struct Opened {
-    /// For writing.
+    /// The store, for writing.
     pub store: Store,
-    /// Who this device is.
+    /// The device's identity.
     pub identity: Identity,
-    /// The log, oldest record first.
+    /// The records of the log, oldest first.
     pub records: Vec<Record>,
-    /// Statements from the cache, unchecked.
+    /// Statements from the cache, not verified.
     pub statements: Vec<Vec<u8>>,
-    /// What was found damaged in the log.
+    /// Damage found in the log.
     pub damage: Option<Damage>,
-    /// Whole records from beyond a break.
+    /// Intact records after the damage.
     pub salvaged: Vec<Record>,
-    /// What else people should know, as sentences.
+    /// Other notes for the administrator, as sentences.
     pub notes: Vec<String>,
 }
 
 impl Opened {
-    /// The open store, the state for the core, and the notes for people, with the damage among them.
+    /// Splits into the store, the state for the core, and the notes, which include the damage.
     #[must_use]
     pub fn into_parts(self) -> (Store, RecoveredState, Vec<String>) {
         let Identity {
@@ -63,10 +63,10 @@ impl Opened {
     }
 }
 
-/// The layout that this version reads and writes. Version 0 had no file of this name.
+/// The version of the layout that this program reads and writes. Version 0 had no `schema` file.
 const SCHEMA: u32 = 1;
 
-/// Refuses a store of a later version, and brings one of an earlier version up to this one.
+/// Refuses a store of a later version and upgrades one of an earlier version.
 fn check_schema(directory: &Path) -> Result<(), FileError> {
     let path = directory.join("schema");
     let found = match files::read_if_there(&path, 1 << 16)? {
@@ -77,21 +77,21 @@ fn check_schema(directory: &Path) -> Result<(), FileError> {
     };
     match found {
         Some(SCHEMA) => Ok(()),
-        // Between 0 and 1 nothing else has changed that is not read again from the brokers.
-        // A file that was emptied or overwritten says nothing; the rest looks after itself.
+        // Version 1 changed nothing else that is not requested from the brokers again. A file that
+        // is empty or unreadable counts as version 0; other damage is detected when files are read.
         Some(0) | None => files::replace(&path, SCHEMA.to_string().as_bytes(), 0o600),
         Some(later) => Err(files::invalid(format!(
-            "it is of version {later}, made by a later doorward; this one reads up to {SCHEMA}"
+            "its layout has version {later}; this doorward supports versions up to {SCHEMA}"
         )))
         .doing("open", directory),
     }
 }
 
 impl Store {
-    /// Opens the state directory of a provisioned device, mending what can be mended.
+    /// Opens the state directory of a provisioned device and repairs what can be repaired.
     ///
     /// # Errors
-    /// If it is not provisioned, in use by another process, or cannot be read or written.
+    /// If it is not provisioned, is in use by another process, or cannot be read or written.
     pub fn open(directory: &Path) -> Result<Opened, FileError> {
         let identity = Identity::load(directory)?;
         let lock = files::lock(&directory.join("lock"))?;
@@ -107,12 +107,13 @@ impl Store {
         let mut found = Cache::open(&cache)?;
         if lost {
             found.notes.push(
-                "the cache of statements was gone; what the log knows is asked for again".into(),
+                "the cache of statements was missing; its statements are requested again".into(),
             );
         }
         if records.is_empty() && identity.registration.is_some() {
             found.notes.push(
-                "the event log was gone; a new epoch ends every command signed before".into(),
+                "the event log was missing; a new epoch invalidates all commands signed before"
+                    .into(),
             );
         }
         Ok(Opened {
@@ -132,16 +133,17 @@ impl Store {
         })
     }
 
-    /// Makes a batch durable. The cache comes before the log: a statement that the log knows
-    /// and the cache lacks would have to be asked for again. New issuers come after it: the
-    /// log must know that numbers begin anew before anything is signed by the new keys.
+    /// Makes a batch durable. The cache is written before the log: a statement that is in the log
+    /// but not in the cache would have to be requested again. New issuers are written after it: the
+    /// log must record that sequence numbers restart before anything signed by the new keys counts.
     ///
     /// # Errors
-    /// If any part could not be made durable; then nothing of it may be acted upon, and every
-    /// later batch is refused too, since it would build on this one.
+    /// If any part could not be made durable; then none of it may have effects, and every later
+    /// batch is refused too, since it depends on this one.
     pub fn commit(&mut self, batch: &Batch) -> Result<(), FileError> {
         if self.failed {
-            let error = std::io::Error::other("an earlier write failed; restart doorward");
+            let error =
+                std::io::Error::other("an earlier write failed; the store must be reopened");
             return Err(error).doing("write to", &self.directory);
         }
         let result = self.try_commit(batch);
@@ -153,7 +155,8 @@ impl Store {
     }
 
     fn try_commit(&mut self, batch: &Batch) -> Result<(), FileError> {
-        let (gone, new): (Vec<_>, Vec<_>) = batch.registration.iter().partition(|it| it.is_empty());
+        let (deleted, new): (Vec<_>, Vec<_>) =
+            batch.registration.iter().partition(|it| it.is_empty());
         for registration in new {
             Identity::replace_registration(&self.directory, registration)?;
         }
@@ -163,9 +166,9 @@ impl Store {
         if !batch.log.is_empty() {
             self.log.write(&batch.log)?;
         }
-        // The log must know first that the device was deleted.
-        for nothing in gone {
-            Identity::replace_registration(&self.directory, nothing)?;
+        // The log must record first that the device was deleted.
+        for empty in deleted {
+            Identity::replace_registration(&self.directory, empty)?;
         }
         if let Some(issuers) = &batch.issuers {
             Identity::replace_issuers(&self.directory, issuers)?;
@@ -174,8 +177,8 @@ impl Store {
     }
 }
 
-/// Makes room in the log of a device whose daemon is stopped: every segment but the newest
-/// goes. Returns how many records went.
+/// Deletes all segments of the log but the newest, on a device whose daemon is stopped. Returns the
+/// number of deleted records.
 ///
 /// # Errors
 /// If the daemon runs, the log is damaged, or a file cannot be removed.
@@ -184,12 +187,12 @@ pub fn trim_log(state: &Path) -> Result<u64, FileError> {
     event_log::trim(&state.join("log"))
 }
 
-/// Forgets all that is in the state directory of a device whose daemon is stopped: who it is, whose
-/// it was, what it knew and what it has written down. When this was cut short it is called again.
+/// Deletes the content of the state directory of a device whose daemon is stopped: identity,
+/// registration, statements and log. It can be called again after an interruption.
 ///
 /// # Errors
-/// If the daemon runs, or something cannot be removed.
+/// If the daemon runs, or a file cannot be removed.
 pub fn forget(state: &Path) -> Result<(), FileError> {
     let _lock = files::lock(&state.join("lock"))?;
-    crate::store::pinned::forget(state)
+    crate::store::pinned::wipe(state)
 }

@@ -1,5 +1,5 @@
-//! How much memory the parsers take at most for the largest message of each kind. One test,
-//! so that nothing else allocates beside it.
+//! Upper bound of the memory that the parsers allocate for the largest message of each kind. A single
+//! test, so that nothing else allocates at the same time.
 
 use doorward_protocol::wire::*;
 use doorward_testkit::*;
@@ -8,7 +8,7 @@ use peak_alloc::PeakAlloc;
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
 
-/// Bytes at the peak of some work, above what was there before.
+/// Peak allocation of `work` in bytes, above what was allocated before.
 fn peak<T>(work: impl FnOnce() -> T) -> usize {
     let before = MEMORY.current_usage();
     MEMORY.reset_peak_usage();
@@ -22,7 +22,7 @@ fn parse<T: Object>(bytes: &[u8]) -> T {
     Envelope::parse(bytes).unwrap().claims().unwrap()
 }
 
-/// Adds to an object as long as it is still accepted, and returns the largest.
+/// Enlarges an object while it is still accepted, and returns the encoding of the largest one.
 fn largest<T: Object>(make: impl Fn(usize) -> T) -> Vec<u8> {
     let accepted = |n: usize| {
         let bytes = sign(&make(n), &key("shares"));
@@ -61,7 +61,7 @@ fn every_parser_is_bounded_by_a_small_multiple_of_what_it_reads() {
         body: RosterBody {
             format: 1,
             seq: 1,
-            members: Map::new(people.iter().take(n).map(|key| (*key, id("somebody")))),
+            members: Map::new(people.iter().take(n).map(|key| (*key, id("member")))),
         },
     });
     let revocations = largest(|n| {
@@ -97,7 +97,7 @@ fn every_parser_is_bounded_by_a_small_multiple_of_what_it_reads() {
         ]
         .concat(),
     ];
-    // Times what it reads, and a little for what does not depend on it.
+    // A multiple of the input, plus a constant for allocations that do not depend on it.
     let limit = |bytes: &[u8]| 8 * bytes.len() + 2048;
     let mut rows = vec![
         (

@@ -1,4 +1,4 @@
-//! Tables at their caps: the next one is refused with its code, and room comes back.
+//! Tables at their capacity: the next entry is refused with its code, and space becomes free again.
 
 use doorward_protocol::event_log::record::{Event, Recent, Record, Snapshot};
 use doorward_protocol::gate::{Code, MAX_PENDING, MAX_ROSTERS, MAX_SHARES, Origin};
@@ -19,14 +19,18 @@ fn a_share_above_the_cap_is_refused_until_another_has_expired() {
         bench.deliver(&signed(&numbered(number, NOON + DAY)));
     }
     bench.deliver(&signed(&numbered(0, NOON + 60)));
-    let held = |bench: &mut Bench| bench.core.status(&bench.reading).shares;
-    assert_eq!(held(&mut bench), MAX_SHARES);
+    let stored = |bench: &mut Bench| bench.core.status(&bench.reading).shares;
+    assert_eq!(stored(&mut bench), MAX_SHARES);
     let one_more = signed(&share("bob", &[STATUS]));
     bench.deliver(&one_more);
     assert_eq!(bench.counted(Code::SlotsFull), 1);
     assert_eq!(bench.ask("bob", STATUS), "silence");
-    assert_eq!(bench.ask("anna", STATUS), "done", "the others still count");
-    // A change of one that is held needs no room.
+    assert_eq!(
+        bench.ask("anna", STATUS),
+        "done",
+        "the others are still valid"
+    );
+    // A change of a stored share needs no space.
     let mut longer = numbered(1, NOON + 2 * DAY);
     longer.body.version = 2;
     bench.deliver(&signed(&longer));
@@ -37,7 +41,7 @@ fn a_share_above_the_cap_is_refused_until_another_has_expired() {
     assert_eq!(bench.disk.cache.len(), MAX_SHARES, "on disk too");
 }
 
-/// A share with a group of its own, and that group's roster.
+/// A share for a group of its own, and the roster of that group.
 fn group(number: usize, members: usize) -> (Share, Vec<u8>) {
     let name = format!("group-{number}");
     let mut share = share(&name, &[STATUS]);
@@ -129,8 +133,8 @@ fn a_command_above_the_cap_is_busy_until_one_has_ended() {
     assert_eq!(bench.ask("anna", STATUS), "done");
 }
 
-/// A device that remembers so many uses and rates of other shares.
-fn remembering(uses: u128, rates: u128) -> Bench {
+/// A device whose snapshot contains the given numbers of use counts and rates of other shares.
+fn device_with_usage(uses: u128, rates: u128) -> Bench {
     let name = |number: u128| Bytes(number.to_be_bytes());
     let snapshot = Snapshot {
         epoch: Bytes([9; 16]),
@@ -186,8 +190,8 @@ fn above_the_caps_of_uses_and_rates_shares_that_need_another_one_are_refused() {
         (10_000, 0, ["count", "count", "done"]),
         (0, 1024, ["done", "rate", "done"]),
     ] {
-        let mut bench = remembering(uses, rates);
-        let came = asks.map(|person| bench.ask(person, REBOOT));
-        assert_eq!(came, expected, "{uses} {rates}");
+        let mut bench = device_with_usage(uses, rates);
+        let outcomes = asks.map(|person| bench.ask(person, REBOOT));
+        assert_eq!(outcomes, expected, "{uses} {rates}");
     }
 }

@@ -1,10 +1,10 @@
-//! What a device says to whoever issues shares.
+//! Confirmations of shares that a device sends to the issuer.
 
 use doorward::core::ReplyTopic;
 use doorward_protocol::wire::*;
 use doorward_testkit::*;
 
-/// The confirmations since the last look: what was answered, how, and why.
+/// Confirmations published since the last call: hash of the share, outcome and code.
 fn confirmed(bench: &mut Bench) -> Vec<(Hash, Outcome, String)> {
     let published = std::mem::take(&mut bench.published);
     let confirmations = published
@@ -25,20 +25,20 @@ fn s59_a_device_confirms_a_share_as_often_as_it_is_sent_and_once_it_is_durable()
     let anna = signed(&share("anna", &["status.read"]));
     confirmed(&mut bench);
     bench.deliver(&anna);
-    let word = (hash(&anna), Outcome::Done, String::new());
-    assert_eq!(confirmed(&mut bench), std::slice::from_ref(&word));
+    let confirmation = (hash(&anna), Outcome::Done, String::new());
+    assert_eq!(confirmed(&mut bench), std::slice::from_ref(&confirmation));
     bench.restart();
     confirmed(&mut bench);
     bench.deliver(&anna);
     assert_eq!(
         confirmed(&mut bench),
-        [word],
-        "it may not have arrived the first time"
+        [confirmation],
+        "the first confirmation may be lost"
     );
 }
 
 #[test]
-fn s49_a_share_that_contradicts_an_earlier_one_is_refused_aloud_and_a_forged_one_in_silence() {
+fn s49_a_contradicting_share_is_refused_with_a_receipt_and_a_forged_one_without() {
     let anna = share("anna", &["status.read"]);
     let mut bench = Bench::with(std::slice::from_ref(&anna));
     confirmed(&mut bench);

@@ -1,4 +1,4 @@
-//! The rules of `features.md` as the device keeps them, by number.
+//! The rules of `docs/requirements.md` on the device, by number.
 
 use doorward_protocol::event_log::record::Event;
 use doorward_protocol::gate::{Code, Origin};
@@ -8,7 +8,7 @@ use doorward_testkit::*;
 const ALL: [&str; 3] = ["status.read", "config.write", "device.reboot"];
 
 #[test]
-fn s01_a_share_can_carry_nothing_that_is_the_owners() {
+fn s01_a_share_cannot_contain_operations_reserved_for_the_owner() {
     let mut bench = Bench::with(&[share("anna", &["status.read"])]);
     let before = bench.disk.registration.clone();
     bench.deliver(&signed(&share("anna", &["status.read", "share.create"])));
@@ -29,7 +29,7 @@ fn s02_a_sixth_user_is_refused() {
             share
         })
         .collect();
-    // The order of arrival decides nothing.
+    // The order of arrival makes no difference.
     shares.reverse();
     let mut bench = Bench::with(&shares);
     assert_eq!(bench.ask("f", "status.read"), "slots_full");
@@ -38,19 +38,19 @@ fn s02_a_sixth_user_is_refused() {
     }
     bench.deliver(&signed(&share("a", &["device.reboot"])));
     assert_eq!(bench.ask("a", "device.reboot"), "done", "no new slot for a");
-    assert_eq!(bench.ask("e", "status.read"), "done", "nor taken from e");
+    assert_eq!(bench.ask("e", "status.read"), "done", "and e keeps a slot");
     let first = shares.last().unwrap();
     let second = share("a", &["device.reboot"]);
     bench.deliver(&signed(&revocations(1, &[first, &second])));
     assert_eq!(
         bench.ask("f", "status.read"),
         "done",
-        "a slot has come free"
+        "a slot is free again"
     );
 }
 
 #[test]
-fn s03_a_shared_user_monitors_and_a_stranger_hears_nothing() {
+fn s03_a_shared_user_can_monitor_and_a_stranger_gets_no_answer() {
     let mut bench = Bench::with(&[share("anna", &["status.read"])]);
     assert_eq!(bench.ask("anna", "status.read"), "done");
     assert_eq!(bench.ask("eve", "status.read"), "silence");
@@ -67,7 +67,7 @@ fn s12_only_the_owner_may_delete_the_device() {
 }
 
 #[test]
-fn s13_every_command_of_a_known_sender_is_written_down_with_its_end() {
+fn s13_every_command_of_a_known_sender_is_logged_with_its_outcome() {
     let mut bench = Bench::with(&[share("anna", &["status.read"])]);
     for wanted in [
         "status.read",
@@ -96,24 +96,24 @@ fn with_plan(seq: u64, name: &str, end: Option<u64>) -> Registration {
 }
 
 #[test]
-fn s19_no_new_share_counts_on_a_plan_without_sharing() {
+fn s19_no_new_share_is_valid_on_a_plan_without_sharing() {
     let mut bench = Bench::with(&[]);
     bench.deliver(&signed(&with_plan(2, "basic", None)));
     bench.deliver(&signed(&share("anna", &["status.read"])));
     assert_eq!(bench.ask("anna", "status.read"), "plan");
-    // Made in the very second of the registration, or before it, under the plan of its day.
+    // Issued in the same second as the registration, or before it under the plan of that time.
     let basic = with_plan(2, "basic", None);
-    for (made, says) in [(basic.iat.0, "plan"), (basic.iat.0 - 1, "done")] {
+    for (issued, expected) in [(basic.iat.0, "plan"), (basic.iat.0 - 1, "done")] {
         let mut anna = share("anna", &["status.read"]);
-        (anna.iat, anna.nbf) = (Timestamp(made), Timestamp(made));
+        (anna.iat, anna.nbf) = (Timestamp(issued), Timestamp(issued));
         anna.body.lease = None;
         let mut bench = Bench::with(&[]);
         bench.deliver(&signed(&basic));
         bench.deliver(&signed(&anna));
         bench.deliver(&signed(&revocations(1, &[])));
-        assert_eq!(bench.ask("anna", "status.read"), says);
+        assert_eq!(bench.ask("anna", "status.read"), expected);
     }
-    // Made after the plan ended, however it is signed.
+    // Issued after the plan ended; its valid signature makes no difference.
     let mut bench = Bench::with(&[]);
     bench.deliver(&signed(&with_plan(2, "advanced", Some(NOON - 7200))));
     bench.deliver(&signed(&share("anna", &["status.read"])));
@@ -121,7 +121,7 @@ fn s19_no_new_share_counts_on_a_plan_without_sharing() {
 }
 
 #[test]
-fn s20_when_the_plan_ends_the_share_stays_and_what_basic_lacks_rests() {
+fn s20_when_the_plan_ends_the_share_stays_and_operations_outside_basic_are_suspended() {
     let mut bench = Bench::with(&[share("anna", &ALL)]);
     bench.deliver(&signed(&with_plan(2, "advanced", Some(NOON + 60))));
     bench.pass(59);
@@ -134,12 +134,12 @@ fn s20_when_the_plan_ends_the_share_stays_and_what_basic_lacks_rests() {
     assert_eq!(
         bench.ask("ole", "device.reboot"),
         "done",
-        "plans bind sharing, not the owner"
+        "plans limit sharing, not the owner"
     );
 }
 
 #[test]
-fn s22_what_the_model_lacks_is_unsupported_not_denied() {
+fn s22_an_operation_that_the_model_lacks_is_unsupported_not_denied() {
     let mut bench = Bench::with(&[share("anna", &["power.outlet.cycle:8"])]);
     assert_eq!(bench.ask("anna", "power.outlet.cycle:8"), "unsupported");
     assert_eq!(bench.ask("anna", "power.outlet.cycle:9"), "not_granted");
@@ -160,7 +160,7 @@ fn s43_a_share_of_another_platform_is_refused() {
 }
 
 #[test]
-fn s44_a_holder_cannot_share_on() {
+fn s44_a_recipient_cannot_share_with_others() {
     let mut bench = Bench::with(&[share("anna", &ALL)]);
     bench.deliver(&sign(&share("bob", &["status.read"]), &key("anna")));
     assert_eq!(bench.counted(Code::UnknownIssuer), 1);
@@ -177,7 +177,7 @@ fn s45_a_demonstration_device_cannot_be_shared() {
 }
 
 #[test]
-fn s48_what_is_not_in_the_share_is_not_granted() {
+fn s48_an_operation_that_is_not_in_the_share_is_not_granted() {
     let mut bench = Bench::with(&[share("anna", &["status.read"])]);
     assert_eq!(bench.ask("anna", "device.reboot"), "not_granted");
 }
@@ -195,7 +195,7 @@ fn s49_a_share_with_the_same_id_and_other_content_is_refused() {
 }
 
 #[test]
-fn s49_one_changed_byte_of_a_share_is_a_bad_signature_or_no_share() {
+fn s49_a_share_with_one_changed_byte_is_malformed_or_has_a_bad_signature() {
     let good = signed(&share("anna", &["status.read"]));
     for at in 0..good.len() {
         let mut bench = Bench::with(&[]);
@@ -215,7 +215,7 @@ fn s50_one_second_after_its_end_a_share_has_expired_after_a_restart_too() {
     bench.pass(1);
     assert_eq!(bench.ask("anna", "status.read"), "expired");
     bench.restart();
-    // At a start, what has ended is not even taken from the cache.
+    // An expired share is not even loaded from the cache at a start.
     assert_eq!(bench.ask("anna", "status.read"), "silence");
 }
 
@@ -252,7 +252,7 @@ fn s62_cancelling_some_shares_leaves_the_others() {
 }
 
 #[test]
-fn s65_two_shares_of_one_person_are_a_union_and_end_separately() {
+fn s65_two_shares_of_one_person_add_up_and_end_separately() {
     let view = share("anna", &["status.read"]);
     let reboot = share("anna", &["device.reboot"]);
     let mut bench = Bench::with(&[view.clone(), reboot]);
@@ -260,12 +260,12 @@ fn s65_two_shares_of_one_person_are_a_union_and_end_separately() {
     assert_eq!(bench.ask("anna", "device.reboot"), "done");
     bench.deliver(&signed(&revocations(1, &[&view])));
     assert_eq!(bench.ask("anna", "device.reboot"), "done");
-    // The share that came furthest gives the reason.
+    // The reason is that of the share that passed the most checks.
     assert_eq!(bench.ask("anna", "status.read"), "not_granted");
 }
 
 #[test]
-fn n02_without_news_a_share_goes_stale_by_class_and_fresh_news_revive_it() {
+fn n02_without_a_recent_list_a_share_goes_stale_by_class_and_a_new_list_restores_it() {
     let mut bench = Bench::with(&[share("anna", &ALL)]);
     bench.pass(7 * DAY - 3600);
     assert_eq!(
@@ -297,7 +297,7 @@ fn n02_a_share_can_shorten_its_own_lease() {
 }
 
 #[test]
-fn n03_anybodys_command_brings_the_news_that_end_another_persons_share() {
+fn n03_any_persons_command_can_deliver_the_list_that_ends_another_persons_share() {
     let anna = share("anna", &["status.read"]);
     let mut bench = Bench::with(&[anna.clone(), share("bob", &["status.read"])]);
     let command = bench.command("status.read");
@@ -311,7 +311,7 @@ fn n03_anybodys_command_brings_the_news_that_end_another_persons_share() {
 }
 
 #[test]
-fn n03_a_share_can_come_along_with_its_first_command() {
+fn n03_a_share_can_be_sent_with_its_first_command() {
     let mut bench = Bench::with(&[]);
     let command = bench.command("status.read");
     let bundle = [
@@ -322,7 +322,7 @@ fn n03_a_share_can_come_along_with_its_first_command() {
 }
 
 #[test]
-fn n06_a_clock_set_back_revives_nothing_in_the_same_boot() {
+fn n06_a_clock_set_back_restores_no_share_within_the_same_boot() {
     let mut bench = Bench::with(&[share("anna", &["status.read"])]);
     bench.pass(30 * DAY);
     assert_eq!(bench.ask("anna", "status.read"), "expired");
@@ -346,8 +346,8 @@ fn n06_a_clock_set_back_over_a_restart_stops_at_the_last_signed_time() {
     bench.deliver(&signed(&anna));
     let facts = bench.core.status(&bench.reading);
     assert_eq!(facts.now.estimate, list.iat);
-    assert_eq!(facts.now.quality, 1, "such a clock is not believed");
-    assert_eq!(facts.shares, 0, "what has ended is not taken");
+    assert_eq!(facts.now.quality, 1, "such a clock is not trusted");
+    assert_eq!(facts.shares, 0, "an expired share is not stored");
 }
 
 #[test]
@@ -375,12 +375,12 @@ fn n06_without_a_clock_a_reboot_needs_a_limit_in_uptime() {
     assert_eq!(
         bench.send(&read, "anna"),
         "done",
-        "reading interrupts nothing"
+        "a read is not disruptive"
     );
 }
 
 #[test]
-fn n07_a_command_counts_once_here_and_now() {
+fn n07_a_command_is_valid_once_on_one_device_and_within_its_lifetime() {
     let mut bench = Bench::with(&[share("anna", &ALL)]);
     let first = bench.command("device.reboot");
     assert_eq!(bench.send(&first, "anna"), "done");
@@ -419,7 +419,7 @@ fn n07_a_command_counts_once_here_and_now() {
 }
 
 #[test]
-fn a_share_that_has_not_begun_is_not_yet() {
+fn a_share_is_refused_before_its_start() {
     let mut later = share("anna", &["status.read"]);
     later.nbf = Timestamp(NOON + 10);
     let mut bench = Bench::with(&[later]);
@@ -429,7 +429,7 @@ fn a_share_that_has_not_begun_is_not_yet() {
 }
 
 #[test]
-fn a_share_of_a_site_counts_on_its_devices_and_nowhere_else() {
+fn a_site_share_is_valid_only_on_devices_of_the_site() {
     let site = |name: &str| {
         let mut share = share("anna", &["status.read"]);
         share.aud = Audience::Site(id(name));
@@ -477,14 +477,14 @@ fn every_table_of_a_revocation_list_ends_shares() {
             assert_eq!(
                 bench.ask("anna", "status.read"),
                 "done",
-                "{table}: made then, not before"
+                "{table}: issued then, not before"
             );
         }
     }
 }
 
 #[test]
-fn an_older_revocation_list_takes_nothing_back() {
+fn an_older_revocation_list_undoes_nothing() {
     let anna = share("anna", &["status.read"]);
     let mut bench = Bench::with(std::slice::from_ref(&anna));
     bench.deliver(&signed(&revocations(2, &[&anna])));
@@ -508,7 +508,7 @@ fn a_statement_needs_a_key_of_its_own_role() {
 }
 
 #[test]
-fn an_unregistered_device_obeys_nobody() {
+fn an_unregistered_device_accepts_no_commands() {
     let mut bench = Bench::provisioned();
     bench.deliver(&signed(&share("anna", &["status.read"])));
     assert_eq!(bench.ask("anna", "status.read"), "silence");
@@ -524,18 +524,18 @@ fn arguments_that_no_operation_takes_are_refused() {
 }
 
 #[test]
-fn while_one_operation_interrupts_another_waits_its_turn() {
+fn only_one_disruptive_operation_runs_at_a_time() {
     let mut bench = Bench::with(&[share("anna", &ALL)]);
     let first = bench.command("device.reboot");
     bench.deliver(&sign(&first, &key("anna")));
-    assert_eq!(bench.started.len(), 1, "and it goes on");
+    assert_eq!(bench.started.len(), 1, "and the next one runs");
     assert_eq!(bench.ask("anna", "device.reboot"), "busy");
     assert_eq!(bench.ask("ole", "device.reboot"), "busy");
     assert_eq!(bench.ask("anna", "status.read"), "done");
 }
 
 #[test]
-fn the_local_link_decides_by_the_same_rules() {
+fn the_same_rules_apply_on_the_local_link() {
     let mut bench = Bench::with(&[share("anna", &["status.read"])]);
     let command = bench.command("status.read");
     let bytes = sign(&command, &key("anna"));

@@ -1,4 +1,4 @@
-//! A device that its owner deletes.
+//! Deletion of a device by its owner.
 
 use doorward::core::{CoreConfig, ReplyTopic};
 use doorward_protocol::event_log::record::Event;
@@ -8,8 +8,8 @@ use doorward_testkit::*;
 
 const DELETE: &str = "device.delete";
 
-/// A registration of the same owner after the one that was deleted.
-fn anew(since: u64) -> Registration {
+/// A new registration of the same owner after the deleted one.
+fn next_registration(since: u64) -> Registration {
     let mut new = registration();
     new.body.seq = 2;
     (new.iat, new.body.since) = (Timestamp(NOON + 60), Timestamp(since));
@@ -17,7 +17,7 @@ fn anew(since: u64) -> Registration {
 }
 
 #[test]
-fn s12_a_deleted_device_forgets_everybody_and_its_last_word_is_its_log() {
+fn s12_a_deleted_device_removes_every_share_and_publishes_a_final_signed_log_head() {
     let before = share("anna", &[STATUS]);
     let mut bench = Bench::with(std::slice::from_ref(&before));
     bench.deliver(&signed(&revocations(1, &[])));
@@ -27,34 +27,34 @@ fn s12_a_deleted_device_forgets_everybody_and_its_last_word_is_its_log() {
         .unwrap()
         .claims()
         .unwrap();
-    assert_eq!(last.body.log.size, records, "its head, signed");
+    assert_eq!(last.body.log.size, records, "signed log head");
     assert_eq!(bench.last_receipt().body.log.size, records);
     assert!(bench.disk.cache.is_empty() && bench.disk.registration == Some(Vec::new()));
     for restarted in [false, true] {
-        // What the broker has retained comes again, and changes nothing.
+        // The broker delivers its retained statements again, without effect.
         bench.deliver(&signed(&registration()));
         bench.deliver(&signed(&before));
-        assert_eq!(bench.counted(Code::BadGrant), 0, "it is no news");
+        assert_eq!(bench.counted(Code::BadGrant), 0, "known, so not refused");
         for person in ["ole", "anna"] {
             assert_eq!(bench.ask(person, STATUS), "silence", "{restarted}");
         }
         bench.restart();
     }
-    assert_eq!(bench.disk.log.len() as u64, records + 1, "the share alone");
-    bench.deliver(&signed(&anew(NOON - 60 * DAY)));
     assert_eq!(
-        bench.counted(Code::BadGrant),
-        1,
-        "nothing of before lives again"
+        bench.disk.log.len() as u64,
+        records + 1,
+        "only the share is recorded"
     );
-    bench.deliver(&signed(&anew(NOON + 60)));
+    bench.deliver(&signed(&next_registration(NOON - 60 * DAY)));
+    assert_eq!(bench.counted(Code::BadGrant), 1, "no earlier right returns");
+    bench.deliver(&signed(&next_registration(NOON + 60)));
     assert_eq!(bench.ask("ole", STATUS), "done");
     bench.deliver(&signed(&before));
     assert_eq!(bench.ask("anna", STATUS), "revoked");
 }
 
 #[test]
-fn a_power_cut_between_the_record_of_it_and_the_rest_undoes_no_deletion() {
+fn a_power_cut_after_the_record_of_a_deletion_does_not_undo_it() {
     let mut bench = Bench::with(&[share("anna", &[STATUS])]);
     let (registration, cache) = (bench.disk.registration.clone(), bench.disk.cache.clone());
     assert_eq!(bench.ask("ole", DELETE), "done");
@@ -67,7 +67,7 @@ fn a_power_cut_between_the_record_of_it_and_the_rest_undoes_no_deletion() {
 }
 
 #[test]
-fn a_deletion_is_remembered_where_the_log_begins_anew() {
+fn a_deletion_is_part_of_the_snapshot_in_a_new_log_segment() {
     let settings = || CoreConfig {
         segment: 1,
         ..settings()

@@ -1,5 +1,5 @@
-//! The course of a command that was allowed: what it says while it runs, when it must stop, and
-//! how often it may boot the machine.
+//! Life cycle of an allowed command: progress reports, re-authorization while it runs, and the limit
+//! of reboots.
 
 use doorward::core::{CoreConfig, Input, OperationResult, ReplyTopic};
 use doorward_protocol::event_log::record::Event;
@@ -15,23 +15,23 @@ fn running(bench: &mut Bench, person: &str, operation: &str) -> Permit {
     bench.started.last().unwrap().clone()
 }
 
-fn asks(bench: &mut Bench, permit: &Permit) -> Result<(), Code> {
+fn recheck(bench: &mut Bench, permit: &Permit) -> Result<(), Code> {
     let reading = bench.reading;
     bench.core.reauthorize(permit, &reading)
 }
 
 #[test]
-fn what_runs_hears_when_its_share_was_cancelled() {
+fn a_running_operation_loses_its_permit_when_its_share_is_cancelled() {
     let granted = share("anna", &[REBOOT]);
     let mut bench = Bench::with(std::slice::from_ref(&granted));
     let permit = running(&mut bench, "anna", REBOOT);
-    assert_eq!(asks(&mut bench, &permit), Ok(()));
+    assert_eq!(recheck(&mut bench, &permit), Ok(()));
     bench.deliver(&signed(&revocations(1, &[&granted])));
-    assert_eq!(asks(&mut bench, &permit), Err(Code::Revoked));
+    assert_eq!(recheck(&mut bench, &permit), Err(Code::Revoked));
 }
 
 #[test]
-fn what_runs_hears_when_its_window_closes() {
+fn a_running_operation_loses_its_permit_when_its_time_window_closes() {
     let window = WeeklyWindow {
         days: 0x7f,
         from: 0,
@@ -47,13 +47,13 @@ fn what_runs_hears_when_its_window_closes() {
     let mut bench = Bench::with(&[limited("anna", &[REBOOT], limits)]);
     let permit = running(&mut bench, "anna", REBOOT);
     bench.pass(3599);
-    assert_eq!(asks(&mut bench, &permit), Ok(()));
+    assert_eq!(recheck(&mut bench, &permit), Ok(()));
     bench.pass(1);
-    assert_eq!(asks(&mut bench, &permit), Err(Code::Window));
+    assert_eq!(recheck(&mut bench, &permit), Err(Code::Window));
 }
 
 #[test]
-fn n12_what_runs_hears_when_those_who_consented_may_no_longer() {
+fn n12_a_running_operation_loses_its_permit_when_its_approver_loses_the_right() {
     let limits = Limits {
         approvals: Some(1),
         ..Limits::default()
@@ -74,42 +74,42 @@ fn n12_what_runs_hears_when_those_who_consented_may_no_longer() {
     bench.deliver(&bundle);
     let permit = bench.started.last().unwrap().clone();
     assert_eq!(permit.approvers(), [key("bob").public()]);
-    // An approval counts when it is given; that it lapses afterwards ends nothing.
+    // An approval must be valid when it is given; its expiry afterwards has no effect.
     bench.pass(601);
-    assert_eq!(asks(&mut bench, &permit), Ok(()));
+    assert_eq!(recheck(&mut bench, &permit), Ok(()));
     bench.deliver(&signed(&revocations(1, &[&second])));
-    assert_eq!(asks(&mut bench, &permit), Err(Code::NeedsApproval));
+    assert_eq!(recheck(&mut bench, &permit), Err(Code::NeedsApproval));
 }
 
 #[test]
-fn s20_what_runs_hears_when_the_plan_ends() {
+fn s20_a_running_operation_loses_its_permit_when_the_plan_ends() {
     let mut bench = Bench::provisioned();
     let mut registration = registration();
     registration.body.plan.end = Some(Timestamp(NOON + 60));
     bench.deliver(&signed(&registration));
     bench.deliver(&signed(&share("anna", &[REBOOT])));
     let permit = running(&mut bench, "anna", REBOOT);
-    assert_eq!(asks(&mut bench, &permit), Ok(()));
+    assert_eq!(recheck(&mut bench, &permit), Ok(()));
     bench.pass(60);
-    assert_eq!(asks(&mut bench, &permit), Err(Code::Plan));
+    assert_eq!(recheck(&mut bench, &permit), Err(Code::Plan));
 }
 
 #[test]
-fn what_the_owner_runs_hears_of_a_handover() {
+fn a_running_operation_of_the_owner_loses_its_permit_at_a_handover() {
     let mut bench = Bench::with(&[]);
     let permit = running(&mut bench, "ole", REBOOT);
-    assert_eq!(asks(&mut bench, &permit), Ok(()));
+    assert_eq!(recheck(&mut bench, &permit), Ok(()));
     let mut next = registration();
     next.body.seq += 1;
     (next.iat, next.body.since) = (Timestamp(NOON), Timestamp(NOON));
     next.sub = id("nora");
     next.cnf = Confirmation(key("nora").public());
     bench.deliver(&signed(&next));
-    assert_eq!(asks(&mut bench, &permit), Err(Code::NoGrant));
+    assert_eq!(recheck(&mut bench, &permit), Err(Code::NoGrant));
 }
 
 #[test]
-fn progress_is_told_to_whoever_asked_and_not_written_down() {
+fn progress_is_sent_to_the_requester_and_not_logged() {
     let mut bench = Bench::with(&[share("anna", &[REBOOT])]);
     let command = sign(&bench.command(REBOOT), &key("anna"));
     bench.deliver(&command);
@@ -117,9 +117,9 @@ fn progress_is_told_to_whoever_asked_and_not_written_down() {
     let (records, percent) = (bench.disk.log.len(), Text::new("percent").unwrap());
     let rows = |n| Map::new([(percent.clone(), Value::Int(n))]);
     bench.input(Input::Progress(hash(&command), rows(40)));
-    // Whoever was cut off asks again, and is told the same.
+    // A sender that was disconnected sends the command again and gets the same progress.
     bench.deliver(&command);
-    let told: Vec<_> = bench
+    let sent: Vec<_> = bench
         .published
         .iter()
         .map(|(topic, bytes)| {
@@ -132,7 +132,7 @@ fn progress_is_told_to_whoever_asked_and_not_written_down() {
         })
         .collect();
     assert_eq!(
-        told,
+        sent,
         [
             (Outcome::Executing, rows(40)),
             (Outcome::Executing, rows(40))
@@ -148,7 +148,7 @@ fn progress_is_told_to_whoever_asked_and_not_written_down() {
 }
 
 #[test]
-fn copies_of_what_runs_are_counted_and_charged_to_the_link_that_brings_them() {
+fn copies_of_a_running_command_are_counted_and_charged_to_their_link() {
     let mut bench = Bench::with(&[share("anna", &[REBOOT])]);
     let command = sign(&bench.command(REBOOT), &key("anna"));
     bench.deliver(&command);
@@ -163,21 +163,21 @@ fn copies_of_what_runs_are_counted_and_charged_to_the_link_that_brings_them() {
 }
 
 #[test]
-fn firmware_whose_release_was_taken_back_is_not_installed_any_more() {
+fn firmware_is_not_installed_once_its_release_is_no_longer_valid() {
     let mut bench = Bench::with(&[share("anna", &[INSTALL])]);
     bench.deliver(&signed(&release(9, 3)));
     let mut command = bench.command(INSTALL);
     command.body.args = Map::new([(Text::new("version").unwrap(), Value::Int(9))]);
     bench.deliver(&sign(&command, &key("anna")));
     let permit = bench.started.last().unwrap().clone();
-    assert_eq!(asks(&mut bench, &permit), Ok(()));
+    assert_eq!(recheck(&mut bench, &permit), Ok(()));
     let next = rotated(&issuers(), Role::Firmware, &["another"], 1);
     bench.deliver(&signed_by(&next, &["root"]));
-    assert_eq!(asks(&mut bench, &permit), Err(Code::BadImage));
+    assert_eq!(recheck(&mut bench, &permit), Err(Code::BadImage));
 }
 
 #[test]
-fn after_a_failed_write_what_still_runs_tells_its_own_end() {
+fn after_a_failed_write_running_operations_report_their_own_outcome() {
     let mut bench = Bench::with(&[share("anna", &[INSTALL, REBOOT])]);
     let command = sign(&bench.command(REBOOT), &key("anna"));
     bench.deliver(&command);
@@ -199,7 +199,7 @@ fn after_a_failed_write_what_still_runs_tells_its_own_end() {
     assert_eq!(bench.last_receipt().body.outcome, Outcome::Done);
 }
 
-/// Three reboots an hour.
+/// At most three reboots an hour.
 fn three_an_hour() -> CoreConfig {
     let mut settings = settings();
     settings.reboot_limit = RebootLimit {
@@ -212,7 +212,7 @@ fn three_an_hour() -> CoreConfig {
 }
 
 #[test]
-fn no_loop_can_be_made_of_reboots_not_even_by_the_owner() {
+fn not_even_the_owner_can_cause_a_reboot_loop() {
     let mut bench = Bench::with(&[share("anna", &[REBOOT, STATUS])]);
     for boot in 1..=3 {
         bench.restart_with(three_an_hour());
@@ -227,7 +227,7 @@ fn no_loop_can_be_made_of_reboots_not_even_by_the_owner() {
         assert_eq!(bench.ask(person, REBOOT), "interlock");
     }
     assert_eq!(bench.ask("anna", STATUS), "done");
-    // The clock may say what it likes; an hour has to pass.
+    // The wall clock does not matter: an hour of uptime has to pass.
     bench.reading.system = bench.reading.system.plus(30 * DAY);
     assert_eq!(bench.ask("ole", REBOOT), "interlock");
     bench.reading.system = Timestamp(bench.reading.system.0 - 30 * DAY);
@@ -239,7 +239,7 @@ fn no_loop_can_be_made_of_reboots_not_even_by_the_owner() {
 }
 
 #[test]
-fn reboots_are_remembered_where_the_log_begins_anew() {
+fn reboots_are_part_of_the_snapshot_in_a_new_log_segment() {
     let mut bench = Bench::with(&[]);
     let settings = || CoreConfig {
         segment: 1,
@@ -264,7 +264,7 @@ fn reboots_are_remembered_where_the_log_begins_anew() {
 }
 
 #[test]
-fn what_has_to_be_brought_to_its_end_stays_open_until_it_is() {
+fn an_operation_that_must_be_completed_stays_open_until_it_is() {
     let settings = || CoreConfig {
         resumable: vec![operation(INSTALL)],
         in_memory_reads: Vec::new(),

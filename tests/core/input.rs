@@ -1,4 +1,4 @@
-//! Bad input: each gets its code or is counted, and the next good command works.
+//! Invalid input gets its code or is counted, and the next valid command works.
 
 use doorward::core::{Delivery, Input};
 use doorward_protocol::gate::{Code, Origin};
@@ -9,13 +9,13 @@ fn bench() -> Bench {
     Bench::with(&[share("anna", &["status.read", "device.reboot"])])
 }
 
-/// A good command still works.
+/// Checks that a valid command still works.
 fn works(bench: &mut Bench) {
     assert_eq!(bench.ask("anna", "status.read"), "done");
 }
 
 #[test]
-fn what_is_not_an_object_is_counted_and_the_next_command_works() {
+fn input_that_is_not_an_object_is_counted_and_the_next_command_works() {
     let mut bench = bench();
     let command = bench.command("status.read");
     let good = sign(&command, &key("anna"));
@@ -86,7 +86,7 @@ fn a_command_with_any_byte_changed_is_refused() {
             bad[at] ^= 1 << bit;
             assert_eq!(bench.send_bytes(&bad), "silence", "byte {at} bit {bit}");
         }
-        // Slowly, or it is a flood.
+        // Slowly, so that the rate limit does not apply.
         bench.pass(1);
     }
     assert_eq!(bench.counted(Code::Flood), 0);
@@ -116,7 +116,7 @@ fn a_retained_command_is_never_run() {
 }
 
 #[test]
-fn a_retained_statement_counts() {
+fn a_retained_statement_is_accepted() {
     let mut bench = bench();
     let list = signed(&revocations(
         1,
@@ -127,7 +127,7 @@ fn a_retained_statement_counts() {
 }
 
 #[test]
-fn a_broken_statement_does_not_stop_the_others_in_its_bundle() {
+fn an_invalid_statement_does_not_stop_the_others_in_its_bundle() {
     let mut bench = bench();
     let mut broken = signed(&share("bob", &["status.read"]));
     let last = broken.len() - 1;
@@ -150,7 +150,7 @@ fn a_broken_statement_does_not_stop_the_others_in_its_bundle() {
 }
 
 #[test]
-fn what_breaks_the_sequence_refuses_the_whole_bundle() {
+fn bytes_that_break_the_sequence_refuse_the_complete_bundle() {
     let mut bench = bench();
     let command = bench.command("device.reboot");
     let good = sign(&command, &key("anna"));
@@ -173,12 +173,12 @@ fn what_breaks_the_sequence_refuses_the_whole_bundle() {
     assert_eq!(
         bench.send_bytes(&bundle),
         "done",
-        "an item of its own, refused by itself"
+        "a separate item, refused on its own"
     );
 }
 
 #[test]
-fn a_signature_by_another_key_than_it_names_is_refused_in_silence() {
+fn a_signature_by_another_key_than_the_named_one_is_refused_without_an_answer() {
     let mut bench = bench();
     let command = bench.command("device.reboot");
     let forged = sign(&command, &key("eve"));
@@ -202,7 +202,7 @@ fn a_share_for_a_weak_key_is_not_installed() {
 }
 
 #[test]
-fn too_large_objects_of_their_kind_are_refused() {
+fn objects_too_large_for_their_kind_are_refused() {
     let mut bench = bench();
     let mut command = bench.command("status.read");
     let long = Value::Text("x".repeat(1024));
@@ -217,9 +217,9 @@ fn too_large_objects_of_their_kind_are_refused() {
 }
 
 #[test]
-fn a_link_that_is_flooded_with_forgeries_is_not_heard_for_a_moment_and_the_other_one_is() {
+fn a_link_flooded_with_forgeries_is_throttled_and_the_other_one_is_not() {
     let mut bench = bench();
-    // Whoever names the owner's key makes the device check a signature.
+    // A message that names the owner's key makes the device verify a signature.
     let mut forged = sign(&bench.command("device.reboot"), &key("ole"));
     let last = forged.len() - 1;
     forged[last] ^= 1;
@@ -230,7 +230,7 @@ fn a_link_that_is_flooded_with_forgeries_is_not_heard_for_a_moment_and_the_other
     assert_eq!(
         bench.counted(Code::BadSignature),
         128,
-        "the rest costs nothing"
+        "the others are not verified"
     );
     assert_eq!(bench.counted(Code::Flood), 872);
     assert_eq!(bench.acknowledged, 1002, "the broker need not keep them");
@@ -240,16 +240,16 @@ fn a_link_that_is_flooded_with_forgeries_is_not_heard_for_a_moment_and_the_other
     assert_eq!(bench.refreshed, 0);
     bench.pass(30);
     bench.input(Input::Tick);
-    assert_eq!(bench.refreshed, 1, "what was not heard is asked for again");
+    assert_eq!(bench.refreshed, 1, "dropped messages are requested again");
     bench.origin = Origin::Local;
     assert_eq!(bench.ask("ole", "status.read"), "done");
 }
 
 #[test]
-fn a_client_of_the_listener_is_charged_for_all_that_is_refused_and_told_what_was_not_heard() {
+fn a_listener_client_is_charged_for_every_refusal_and_notified_of_dropped_messages() {
     let mut bench = bench();
     let refused = |bench: &mut Bench| {
-        // Known and allowed nothing like it: a check and a signed answer each.
+        // A known sender without this permission: each costs a verification and a signed receipt.
         let command = sign(&bench.command("net.config"), &key("anna"));
         Input::Arrived {
             origin: Origin::Local,
@@ -267,7 +267,7 @@ fn a_client_of_the_listener_is_charged_for_all_that_is_refused_and_told_what_was
     }
     assert_eq!(bench.published.len(), 16, "answers");
     assert_eq!((bench.acknowledged, bench.unheard), (18, 84));
-    // Behind a broker there are many, and another client is another.
+    // A broker has many clients, and another client of the listener has its own limit.
     bench.origin = Origin::Local;
     assert_eq!(bench.ask("ole", "status.read"), "done");
     bench.client.0 += 1;
@@ -278,7 +278,7 @@ fn a_client_of_the_listener_is_charged_for_all_that_is_refused_and_told_what_was
     bench.input(Input::Tick);
     assert_eq!(
         bench.refreshed, 0,
-        "no broker is asked for what a client brought"
+        "messages of a client are not requested from a broker"
     );
 }
 
@@ -296,22 +296,22 @@ fn copies_of_a_command_are_answered_until_there_are_too_many() {
 }
 
 #[test]
-fn of_a_command_that_was_late_and_the_same_signed_anew_only_one_runs() {
+fn of_a_late_command_and_its_newly_signed_copy_only_one_runs() {
     let mut bench = bench();
     bench.reading.system = Timestamp(NOON + 400);
     bench.restart();
-    // Late for a clock that is ahead; the client signs again with the device's own time.
+    // Late for a clock that is ahead; the client signs again with the device's time.
     let mut first = bench.command("device.reboot");
     (first.iat, first.exp) = (Timestamp(NOON), Timestamp(NOON + 300));
     assert_eq!(bench.send(&first, "anna"), "late");
     let mut second = first.clone();
     (second.iat, second.exp) = (Timestamp(NOON + 400), Timestamp(NOON + 520));
     assert_eq!(bench.send(&second, "anna"), "done");
-    // The clock is set right, and somebody plays the first one again.
+    // The clock is corrected, and the first command is replayed.
     bench.reading.system = Timestamp(NOON + 10);
     bench.restart();
     assert_eq!(bench.send(&first, "anna"), "replay");
-    // And the other way round.
+    // The reverse case.
     let mut third = bench.command("device.reboot");
     (third.iat, third.exp) = (Timestamp(NOON - 400), Timestamp(NOON - 100));
     assert_eq!(bench.send(&third, "anna"), "late");

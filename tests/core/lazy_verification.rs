@@ -1,12 +1,12 @@
-//! Shares that the cache has kept are checked when they are first needed: whatever somebody has put
-//! there, only what the issuer has signed counts.
+//! Cached shares are verified when they are first needed: only shares that the issuer has signed are
+//! valid, whatever the cache contains.
 
 use doorward_protocol::gate::{Code, MAX_SHARES};
 use doorward_protocol::wire::{Role, sign};
 
 use doorward_testkit::*;
 
-/// A share that is in the cache and was signed by somebody else.
+/// A cache entry with a share that was signed by another key.
 fn forged(person: &str) -> (String, Vec<u8>) {
     let share = share(person, &[STATUS]);
     let bytes = sign(&share, &key("mallory"));
@@ -14,10 +14,10 @@ fn forged(person: &str) -> (String, Vec<u8>) {
 }
 
 #[test]
-fn a_forged_share_in_the_cache_lets_nobody_in_and_takes_nobodys_place() {
+fn a_forged_share_in_the_cache_grants_nothing_and_takes_no_slot() {
     let anna = share("anna", &[STATUS]);
     let mut bench = Bench::with(std::slice::from_ref(&anna));
-    // As many as there are slots, and all older than hers.
+    // One for each slot, all older than anna's share.
     for person in ["f1", "f2", "f3", "f4", "f5"] {
         let mut older = share(person, &[STATUS]);
         older.iat.0 -= 100;
@@ -36,7 +36,7 @@ fn a_forged_share_in_the_cache_lets_nobody_in_and_takes_nobodys_place() {
 }
 
 #[test]
-fn one_bit_of_a_kept_share_is_enough_to_lose_it() {
+fn a_cached_share_with_one_changed_bit_is_lost() {
     let anna = share("anna", &[STATUS]);
     for at in [0, 40, 150, 300] {
         let mut bench = Bench::with(std::slice::from_ref(&anna));
@@ -45,14 +45,14 @@ fn one_bit_of_a_kept_share_is_enough_to_lose_it() {
         kept[at] ^= 1;
         bench.restart();
         assert_eq!(bench.ask("anna", STATUS), "silence", "byte {at}");
-        // It is taken again from whoever brings it.
+        // The same share is accepted again from any sender.
         bench.deliver(&signed(&anna));
         assert_eq!(bench.ask("anna", STATUS), "done", "byte {at}");
     }
 }
 
 #[test]
-fn a_holder_of_a_forged_and_a_good_share_has_the_good_one() {
+fn a_holder_of_a_forged_and_a_valid_share_has_the_valid_one() {
     let anna = share("anna", &[STATUS]);
     let mut bench = Bench::with(&[]);
     let (name, bytes) = forged("anna");
@@ -64,11 +64,11 @@ fn a_holder_of_a_forged_and_a_good_share_has_the_good_one() {
 }
 
 #[test]
-fn what_was_kept_ends_with_the_keys_that_signed_it() {
+fn cached_shares_end_with_the_keys_that_signed_them() {
     let anna = share("anna", &[STATUS]);
     let mut bench = Bench::with(std::slice::from_ref(&anna));
     bench.restart();
-    // Nobody has used it since the start, so nobody has checked it.
+    // It was not used since the start, so it was not verified yet.
     let two = rotated(&issuers(), Role::Shares, &["shares-2"], 1);
     bench.deliver(&signed_by(&two, &["root"]));
     assert_eq!(bench.ask("anna", STATUS), "silence");
@@ -82,7 +82,7 @@ fn what_was_kept_ends_with_the_keys_that_signed_it() {
 }
 
 #[test]
-fn what_was_kept_outlives_other_keys_of_its_role() {
+fn cached_shares_outlive_other_keys_of_their_role() {
     let anna = share("anna", &[STATUS]);
     let mut bench = Bench::with(std::slice::from_ref(&anna));
     bench.restart();
@@ -92,7 +92,7 @@ fn what_was_kept_outlives_other_keys_of_its_role() {
 }
 
 #[test]
-fn a_signature_over_another_share_vouches_for_nothing_beside_it() {
+fn a_signature_over_another_share_proves_nothing_about_this_one() {
     let anna = share("anna", &[STATUS]);
     let mut bench = Bench::with(std::slice::from_ref(&anna));
     let (name, kept) = bench.disk.cache.pop_first().unwrap();
@@ -103,7 +103,7 @@ fn a_signature_over_another_share_vouches_for_nothing_beside_it() {
 }
 
 #[test]
-fn a_full_cache_is_kept_up_to_the_cap() {
+fn a_full_cache_is_loaded_up_to_the_cap() {
     let mut bench = Bench::with(&[]);
     for at in 0..MAX_SHARES + 5 {
         let (name, bytes) = forged(&format!("p{at}"));

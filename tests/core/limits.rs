@@ -22,7 +22,7 @@ fn office_hours() -> Limits {
 }
 
 #[test]
-fn n08_outside_its_weekly_window_a_share_does_not_count() {
+fn n08_a_share_is_not_valid_outside_its_weekly_window() {
     // Noon UTC on 22 November 2026 is a Sunday, 13:00 in Berlin.
     let mut bench = Bench::with(&[limited("cleaner", &[STATUS], office_hours())]);
     assert_eq!(bench.ask("cleaner", STATUS), "window", "Sunday");
@@ -34,7 +34,11 @@ fn n08_outside_its_weekly_window_a_share_does_not_count() {
     assert_eq!(bench.ask("cleaner", STATUS), "done", "Monday, 16:59:59");
     bench.pass(1);
     assert_eq!(bench.ask("cleaner", STATUS), "window", "Monday, 17:00");
-    assert_eq!(bench.ask("ole", STATUS), "done", "the owner is not bound");
+    assert_eq!(
+        bench.ask("ole", STATUS),
+        "done",
+        "limits do not apply to the owner"
+    );
 }
 
 #[test]
@@ -61,7 +65,7 @@ fn n09_a_share_of_two_uses_allows_two_over_restarts_and_failures() {
     };
     let mut bench = Bench::with(&[limited("anna", &[REBOOT], limits)]);
     assert_eq!(bench.ask("anna", REBOOT), "done");
-    // Accepted, and then the power goes: that use is gone.
+    // A power cut after acceptance: the use is consumed.
     let command = sign(&bench.command(REBOOT), &key("anna"));
     bench.deliver(&command);
     bench.restart();
@@ -71,7 +75,7 @@ fn n09_a_share_of_two_uses_allows_two_over_restarts_and_failures() {
 }
 
 #[test]
-fn n09_a_refused_command_uses_nothing_up() {
+fn n09_a_refused_command_consumes_no_use() {
     let limits = Limits {
         uses: Some(1),
         ..Limits::default()
@@ -86,7 +90,7 @@ fn n09_a_refused_command_uses_nothing_up() {
 }
 
 #[test]
-fn n09_of_two_shares_the_one_that_allowed_is_charged() {
+fn n09_only_the_share_that_allowed_a_command_is_charged() {
     let once = Limits {
         uses: Some(1),
         ..Limits::default()
@@ -98,7 +102,7 @@ fn n09_of_two_shares_the_one_that_allowed_is_charged() {
 }
 
 #[test]
-fn n10_a_rate_lets_so_many_through_in_so_long() {
+fn n10_a_rate_limits_the_number_of_runs_within_a_period() {
     let limits = Limits {
         rate: Some(Rate {
             count: 3,
@@ -115,7 +119,7 @@ fn n10_a_rate_lets_so_many_through_in_so_long() {
     assert_eq!(
         bench.ask("anna", both[1]),
         "done",
-        "each operation by itself"
+        "each operation has its own rate"
     );
     bench.restart();
     bench.pass(599);
@@ -125,7 +129,7 @@ fn n10_a_rate_lets_so_many_through_in_so_long() {
 }
 
 #[test]
-fn n11_a_share_for_the_local_link_does_not_count_through_the_cloud() {
+fn n11_a_share_for_the_local_link_is_not_valid_through_the_cloud() {
     for (way, cloud, local) in [
         (Way::Local, "origin", "done"),
         (Way::Cloud, "done", "origin"),
@@ -159,7 +163,7 @@ fn approval(command: &[u8], person: &str, until: u64) -> Vec<u8> {
 }
 
 #[test]
-fn n12_a_second_person_who_holds_the_operation_must_consent_to_this_very_command() {
+fn n12_a_second_person_with_the_operation_must_approve_this_exact_command() {
     let two = Limits {
         approvals: Some(1),
         ..Limits::default()
@@ -185,7 +189,7 @@ fn n12_a_second_person_who_holds_the_operation_must_consent_to_this_very_command
     assert_eq!(
         sent(&[approval(&command, "carl", ok)]),
         "needs_approval",
-        "does not hold it"
+        "has no share with the operation"
     );
     assert_eq!(
         sent(&[approval(&command, "eve", ok)]),
@@ -216,7 +220,7 @@ fn n12_a_second_person_who_holds_the_operation_must_consent_to_this_very_command
 }
 
 #[test]
-fn n12_the_owner_may_consent_and_two_keys_of_one_person_are_one() {
+fn n12_the_owner_may_approve_and_two_keys_of_one_person_count_as_one() {
     let three = Limits {
         approvals: Some(2),
         ..Limits::default()
@@ -244,7 +248,7 @@ fn n12_the_owner_may_consent_and_two_keys_of_one_person_are_one() {
 }
 
 #[test]
-fn n21_an_interlock_holds_for_everybody() {
+fn n21_an_interlock_applies_to_every_sender() {
     let outlet = "power.outlet.cycle:1";
     let mut bench = Bench::with(&[share("anna", &[outlet])]);
     bench.input(Input::Interlocks([id("own-supply")].into()));
@@ -256,7 +260,7 @@ fn n21_an_interlock_holds_for_everybody() {
 }
 
 #[test]
-fn argument_limits_of_the_share_and_of_the_device_both_hold() {
+fn argument_limits_of_the_share_and_of_the_device_both_apply() {
     let outlet = "power.outlet.cycle:1";
     let mut own = share("anna", &[outlet]);
     let limit = ArgLimit {
@@ -268,13 +272,13 @@ fn argument_limits_of_the_share_and_of_the_device_both_hold() {
     own.body.permissions = Map::new([(operation(outlet), Permission { args })]);
     let mut bench = Bench::with(&[own]);
     let mut delay = |n| bench.ask_with("anna", outlet, "delay", Value::Int(n));
-    assert_eq!(delay(9), "param", "the share says from 10");
-    assert_eq!(delay(601), "param", "the device says up to 600");
+    assert_eq!(delay(9), "param", "the share allows 10 and more");
+    assert_eq!(delay(601), "param", "the device allows up to 600");
     assert_eq!(delay(600), "done");
     assert_eq!(
         bench.ask("anna", outlet),
         "param",
-        "left out, it would be anything"
+        "if left out, the device would choose it"
     );
     assert_eq!(
         bench.ask("ole", outlet),
@@ -298,7 +302,7 @@ fn an_age_limit_makes_older_commands_late() {
 }
 
 #[test]
-fn looking_at_the_own_shares_uses_none_of_them_up() {
+fn listing_the_own_shares_consumes_no_use() {
     let once = Limits {
         uses: Some(1),
         rate: Some(Rate {
@@ -315,7 +319,7 @@ fn looking_at_the_own_shares_uses_none_of_them_up() {
 }
 
 #[test]
-fn what_a_command_uses_up_is_what_the_share_limits() {
+fn a_command_consumes_only_what_the_share_limits() {
     let limits = Limits::default();
     let (uses, rate) = (
         Some(2),

@@ -1,4 +1,4 @@
-//! What the device writes down by itself, what it keeps, and what it lets go.
+//! Records that the device writes on its own, retention and deletion of records.
 
 use doorward::core::Input;
 use doorward_protocol::event_log::record::Event;
@@ -14,7 +14,7 @@ fn now(bench: &mut Bench) -> Now {
     bench.core.status(&bench.reading).now
 }
 
-/// Lets time pass until something is due, does it, and says how long that took.
+/// Advances time until the next timer, runs it, and returns the time that has passed in seconds.
 fn until_due(bench: &mut Bench) -> Option<u64> {
     let now = now(bench);
     let due = bench.core.due(&now)?;
@@ -25,7 +25,7 @@ fn until_due(bench: &mut Bench) -> Option<u64> {
 }
 
 #[test]
-fn of_many_refused_commands_eight_are_written_down_and_the_rest_as_a_number() {
+fn of_many_refused_commands_eight_are_logged_and_the_rest_as_a_count() {
     let mut bench = Bench::with(&[share("anna", &[STATUS]), share("bob", &[STATUS])]);
     let single = |event: &Event| matches!(event, Event::Denied(..));
     for _ in 0..50 {
@@ -33,16 +33,12 @@ fn of_many_refused_commands_eight_are_written_down_and_the_rest_as_a_number() {
     }
     assert_eq!(count(&bench, single), 8);
     assert_eq!(bench.ask("bob", REBOOT), "not_granted");
-    assert_eq!(
-        count(&bench, single),
-        9,
-        "another sender is not held for it"
-    );
-    // What was not written down by itself is still not taken twice.
+    assert_eq!(count(&bench, single), 9, "other senders are not affected");
+    // A refused command without its own record is still not accepted twice.
     let refused = sign(&bench.command(REBOOT), &key("anna"));
     assert_eq!(bench.send_bytes(&refused), "not_granted");
     assert_eq!(bench.send_bytes(&refused), "not_granted", "as before");
-    assert_eq!(bench.counted(Code::Replay), 1, "and it is known");
+    assert_eq!(bench.counted(Code::Replay), 1, "and it is recognised");
     bench.pass(600);
     bench.input(Input::Tick);
     let numbers: Vec<_> = bench
@@ -56,11 +52,11 @@ fn of_many_refused_commands_eight_are_written_down_and_the_rest_as_a_number() {
         .collect();
     assert_eq!(numbers, [(id("anna"), 43)]);
     assert_eq!(bench.ask("anna", REBOOT), "not_granted");
-    assert_eq!(count(&bench, single), 10, "and from the beginning again");
+    assert_eq!(count(&bench, single), 10, "and the count starts again");
 }
 
 #[test]
-fn a_refusal_that_was_not_written_down_is_answered_the_same_when_its_command_comes_again() {
+fn an_unlogged_refusal_is_answered_the_same_when_its_command_is_repeated() {
     let mut bench = Bench::with(&[share("anna", &[STATUS])]);
     for _ in 0..8 {
         bench.ask("anna", REBOOT);
@@ -75,7 +71,7 @@ fn a_refusal_that_was_not_written_down_is_answered_the_same_when_its_command_com
     assert_eq!(first.len(), 1);
     bench.pass(10);
     assert_eq!(answer(&mut bench), first, "to the byte");
-    // Even if it would be allowed by now.
+    // Also if it would be allowed now.
     bench.deliver(&signed(&share("anna", &[REBOOT, STATUS])));
     assert_eq!(answer(&mut bench), first);
     for _ in 0..64 {
@@ -84,12 +80,12 @@ fn a_refusal_that_was_not_written_down_is_answered_the_same_when_its_command_com
     assert_eq!(
         bench.send_bytes(&refused),
         "replay",
-        "only the last are kept"
+        "only the latest ones are remembered"
     );
 }
 
 #[test]
-fn a_checkpoint_goes_out_after_64_records_or_ten_minutes_and_none_when_nothing_changed() {
+fn a_checkpoint_is_published_after_64_records_or_ten_minutes_and_none_without_changes() {
     let mut bench = Bench::with(&[share("anna", &[STATUS])]);
     let ended = bench.checkpoints.len();
     for _ in 0..40 {
@@ -111,7 +107,7 @@ fn a_checkpoint_goes_out_after_64_records_or_ten_minutes_and_none_when_nothing_c
 }
 
 #[test]
-fn an_idle_device_writes_only_when_something_has_ended() {
+fn an_idle_device_writes_only_when_something_expires() {
     let mut bench = Bench::provisioned();
     let idle = now(&mut bench);
     bench.pass(700);
@@ -119,7 +115,7 @@ fn an_idle_device_writes_only_when_something_has_ended() {
     assert_eq!(
         bench.core.due(&idle),
         None,
-        "nothing is known that could end"
+        "there is nothing that could expire"
     );
     let mut bench = Bench::with(&[share("anna", &[STATUS])]);
     bench.pass(600);
@@ -129,13 +125,13 @@ fn an_idle_device_writes_only_when_something_has_ended() {
         slept.push(wait / 3600);
         assert!(slept.len() < 20, "{slept:?}");
     }
-    // Four leases and the share's own end, each with one record and a checkpoint of it.
+    // Four leases and the end of the share, each with one record and its checkpoint.
     assert!(bench.disk.log.len() - records <= 5, "{slept:?}");
     assert!(slept.iter().sum::<u64>() > 30 * 24 - 100, "{slept:?}");
 }
 
 #[test]
-fn n06_what_ended_while_the_device_counted_stays_ended_without_a_clock() {
+fn n06_a_share_that_expired_by_uptime_stays_expired_without_a_clock() {
     let mut anna = share("anna", &[STATUS]);
     anna.exp = Timestamp(NOON + DAY);
     let mut bench = Bench::with(&[anna, share("bob", &[STATUS])]);
@@ -147,7 +143,7 @@ fn n06_what_ended_while_the_device_counted_stays_ended_without_a_clock() {
     while day < 2 * DAY {
         day += until_due(&mut bench).unwrap_or(DAY);
     }
-    // Power goes; there is no clock, and nobody tells the time.
+    // A power cut; there is no clock and no other source of time.
     bench.reading.system = Timestamp(0);
     bench.reading.uptime = 5;
     bench.reading.boot = Bytes([9; 16]);
@@ -159,7 +155,7 @@ fn n06_what_ended_while_the_device_counted_stays_ended_without_a_clock() {
 }
 
 #[test]
-fn time_that_was_counted_is_written_down_with_other_records_and_before_a_reboot() {
+fn elapsed_time_is_logged_with_other_records_and_before_a_reboot() {
     let counted = |event: &Event| matches!(event, Event::Counted(_));
     let mut bench = Bench::with(&[share("anna", &[STATUS, REBOOT])]);
     let mut list = revocations(1, &[]);
@@ -177,7 +173,7 @@ fn time_that_was_counted_is_written_down_with_other_records_and_before_a_reboot(
 }
 
 #[test]
-fn records_go_only_when_they_are_kept_elsewhere_and_the_log_is_half_full() {
+fn records_are_dropped_only_when_acknowledged_and_the_log_is_half_full() {
     let small = |acknowledge: bool| {
         let settings = doorward::core::CoreConfig {
             log_limit: 100_000,
@@ -203,7 +199,7 @@ fn records_go_only_when_they_are_kept_elsewhere_and_the_log_is_half_full() {
 }
 
 #[test]
-fn who_acknowledges_what_is_not_there_acknowledges_nothing() {
+fn acknowledging_records_that_do_not_exist_has_no_effect() {
     let mut bench = Bench::with(&[share("anna", &[STATUS])]);
     let ahead = bench.core.log_size() as i64 + 2;
     let mut acknowledge =
@@ -216,23 +212,23 @@ fn who_acknowledges_what_is_not_there_acknowledges_nothing() {
 }
 
 #[test]
-fn records_are_sent_once_somebody_keeps_them_and_again_to_whoever_has_lost_some() {
+fn records_are_sent_once_a_collector_exists_and_again_after_it_has_lost_some() {
     let mut bench = Bench::with(&[]);
     bench.input(Input::LinkUp);
-    assert_eq!(bench.uploads, [], "nobody keeps them yet");
+    assert_eq!(bench.uploads, [], "there is no collector yet");
     let mut keep = |size: i64| {
-        let came = bench.ask_with("ole", "history.acknowledge", "size", Value::Int(size));
-        (came, bench.uploads.pop())
+        let outcome = bench.ask_with("ole", "history.acknowledge", "size", Value::Int(size));
+        (outcome, bench.uploads.pop())
     };
     assert_eq!(keep(0), ("done".into(), Some((0, true))));
     assert_eq!(keep(3), ("done".into(), Some((3, false))));
     assert_eq!(
         keep(3),
         ("done".into(), Some((3, true))),
-        "what followed was lost"
+        "the following records were lost"
     );
     assert_eq!(keep(1), ("done".into(), Some((1, true))), "and more");
-    assert_eq!(keep(99), ("failed".into(), None), "there are not so many");
+    assert_eq!(keep(99), ("failed".into(), None), "more than exist");
     bench.restart();
     bench.input(Input::LinkUp);
     assert_eq!(bench.uploads, [(3, false)]);

@@ -1,4 +1,5 @@
-//! What the agent promises over crashes: at most once, and an outcome for all that was allowed.
+//! Guarantees of the core over crashes: a command runs at most once, and every allowed command gets
+//! an outcome.
 
 use doorward::core::{Action, Input, OperationResult, ReplyTopic};
 use doorward_protocol::event_log::LogWrite;
@@ -9,8 +10,8 @@ use doorward_testkit::*;
 
 const ALL: [&str; 3] = ["status.read", "config.write", "device.reboot"];
 
-/// Hands a command in and carries its batches out by hand, up to `steps` of them; whatever
-/// was not carried out is lost, as at a power cut.
+/// Delivers a command and carries out its first `steps` batches; the rest is lost, as in a power cut.
+/// Returns the number of started operations.
 fn interrupted_after(bench: &mut Bench, command: &[u8], steps: usize) -> usize {
     let mut effects = bench.handle(Bench::arrived(command, Origin::Cloud, false));
     let mut begun = 0;
@@ -56,11 +57,12 @@ fn nothing_runs_and_nothing_is_acknowledged_before_its_record_is_durable() {
     let effects = bench.handle(Bench::arrived(&command, Origin::Cloud, false));
     assert!(!effects.batch.is_empty());
     assert!(effects.actions.is_empty(), "{:?}", effects.actions);
-    // Durable up to the record before it is not enough.
+    // The record before it is durable, which is not enough.
     let size = bench.core.log_size();
     let effects = bench.handle(Input::Durable(size - 1));
     assert!(effects.actions.is_empty(), "{:?}", effects.actions);
-    // The intent is durable: it is acknowledged, but not begun before that is durable too.
+    // The intent is durable: the command is acknowledged, but not started before the start record
+    // is durable too.
     let effects = bench.handle(Input::Durable(size));
     assert!(matches!(effects.actions[..], [Action::Ack(_)]));
     let size = bench.core.log_size();
@@ -73,11 +75,14 @@ fn nothing_runs_and_nothing_is_acknowledged_before_its_record_is_durable() {
         panic!("{:?}", effects.actions);
     };
     let checkpoint: Checkpoint = Envelope::parse(checkpoint).unwrap().claims().unwrap();
-    assert_eq!(checkpoint.body.log.size, size, "what may be the last word");
+    assert_eq!(
+        checkpoint.body.log.size, size,
+        "the head may be the last one before a crash"
+    );
 }
 
 #[test]
-fn a_look_at_memory_begins_at_once_and_is_answered_when_its_record_is_durable() {
+fn an_in_memory_read_starts_at_once_and_is_answered_when_its_record_is_durable() {
     let mut bench = Bench::with(&[share("anna", &ALL)]);
     let command = sign(&bench.command("status.read"), &key("anna"));
     let effects = bench.handle(Bench::arrived(&command, Origin::Cloud, false));
@@ -85,7 +90,7 @@ fn a_look_at_memory_begins_at_once_and_is_answered_when_its_record_is_durable() 
     let [Action::Run(permit)] = &effects.actions[..] else {
         panic!("{:?}", effects.actions);
     };
-    // It ends before anything is durable.
+    // The operation finishes before any record is durable.
     let end = Input::Finished(
         permit.caller().command,
         OperationResult::done(Map::default()),
@@ -96,13 +101,13 @@ fn a_look_at_memory_begins_at_once_and_is_answered_when_its_record_is_durable() 
     let said = bench.handle(Input::Durable(size - 1));
     assert!(
         matches!(said.actions[..], [Action::Ack(_)]),
-        "its end is not durable"
+        "its outcome is not durable"
     );
     let said = bench.handle(Input::Durable(size));
     let [Action::Publish(ReplyTopic::Receipts(..), _)] = said.actions[..] else {
         panic!("{:?}", said.actions);
     };
-    // Power is cut before: it comes again, begins again, and is answered once.
+    // A power cut before that: the command is delivered and run again, and answered once.
     let command = sign(&bench.command("status.read"), &key("anna"));
     let lost = bench.handle(Bench::arrived(&command, Origin::Cloud, false));
     assert!(matches!(lost.actions[..], [Action::Run(_)]));
@@ -110,7 +115,7 @@ fn a_look_at_memory_begins_at_once_and_is_answered_when_its_record_is_durable() 
     bench.published.clear();
     assert_eq!(bench.send_bytes(&command), "done");
     assert_eq!(outcomes(&bench).len(), 1);
-    // The disk fails in between: nothing is said of it.
+    // The disk fails in between: no receipt is sent.
     let command = sign(&bench.command("status.read"), &key("anna"));
     let begun = bench.handle(Bench::arrived(&command, Origin::Cloud, false));
     let [Action::Run(permit)] = &begun.actions[..] else {
@@ -126,7 +131,7 @@ fn a_look_at_memory_begins_at_once_and_is_answered_when_its_record_is_durable() 
 }
 
 #[test]
-fn a_receipt_that_is_signed_while_the_log_is_written_goes_out_no_earlier_and_is_the_same() {
+fn a_receipt_signed_during_the_log_write_is_sent_no_earlier_and_is_the_same() {
     let mut bench = Bench::with(&[share("anna", &ALL)]);
     let command = sign(&bench.command("status.read"), &key("anna"));
     let begun = bench.handle(Bench::arrived(&command, Origin::Cloud, false));
@@ -147,12 +152,12 @@ fn a_receipt_that_is_signed_while_the_log_is_written_goes_out_no_earlier_and_is_
     let [Action::Publish(topic, ahead)] = &said.actions[..] else {
         panic!("{:?}", said.actions);
     };
-    // It is durable by now, so it is signed when the command comes again.
+    // It is durable now, so a repeated command gets a receipt at once.
     let again = bench.handle(Bench::arrived(&command, Origin::Cloud, false));
     assert!(
         matches!(&again.actions[0], Action::Publish(to, bytes) if to == topic && bytes == ahead)
     );
-    // The disk fails meanwhile: nobody hears of it.
+    // The disk fails meanwhile: the signed receipt is not sent.
     let command = sign(&bench.command("status.read"), &key("anna"));
     let begun = bench.handle(Bench::arrived(&command, Origin::Cloud, false));
     let [Action::Run(permit)] = &begun.actions[..] else {
@@ -170,7 +175,7 @@ fn a_receipt_that_is_signed_while_the_log_is_written_goes_out_no_earlier_and_is_
 }
 
 #[test]
-fn a_look_is_not_begun_when_the_share_has_ended_meanwhile() {
+fn an_in_memory_read_is_not_started_if_the_share_has_ended_meanwhile() {
     let anna = share("anna", &ALL);
     let mut bench = Bench::with(std::slice::from_ref(&anna));
     let command = sign(&bench.command("status.read"), &key("anna"));
@@ -180,14 +185,14 @@ fn a_look_is_not_begun_when_the_share_has_ended_meanwhile() {
     };
     let list = signed(&revocations(1, &[&anna]));
     bench.handle(Bench::arrived(&list, Origin::Cloud, false));
-    // What carries it out asks right before.
+    // The daemon re-checks the permit immediately before it runs the operation.
     let reading = bench.reading;
     assert_eq!(bench.core.reauthorize(permit, &reading), Err(Code::Revoked));
 }
 
 #[test]
 fn a_power_cut_at_any_step_runs_nothing_twice_and_leaves_one_outcome() {
-    // Steps: 0 nothing durable, 1 the intent, 2 that it has begun.
+    // Durable records: 0 none, 1 the intent, 2 the start of the operation.
     for (steps, expected) in [
         (0, vec![]),
         (1, vec![(Outcome::Failed, "failed".to_owned())]),
@@ -200,7 +205,7 @@ fn a_power_cut_at_any_step_runs_nothing_twice_and_leaves_one_outcome() {
         bench.restart();
         assert_eq!(outcomes(&bench), expected, "cut after {steps} steps");
         bench.published.clear();
-        // The broker delivers it again, since it may not have been acknowledged.
+        // The broker delivers the command again, since it may not have been acknowledged.
         let again = bench.send_bytes(&command);
         match steps {
             0 => assert_eq!((again.as_str(), bench.started.len()), ("done", 1)),
@@ -211,7 +216,7 @@ fn a_power_cut_at_any_step_runs_nothing_twice_and_leaves_one_outcome() {
         }
         let ends = |event: &Event| matches!(event, Event::Outcome(_));
         let count = bench.disk.log.iter().filter(|r| ends(&r.event)).count();
-        assert_eq!(count, 1, "one outcome, once");
+        assert_eq!(count, 1, "exactly one outcome");
     }
 }
 
@@ -225,7 +230,7 @@ fn a_reboot_is_done_if_the_machine_has_booted_since_and_only_then() {
         bench.restart();
         assert_eq!(outcomes(&bench)[0].0, expected);
     }
-    // Another operation is not explained by a boot.
+    // A reboot does not explain the end of any other operation.
     let mut bench = Bench::with(&[share("anna", &ALL)]);
     let command = sign(&bench.command("config.write"), &key("anna"));
     interrupted_after(&mut bench, &command, 2);
@@ -235,7 +240,7 @@ fn a_reboot_is_done_if_the_machine_has_booted_since_and_only_then() {
 }
 
 #[test]
-fn receipts_that_may_have_been_on_their_way_are_sent_again_after_a_start() {
+fn receipts_that_may_not_have_been_sent_are_sent_again_after_a_start() {
     let mut bench = Bench::with(&[share("anna", &ALL)]);
     bench.ask("anna", "device.reboot");
     let sent = bench.published.clone();
@@ -244,7 +249,10 @@ fn receipts_that_may_have_been_on_their_way_are_sent_again_after_a_start() {
     assert_eq!(bench.published, sent, "to the byte");
     bench.pass(2);
     bench.restart();
-    assert!(bench.published.is_empty(), "nobody waits for it any more");
+    assert!(
+        bench.published.is_empty(),
+        "no sender waits for it any more"
+    );
 }
 
 #[test]
@@ -265,7 +273,7 @@ fn the_same_command_gets_the_same_receipt_after_a_restart_too() {
 }
 
 #[test]
-fn a_command_that_comes_twice_while_it_runs_is_run_once() {
+fn a_command_received_twice_while_it_runs_is_run_once() {
     let mut bench = Bench::with(&[share("anna", &ALL)]);
     let command = sign(&bench.command("device.reboot"), &key("anna"));
     bench.deliver(&command);
@@ -281,7 +289,7 @@ fn a_command_that_comes_twice_while_it_runs_is_run_once() {
 }
 
 #[test]
-fn replay_memory_owner_and_shares_come_back_after_a_restart() {
+fn replay_state_owner_and_shares_are_restored_after_a_restart() {
     let mut bench = Bench::with(&[share("anna", &ALL)]);
     let first = bench.command("device.reboot");
     bench.send(&first, "anna");
@@ -297,7 +305,7 @@ fn replay_memory_owner_and_shares_come_back_after_a_restart() {
 }
 
 #[test]
-fn a_lost_log_is_a_new_epoch_that_ends_every_older_command() {
+fn a_lost_log_starts_a_new_epoch_that_invalidates_every_older_command() {
     let mut bench = Bench::with(&[share("anna", &ALL)]);
     let old = bench.command("device.reboot");
     let epoch = bench.state().epoch;
@@ -313,7 +321,7 @@ fn a_lost_log_is_a_new_epoch_that_ends_every_older_command() {
 }
 
 #[test]
-fn a_lost_cache_makes_shares_stale_until_the_list_that_the_log_knows_is_back() {
+fn a_lost_cache_makes_shares_stale_until_the_list_named_in_the_log_is_received_again() {
     let anna = share("anna", &ALL);
     let mut bench = Bench::with(std::slice::from_ref(&anna));
     let list = signed(&revocations(3, &[]));
@@ -338,7 +346,7 @@ fn a_lost_cache_makes_shares_stale_until_the_list_that_the_log_knows_is_back() {
 }
 
 #[test]
-fn a_cache_that_went_back_in_time_does_not_revive_a_share() {
+fn an_older_cache_does_not_restore_a_revoked_share() {
     let anna = share("anna", &ALL);
     let mut bench = Bench::with(std::slice::from_ref(&anna));
     bench.deliver(&signed(&revocations(1, &[])));
@@ -361,7 +369,7 @@ fn when_the_disk_fails_everything_is_denied_and_nothing_runs() {
     let effects = bench.handle(Input::Durable(size));
     assert!(
         effects.actions.is_empty(),
-        "what was not durable is not begun"
+        "a command without a durable record is not started"
     );
     let read = sign(&bench.command("status.read"), &key("anna"));
     let effects = bench.handle(Bench::arrived(&read, Origin::Cloud, false));
@@ -378,7 +386,7 @@ fn when_the_disk_fails_everything_is_denied_and_nothing_runs() {
 }
 
 #[test]
-fn a_full_log_stops_everything_that_holders_ask_for() {
+fn a_full_log_denies_every_command_of_holders() {
     let mut settings = settings();
     settings.log_limit = 12_000;
     let mut bench = Bench::with(&[share("anna", &ALL)]);
@@ -393,14 +401,14 @@ fn a_full_log_stops_everything_that_holders_ask_for() {
     assert_eq!(last["status.read"], "log_full");
     assert_eq!(
         last["device.delete"], "owner_only",
-        "answered, but no longer written down"
+        "answered, but no longer recorded"
     );
     let bytes: usize = bench.disk.log.iter().map(|r| r.encode().len()).sum();
     assert!(bytes < 12_000, "{bytes} bytes");
 }
 
 #[test]
-fn segments_begin_with_all_that_must_not_be_forgotten() {
+fn log_segments_begin_with_a_complete_snapshot() {
     let mut bench = Bench::with(&[share("anna", &ALL)]);
     bench.deliver(&signed(&revocations(4, &[])));
     let has_snapshot = |bench: &Bench| {
@@ -417,7 +425,7 @@ fn segments_begin_with_all_that_must_not_be_forgotten() {
     assert!(has_snapshot(&bench));
     let standing = bench.state();
     let command = bench.command("status.read");
-    // Everything before the snapshot is gone.
+    // All records before the snapshot are deleted.
     let from = bench
         .disk
         .log
@@ -435,7 +443,7 @@ fn segments_begin_with_all_that_must_not_be_forgotten() {
 }
 
 #[test]
-fn a_break_in_the_log_is_a_new_epoch_and_revives_nothing_that_can_still_be_read() {
+fn damage_in_the_log_starts_a_new_epoch_and_every_readable_record_stays_in_force() {
     let mut once = share("carl", &["device.reboot"]);
     once.body.limits = Some(Limits {
         uses: Some(1),
@@ -452,9 +460,9 @@ fn a_break_in_the_log_is_a_new_epoch_and_revives_nothing_that_can_still_be_read(
     );
     assert_eq!(bench.ask("carl", "device.reboot"), "done");
     bench.deliver(&signed(&revocations(7, &[])));
-    // The record after the kept ones is damaged; the rest can be read, but is not the log.
+    // The next record is damaged; the later ones are readable, but outside of the chain.
     bench.disk.salvaged = bench.disk.log.split_off(kept).split_off(1);
-    bench.disk.damage = Some(doorward_transport::event_log::Damage::Unanswered);
+    bench.disk.damage = Some(doorward_transport::event_log::Damage::RecoveryNotRecorded);
     let epoch = bench.state().epoch;
     bench.restart();
     bench.disk.damage = None;
@@ -471,14 +479,14 @@ fn a_break_in_the_log_is_a_new_epoch_and_revives_nothing_that_can_still_be_read(
 }
 
 #[test]
-fn a_command_whose_share_is_cancelled_before_it_starts_is_not_begun() {
-    // What counts its uses is written down first, also if it only looks at memory.
+fn a_command_whose_share_is_cancelled_before_it_starts_is_not_run() {
+    // A share with a use limit: also an in-memory read is recorded before it starts.
     let mut anna = share("anna", &ALL);
     anna.body.limits = Some(Limits {
         uses: Some(9),
         ..Limits::default()
     });
-    // The list comes while the intent is on its way to the disk, or while the beginning is.
+    // The list arrives while the intent is being written, or while the start record is.
     for (wanted, rounds) in [
         ("status.read", 0),
         ("device.reboot", 0),

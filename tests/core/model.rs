@@ -1,5 +1,5 @@
-//! The decision against an independent model: plain data, plain rules, written from
-//! `docs/protocol.md` section 4 and knowing nothing of the gate.
+//! Comparison of the gate's decisions with an independent model that was written from
+//! `docs/protocol.md` section 4 alone.
 
 use doorward_protocol::gate::Origin;
 use doorward_protocol::wire::*;
@@ -15,13 +15,13 @@ const OPERATIONS: [&str; 4] = [
 ];
 const CLASS_LEASE_DAYS: [u64; 4] = [30, 7, 7, 1];
 
-/// One share in plain numbers; times are hours relative to noon.
+/// A share of the model; times are hours relative to noon.
 #[derive(Debug, Clone)]
 struct PlainShare {
     holder: usize,
     operations: Vec<usize>,
-    made: i64,
-    begins: i64,
+    issued: i64,
+    starts: i64,
     ends: i64,
     other_region: bool,
     other_site: bool,
@@ -44,7 +44,7 @@ struct World {
 
 #[derive(Debug, Clone)]
 struct Ask {
-    /// 3 is the owner, 4 a stranger.
+    /// Index of the sender: 0 to 2 in `PEOPLE`, 3 the owner, 4 a stranger.
     who: usize,
     operation: usize,
     local: bool,
@@ -71,8 +71,8 @@ fn plain_share() -> impl Strategy<Value = PlainShare> {
         .prop_map(|(who, times, other, limits, end)| PlainShare {
             holder: who.0,
             operations: who.1,
-            made: times.0,
-            begins: times.0 + times.1 * 30,
+            issued: times.0,
+            starts: times.0 + times.1 * 30,
             ends: times.0 + times.1 * 30 + times.2 * 24,
             other_region: other.0,
             other_site: other.1,
@@ -125,7 +125,7 @@ fn hours(from_noon: i64) -> Timestamp {
     Timestamp((NOON as i64 + from_noon * 3600) as u64)
 }
 
-/// The model. It walks the rules in their order, over plain data.
+/// The model: applies the rules in their order.
 struct Model<'a> {
     world: &'a World,
     used: Vec<u32>,
@@ -161,7 +161,7 @@ impl Model<'_> {
                 }
                 let reached = self.judge(ask, at, share);
                 best = best.max(reached);
-                // Shares are tried in the order in which they came.
+                // Shares are tried in the order of their arrival.
                 if reached == PASSED {
                     charged = Some(at);
                     break;
@@ -183,28 +183,30 @@ impl Model<'_> {
         "done".into()
     }
 
-    /// How far a share comes: the index of the reason, or [`PASSED`].
+    /// Returns the index of the first failed check in `REASONS`, or [`PASSED`].
     fn judge(&self, ask: &Ask, at: usize, share: &PlainShare) -> usize {
         let world = self.world;
         let lease = CLASS_LEASE_DAYS[ask.operation] * 24;
         let lease = share.lease_hours.map_or(lease, |own| own.min(lease));
-        let news = world.list.map_or(share.made, |made| made.max(share.made));
+        let fresh_at = world
+            .list
+            .map_or(share.issued, |issued| issued.max(share.issued));
         let plan_now = self.plan_at(0);
-        let plan_then = self.plan_at(share.made);
+        let plan_then = self.plan_at(share.issued);
         let needs = [0, 1, 2, 2][ask.operation];
         let failures = [
-            share.begins > 0,
+            share.starts > 0,
             share.ends <= 0,
             self.is_cancelled(share),
-            news < -(lease as i64),
+            fresh_at < -(lease as i64),
             world.frozen,
             share.other_region,
             world.demo,
             !self.has_slot(share.holder),
             ask.operation == 3,
             !share.operations.contains(&ask.operation),
-            // Made after the registration, on a plan without sharing; or on too low a one.
-            plan_now < needs || (share.made >= REGISTERED && plan_then < 1),
+            // Plan too low now, or issued after the registration on a plan without sharing.
+            plan_now < needs || (share.issued >= REGISTERED && plan_then < 1),
             share.local_only && !ask.local,
             share.uses.is_some_and(|uses| self.used[at] >= uses),
         ];
@@ -229,7 +231,7 @@ impl Model<'_> {
             .iter()
             .filter(|s| !s.other_site && s.ends > 0 && !self.is_cancelled(s))
             .collect();
-        live.sort_by_key(|s| (s.made, share_id(s, self.world)));
+        live.sort_by_key(|s| (s.issued, share_id(s, self.world)));
         let mut holders = Vec::new();
         for share in live {
             if !holders.contains(&share.holder) {
@@ -240,7 +242,7 @@ impl Model<'_> {
     }
 }
 
-/// The registration was made so many hours from noon.
+/// Issue time of the registration, in hours from noon.
 const REGISTERED: i64 = -50 * 24;
 const REASONS: [&str; 13] = [
     "not_yet",
@@ -264,12 +266,12 @@ fn share_id(share: &PlainShare, world: &World) -> [u8; 16] {
     hash(&at.unwrap().to_be_bytes()).0[..16].try_into().unwrap()
 }
 
-/// The same share as a device gets it.
+/// The share as the device receives it.
 fn real_share(plain: &PlainShare, world: &World) -> Share {
     let names: Vec<&str> = plain.operations.iter().map(|o| OPERATIONS[*o]).collect();
     let mut share = share(PEOPLE[plain.holder], &names);
     share.cti = Bytes(share_id(plain, world));
-    (share.iat, share.nbf) = (hours(plain.made), hours(plain.begins));
+    (share.iat, share.nbf) = (hours(plain.issued), hours(plain.starts));
     share.exp = hours(plain.ends);
     share.aud = match plain.other_site {
         true => "site:south".parse().unwrap(),
@@ -300,7 +302,7 @@ fn real_device(world: &World) -> Bench {
     for share in &shares {
         bench.deliver(&signed(share));
     }
-    if let Some(made) = world.list {
+    if let Some(issued) = world.list {
         let cancelled = world
             .shares
             .iter()
@@ -308,7 +310,7 @@ fn real_device(world: &World) -> Bench {
             .filter(|(s, _)| s.cancelled);
         let cancelled: Vec<&Share> = cancelled.map(|(_, share)| share).collect();
         let mut list = revocations(1, &cancelled);
-        list.iat = hours(made);
+        list.iat = hours(issued);
         bench.deliver(&signed(&list));
     }
     if world.frozen {

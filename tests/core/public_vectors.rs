@@ -1,5 +1,5 @@
-//! Signatures and CBOR from public test suites, read from where the project's checkouts keep
-//! them; without them these tests say so and check nothing.
+//! Signatures and CBOR of public test suites, read from local copies; without them these tests print
+//! a message and check nothing.
 
 use std::path::PathBuf;
 
@@ -34,7 +34,7 @@ fn accepts(key: &[u8], message: &[u8], signature: &[u8]) -> bool {
 }
 
 #[test]
-fn wycheproof_signatures_are_judged_exactly() {
+fn wycheproof_signatures_are_verified_as_expected() {
     let Some(suite) = json("wycheproof-ed25519.json") else {
         return;
     };
@@ -51,15 +51,15 @@ fn wycheproof_signatures_are_judged_exactly() {
     assert_eq!(counts, (88, 63));
 }
 
-/// The equation alone, as `PublicKey::verify` checks it, without the rules for keys.
+/// The verification equation of `PublicKey::verify` without its checks of the key.
 fn strict(key: &[u8], message: &[u8], signature: &[u8]) -> bool {
     let key = ed25519_dalek::VerifyingKey::from_bytes(key.try_into().unwrap());
     let signature = ed25519_dalek::Signature::from_slice(signature).unwrap();
     key.is_ok_and(|key| key.verify_strict(message, &signature).is_ok())
 }
 
-/// 43 cases pass the strict equation. All but one of them have a key with a torsion part,
-/// and such a key is never installed here, so it never comes to the equation.
+/// 43 cases pass the strict equation. All but one have a key with a torsion component; such a key is
+/// never installed, so the equation is never evaluated with it.
 #[test]
 fn of_the_edge_cases_of_ed25519_only_the_strict_ones_with_a_clean_key_are_accepted() {
     let Some(suite) = json("cctv-ed25519.json") else {
@@ -82,7 +82,7 @@ fn of_the_edge_cases_of_ed25519_only_the_strict_ones_with_a_clean_key_are_accept
     assert_eq!((cases.len(), equation, accepted), (914, 43, 1));
 }
 
-/// The inputs of a suite: every byte string under the key `encoded`.
+/// Returns the inputs of a suite: every byte string under the key `encoded`.
 fn encoded(suite: &[u8]) -> Vec<Vec<u8>> {
     let mut decoder = minicbor::Decoder::new(suite);
     let mut inputs = Vec::new();
@@ -96,7 +96,7 @@ fn encoded(suite: &[u8]) -> Vec<Vec<u8>> {
     inputs
 }
 
-/// Goes into containers and past everything else.
+/// Descends into containers and skips everything else.
 fn step(decoder: &mut minicbor::Decoder<'_>) {
     use minicbor::data::Type;
     match decoder.datatype().unwrap() {
@@ -107,7 +107,7 @@ fn step(decoder: &mut minicbor::Decoder<'_>) {
     }
 }
 
-/// What every parser says of some bytes.
+/// Returns which parsers accept the bytes.
 fn parsers(bytes: &[u8]) -> Vec<(&'static str, bool)> {
     vec![
         ("envelope", Envelope::parse(bytes).is_ok()),
@@ -143,7 +143,7 @@ fn malformed_cbor_is_refused_by_every_parser() {
 }
 
 #[test]
-fn well_formed_cbor_is_taken_only_where_it_is_of_the_right_shape() {
+fn well_formed_cbor_is_accepted_only_in_the_right_shape() {
     let Some(suite) = find("cbor-rfc8949-good.cbor") else {
         return;
     };

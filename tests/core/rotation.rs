@@ -1,4 +1,4 @@
-//! Keys of the issuer side come and go: thresholds, chains of versions, lost keys.
+//! Rotation of the issuer's keys: thresholds, chains of versions, lost keys.
 
 use doorward_protocol::wire::*;
 use doorward_testkit::*;
@@ -31,7 +31,7 @@ fn issuers_rotate_one_version_at_a_time_with_the_thresholds_of_both() {
     assert_eq!(
         bench.ask("anna", STATUS),
         "silence",
-        "signed by a key that is gone"
+        "signed by a removed key"
     );
     bench.restart();
     assert_eq!(version(&bench), 3);
@@ -41,14 +41,14 @@ fn issuers_rotate_one_version_at_a_time_with_the_thresholds_of_both() {
 }
 
 #[test]
-fn a_device_offline_for_years_takes_the_chain_in_one_bundle() {
+fn a_device_offline_for_years_accepts_the_chain_in_one_bundle() {
     let two = rotated(&issuers(), Role::Revocations, &["revocations-2"], 1);
     let three = rotated(&two, Role::Firmware, &["fw-a", "fw-b"], 2);
     let mut bench = Bench::with(&[]);
     let chain = [signed_by(&two, &["root"]), signed_by(&three, &["root"])];
     bench.deliver(&chain.concat());
     assert_eq!(bench.core.statements().issuers().body.version, 3);
-    // A threshold of two now signs firmware.
+    // Firmware now needs a threshold of two keys.
     bench.deliver(&signed_by(&release(9, 5), &["fw-a"]));
     assert!(
         bench
@@ -76,7 +76,7 @@ fn a_device_offline_for_years_takes_the_chain_in_one_bundle() {
 }
 
 #[test]
-fn new_keys_of_a_role_count_from_one_again_and_what_was_accepted_stays() {
+fn new_keys_of_a_role_restart_the_numbering_and_accepted_statements_stay() {
     let anna = share("anna", &[STATUS]);
     let mut bench = Bench::with(&[anna.clone(), share("bob", &[STATUS])]);
     bench.deliver(&signed(&revocations(900, &[&anna])));
@@ -88,14 +88,14 @@ fn new_keys_of_a_role_count_from_one_again_and_what_was_accepted_stays() {
     assert_eq!(
         bench.ask("anna", STATUS),
         "revoked",
-        "the old list still counts"
+        "the old list is still in force"
     );
     assert_eq!(bench.ask("ole", STATUS), "done", "the old registration too");
     bench.deliver(&signed(&revocations(901, &[])));
     assert_eq!(
         bench.ask("anna", STATUS),
         "revoked",
-        "a lost key unrevokes nothing"
+        "a lost key restores no share"
     );
     let first = revocations(1, &[&share("bob", &[STATUS])]);
     bench.deliver(&sign(&first, &key("revocations-2")));
@@ -103,7 +103,7 @@ fn new_keys_of_a_role_count_from_one_again_and_what_was_accepted_stays() {
 }
 
 #[test]
-fn adding_a_key_to_a_role_brings_no_older_list_back() {
+fn adding_a_key_to_a_role_makes_no_older_list_acceptable() {
     let anna = share("anna", &[STATUS]);
     let mut older = revocations(56, &[]);
     older.iat = Timestamp(NOON - 60);
@@ -121,8 +121,8 @@ fn adding_a_key_to_a_role_brings_no_older_list_back() {
 }
 
 #[test]
-fn a_signature_that_was_never_verified_keeps_no_share_alive() {
-    // The thief of the old key names the coming one beside it, with a signature of noise.
+fn an_unverified_signature_keeps_no_share_valid() {
+    // The thief of the old key adds an invalid signature that names the next key.
     let mut unsigned = sign(&share("anna", &[STATUS]), &key("shares-2"));
     *unsigned.last_mut().unwrap() ^= 1;
     let stolen = signed(&share("anna", &[STATUS]));
@@ -131,13 +131,13 @@ fn a_signature_that_was_never_verified_keeps_no_share_alive() {
     bench.deliver(&[unsigned, stolen.clone()].concat());
     assert_eq!(bench.ask("anna", STATUS), "done");
     let kept: Vec<_> = bench.disk.cache.values().cloned().collect();
-    assert_eq!(kept, [stolen], "only what was verified is kept");
+    assert_eq!(kept, [stolen], "only verified signatures are stored");
     bench.deliver(&signed_by(&two, &["root"]));
     assert_eq!(bench.ask("anna", STATUS), "silence");
 }
 
 #[test]
-fn a_threshold_of_two_needs_two_and_a_lost_key_takes_its_shares_along() {
+fn a_threshold_of_two_needs_two_keys_and_a_removed_key_ends_its_shares() {
     let two = rotated(&issuers(), Role::Shares, &["a", "b"], 2);
     let three = rotated(&two, Role::Shares, &["a", "c"], 2);
     let mut bench = Bench::with(&[]);
@@ -152,7 +152,7 @@ fn a_threshold_of_two_needs_two_and_a_lost_key_takes_its_shares_along() {
 }
 
 #[test]
-fn a_lost_key_that_signed_times_far_ahead_goes_with_all_it_said() {
+fn times_in_the_future_signed_by_a_lost_key_are_discarded_with_the_key() {
     let far = Timestamp(NOON + 70 * 365 * DAY);
     let anna = share("anna", &[STATUS]);
     for role in [Role::Revocations, Role::Registry, Role::Root] {
@@ -178,18 +178,21 @@ fn a_lost_key_that_signed_times_far_ahead_goes_with_all_it_said() {
         assert_eq!(bench.ask("anna", STATUS), "late", "{role:?}");
         bench.restart();
         assert_eq!(bench.ask("ole", STATUS), "late", "{role:?}, on disk");
-        // The roots take the key away, and with it the time that it claimed.
+        // The root keys remove the key, and with it the time that it has signed.
         let next = match role {
             Role::Root => rotated(&version, Role::Firmware, &["fw-2"], 1),
             role => rotated(&version, role, &["new"], 1),
         };
         bench.deliver(&signed_by(&next, &["root"]));
-        assert!(bench.refreshed > 0, "asks for what it had let go");
+        assert!(
+            bench.refreshed > 0,
+            "deleted statements are requested again"
+        );
         bench.deliver(&signed(&anna));
-        assert_eq!(bench.ask("anna", STATUS), "done", "{role:?} taken back");
+        assert_eq!(bench.ask("anna", STATUS), "done", "{role:?} discarded");
         bench.restart();
         assert_eq!(bench.ask("anna", STATUS), "done", "{role:?}, on disk");
-        // What the new key says counts, although it is from before.
+        // A list of the new key is accepted, although its time is earlier.
         if role == Role::Revocations {
             bench.deliver(&sign(&revocations(1, &[&anna]), &key("new")));
             assert_eq!(bench.ask("anna", STATUS), "revoked");
@@ -206,7 +209,7 @@ fn a_lost_key_that_signed_times_far_ahead_goes_with_all_it_said() {
 }
 
 #[test]
-fn a_list_from_far_ahead_that_was_taken_back_proves_no_share_fresh() {
+fn a_discarded_list_from_the_future_does_not_make_shares_fresh() {
     let anna = share("anna", &["device.reboot"]);
     let mut bench = Bench::with(std::slice::from_ref(&anna));
     let mut later = revocations(9, &[]);
@@ -221,14 +224,14 @@ fn a_list_from_far_ahead_that_was_taken_back_proves_no_share_fresh() {
 }
 
 #[test]
-fn a_rotation_that_comes_late_sets_no_time_back() {
+fn a_late_rotation_does_not_set_the_time_back() {
     let mut anna = share("anna", &[STATUS]);
     anna.exp = Timestamp(NOON + 10);
     let mut bench = Bench::with(std::slice::from_ref(&anna));
     let mut list = revocations(1, &[]);
     list.iat = Timestamp(NOON + 20);
     bench.deliver(&signed(&list));
-    // The old keys keep their place, so what they have said stays true.
+    // The old keys stay in their roles, so the times they signed stay valid.
     let next = rotated(&issuers(), Role::Revocations, &["revocations", "new"], 1);
     bench.deliver(&signed_by(&next, &["root"]));
     bench.restart();

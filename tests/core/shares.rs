@@ -1,5 +1,5 @@
-//! What a share is on the device, who ends it, and what the owner does there: the rules of
-//! `features.md` by number.
+//! Shares on the device, their ends, and operations of the owner there: the rules of
+//! `docs/requirements.md` by number.
 
 use doorward::core::ReplyTopic;
 use doorward_protocol::event_log::record::{Change, Event};
@@ -8,7 +8,7 @@ use doorward_protocol::wire::*;
 use doorward_testkit::*;
 
 #[test]
-fn s04_settings_are_granted_by_name_and_what_guards_the_device_never() {
+fn s04_settings_are_granted_by_name_and_security_settings_never() {
     let mut own = share("anna", &["config.write"]);
     let limit = ArgLimit {
         one_of: Some(vec![Value::from("ups.delay.shutdown")]),
@@ -57,7 +57,11 @@ fn s05_firmware_needs_a_release_for_this_model_and_goes_only_forward() {
     for (version, minimum) in [(7, 5), (8, 0), (9, 5), (10, 8)] {
         bench.deliver(&signed(&release(version, minimum)));
     }
-    assert_eq!(install(&mut bench, 7), "downgrade", "7 is installed");
+    assert_eq!(
+        install(&mut bench, 7),
+        "downgrade",
+        "version 7 is installed"
+    );
     assert_eq!(install(&mut bench, 10), "bad_image", "needs 8 first");
     assert_eq!(install(&mut bench, -1), "bad_image");
     assert_eq!(install(&mut bench, 9), "done");
@@ -114,7 +118,7 @@ fn s11_a_second_owner_is_refused_without_a_handover() {
 }
 
 #[test]
-fn s14_s54_each_share_stands_for_itself() {
+fn s14_s54_each_share_is_independent_of_the_others() {
     let mut elsewhere = share("anna", &[STATUS]);
     elsewhere.aud = "ups-8".parse().unwrap();
     let mut bench = Bench::with(&[elsewhere]);
@@ -129,9 +133,9 @@ fn s14_s54_each_share_stands_for_itself() {
 }
 
 #[test]
-fn s15_s16_s17_what_the_issuer_has_not_signed_for_a_key_is_nothing() {
+fn s15_s16_s17_only_a_statement_that_the_issuer_signed_for_a_key_gives_access() {
     let mut bench = Bench::with(&[]);
-    // A mail address, a code or a link is no token.
+    // An e-mail address, a code or a link is not a share token.
     for text in [
         "anna@example.org",
         "483-211",
@@ -139,14 +143,14 @@ fn s15_s16_s17_what_the_issuer_has_not_signed_for_a_key_is_nothing() {
     ] {
         bench.deliver(text.as_bytes());
     }
-    // A token that was made but not signed by the issuer.
+    // A share token that the issuer has not signed.
     bench.deliver(&sign(&share("anna", &[STATUS]), &key("anna")));
     assert_eq!(bench.ask("anna", STATUS), "silence");
     assert_eq!(bench.disk.cache.len(), 0);
 }
 
 #[test]
-fn s18_a_holder_gives_up_the_own_share_and_nobody_elses() {
+fn s18_a_holder_can_give_up_only_their_own_share() {
     let (anna, bob) = (share("anna", &[STATUS]), share("bob", &[STATUS]));
     let mut bench = Bench::with(&[anna.clone(), bob.clone()]);
     let id = |share: &Share| Value::Bytes(share.cti.0.to_vec());
@@ -164,7 +168,7 @@ fn s18_a_holder_gives_up_the_own_share_and_nobody_elses() {
     assert_eq!(
         bench.state().registration,
         1,
-        "the registration is untouched"
+        "the registration is unchanged"
     );
     bench.restart();
     bench.deliver(&signed(&anna));
@@ -187,7 +191,7 @@ fn s21_basic_has_neither_remote_control_nor_notifications() {
 }
 
 #[test]
-fn s32_s42_a_share_signed_by_somebody_who_may_not_share_is_refused() {
+fn s32_s42_a_share_signed_without_the_right_to_share_is_refused() {
     let mut bench = Bench::with(&[share("bob", &[STATUS])]);
     for signer in ["bob", "ole", "registry", "revocations", "firmware", "root"] {
         bench.deliver(&sign(&share("anna", &[STATUS]), &key(signer)));
@@ -209,7 +213,7 @@ fn s33_a_denied_request_leaves_nothing_on_the_device() {
 }
 
 #[test]
-fn s38_n01_n04_a_cancellation_is_obeyed_on_arrival_and_the_device_signs_that_it_has_it() {
+fn s38_n01_n04_a_cancellation_is_applied_on_arrival_and_confirmed_by_a_signed_receipt() {
     let anna = share("anna", &[STATUS]);
     let mut bench = Bench::with(std::slice::from_ref(&anna));
     assert_eq!(bench.ask("anna", STATUS), "done");
@@ -228,7 +232,7 @@ fn s38_n01_n04_a_cancellation_is_obeyed_on_arrival_and_the_device_signs_that_it_
 }
 
 #[test]
-fn s47_an_account_is_matched_as_a_whole() {
+fn s47_account_names_are_compared_completely() {
     let mut bench = Bench::with(&[share("anna", &[STATUS]), share("ann", &[STATUS])]);
     let mut list = revocations(1, &[]);
     list.body.subjects = Map::new([(id("ann"), Timestamp(NOON))]);
@@ -238,13 +242,13 @@ fn s47_an_account_is_matched_as_a_whole() {
 }
 
 #[test]
-fn s51_s58_s59_s63_a_holder_sees_the_own_shares_with_what_they_are_for() {
+fn s51_s58_s59_s63_a_holder_sees_their_own_shares_with_the_descriptions() {
     let mut anna = share("anna", &[STATUS, REBOOT]);
     anna.body.description = Some(Text::new("Fix LoRa antenna, ticket 812").unwrap());
     let mut bench = Bench::with(&[anna.clone(), share("bob", &[STATUS])]);
     assert_eq!(bench.ask("anna", "share.mine"), "done");
     let result = bench.last_receipt().body.result;
-    assert_eq!(result.len(), 1, "bob's is not hers to see");
+    assert_eq!(result.len(), 1, "bob's share is not shown to her");
     let Some(Value::Text(text)) = result.get(anna.cti.hex().as_str()) else {
         panic!("{result:?}");
     };
@@ -257,7 +261,7 @@ fn s51_s58_s59_s63_a_holder_sees_the_own_shares_with_what_they_are_for() {
 }
 
 #[test]
-fn s64_the_owner_lists_all_shares_at_the_rack() {
+fn s64_the_owner_lists_all_shares_at_the_device() {
     let anna = share("anna", &[STATUS]);
     let mut bench = Bench::with(&[anna.clone(), share("bob", &[STATUS])]);
     bench.deliver(&signed(&revocations(1, &[&anna])));
@@ -278,7 +282,7 @@ fn s64_the_owner_lists_all_shares_at_the_rack() {
 }
 
 #[test]
-fn s64_a_long_list_is_cut_and_says_so() {
+fn s64_a_long_list_is_truncated_and_marked_as_such() {
     let shares: Vec<Share> = (0..50)
         .map(|n| share(&format!("p{n}"), &[STATUS]))
         .collect();
@@ -298,7 +302,7 @@ fn s56_the_same_person_with_the_key_of_another_enterprise_is_a_stranger() {
 }
 
 #[test]
-fn s57_a_share_of_another_region_does_not_count() {
+fn s57_a_share_of_another_region_is_not_valid() {
     let mut us = share("anna", &[STATUS]);
     us.body.region = id("us");
     let mut bench = Bench::with(&[us]);
@@ -318,7 +322,7 @@ fn s61_all_shares_of_a_recipient_end_with_one_entry() {
 }
 
 #[test]
-fn n05_the_owner_ends_a_share_at_the_rack_and_no_issuer_brings_it_back() {
+fn n05_the_owner_ends_a_share_at_the_device_and_no_issuer_can_restore_it() {
     let anna = share("anna", &[STATUS]);
     let mut bench = Bench::with(std::slice::from_ref(&anna));
     let which = || Value::Bytes(anna.cti.0.to_vec());
@@ -364,7 +368,7 @@ fn n17_a_handover_ends_every_earlier_share_and_the_old_owner() {
     (after.iat, after.nbf) = (Timestamp(NOON), Timestamp(NOON));
     bench.deliver(&signed(&after));
     assert_eq!(bench.ask("bob", STATUS), "done");
-    // Ownership does not begin earlier again.
+    // The start of ownership never moves back.
     let mut back = new.clone();
     back.body.seq = 3;
     back.body.since = Timestamp(NOON - 60 * DAY);
@@ -373,7 +377,7 @@ fn n17_a_handover_ends_every_earlier_share_and_the_old_owner() {
 }
 
 #[test]
-fn n18_a_freeze_suspends_all_sharing_and_gives_it_back() {
+fn n18_a_freeze_suspends_all_shares_and_they_work_again_afterwards() {
     let mut bench = Bench::with(&[share("anna", &[STATUS])]);
     assert_eq!(bench.ask("anna", "share.freeze"), "owner_only");
     assert_eq!(bench.ask("ole", "share.freeze"), "done");
@@ -395,7 +399,7 @@ fn n18_a_freeze_suspends_all_sharing_and_gives_it_back() {
 }
 
 #[test]
-fn n19_a_dry_run_says_what_would_be_and_leaves_no_trace() {
+fn n19_a_dry_run_reports_the_decision_and_has_no_side_effects() {
     let limits = Limits {
         uses: Some(1),
         ..Limits::default()
@@ -418,7 +422,7 @@ fn n19_a_dry_run_says_what_would_be_and_leaves_no_trace() {
     assert_eq!(
         bench.send(&dry, "anna"),
         "done",
-        "neither counter nor use is gone"
+        "neither counter nor use is consumed"
     );
     assert_eq!(bench.ask("anna", STATUS), "count");
 }
@@ -439,7 +443,7 @@ fn a_lost_list_of_the_device_makes_site_shares_stale_too() {
 }
 
 #[test]
-fn releases_of_other_models_are_not_kept_and_the_newest_stay() {
+fn releases_of_other_models_are_not_stored_and_the_newest_ones_are_kept() {
     let mut bench = Bench::with(&[]);
     let mut other = release(9, 5);
     other.body.model = Text::new("Smart-UPS 3000").unwrap();
@@ -456,7 +460,7 @@ fn releases_of_other_models_are_not_kept_and_the_newest_stay() {
 }
 
 #[test]
-fn a_holder_who_fills_the_log_leaves_the_owner_room_to_end_the_share() {
+fn when_a_holder_has_filled_the_log_the_owner_can_still_end_the_share() {
     let mut small = settings();
     small.log_limit = 20_000;
     let anna = share("anna", &[STATUS]);
@@ -488,7 +492,7 @@ fn a_share_that_has_ended_cannot_be_extended() {
 }
 
 #[test]
-fn an_older_registration_takes_nothing_back() {
+fn an_older_registration_changes_nothing() {
     let mut upgraded = registration();
     upgraded.body.seq = 3;
     let mut older = registration();
@@ -505,7 +509,7 @@ fn an_older_registration_takes_nothing_back() {
 }
 
 #[test]
-fn what_changed_on_the_device_is_in_the_log_with_who_did_it() {
+fn changes_on_the_device_are_in_the_log_with_their_author() {
     let anna = share("anna", &[STATUS]);
     let mut bench = Bench::with(std::slice::from_ref(&anna));
     let which = Value::Bytes(anna.cti.0.to_vec());
@@ -518,7 +522,7 @@ fn what_changed_on_the_device_is_in_the_log_with_who_did_it() {
 }
 
 #[test]
-fn a_command_of_a_freeze_that_was_cut_off_has_either_counted_or_not() {
+fn an_interrupted_freeze_command_has_either_taken_effect_or_not() {
     let mut bench = Bench::with(&[share("anna", &[STATUS])]);
     let command = sign(&bench.command("share.freeze"), &key("ole"));
     bench.deliver(&command);

@@ -1,11 +1,12 @@
-//! Who has a slot is found once and kept; whatever changes it is noticed at the next command.
+//! The assignment of slots is computed once and cached; every change that affects it takes effect at
+//! the next command.
 
 use doorward_protocol::wire::*;
 use doorward_testkit::*;
 
 const READ: &str = "status.read";
 
-/// A share as old as its number is low, so many seconds long.
+/// A share that lives for `seconds`; the lower its number, the older it is.
 fn of(person: &str, age: u64, seconds: u64) -> Share {
     let mut share = share(person, &[READ]);
     share.iat = Timestamp(NOON - 1000 + age);
@@ -19,7 +20,8 @@ fn two_slots(seq: u64) -> Registration {
     registration
 }
 
-/// A device with two slots, shared with a, b and c, in this order; somebody has asked already.
+/// A device with two slots and shares for a, b and c, in this order; a first command has filled the
+/// cache.
 fn bench(a: u64, b: u64, c: u64) -> (Bench, [Share; 3]) {
     let shares = [of("a", 1, a), of("b", 2, b), of("c", 3, c)];
     let mut bench = Bench::with(&[]);
@@ -37,7 +39,7 @@ fn words(bench: &mut Bench) -> [String; 3] {
 }
 
 #[test]
-fn a_share_that_expires_makes_room() {
+fn a_share_that_expires_frees_its_slot() {
     let (mut bench, _) = bench(DAY, 3600, DAY);
     bench.pass(3599);
     assert_eq!(words(&mut bench), ["done", "done", "slots_full"]);
@@ -46,14 +48,14 @@ fn a_share_that_expires_makes_room() {
 }
 
 #[test]
-fn a_share_that_is_cancelled_makes_room() {
+fn a_share_that_is_cancelled_frees_its_slot() {
     let (mut bench, [a, ..]) = bench(DAY, DAY, DAY);
     bench.deliver(&signed(&revocations(1, &[&a])));
     assert_eq!(words(&mut bench), ["revoked", "done", "done"]);
 }
 
 #[test]
-fn a_share_that_is_ended_on_the_device_makes_room() {
+fn a_share_that_is_ended_on_the_device_frees_its_slot() {
     let (mut bench, [_, b, _]) = bench(DAY, DAY, DAY);
     let which = Value::Bytes(b.cti.0.to_vec());
     assert_eq!(
@@ -64,7 +66,7 @@ fn a_share_that_is_ended_on_the_device_makes_room() {
 }
 
 #[test]
-fn somebody_with_an_older_share_comes_before() {
+fn a_person_with_an_older_share_takes_precedence() {
     let (mut bench, _) = bench(DAY, DAY, DAY);
     bench.deliver(&signed(&of("elder", 0, DAY)));
     assert_eq!(words(&mut bench), ["done", "slots_full", "slots_full"]);
@@ -72,7 +74,7 @@ fn somebody_with_an_older_share_comes_before() {
 }
 
 #[test]
-fn more_slots_and_fewer_count_at_once() {
+fn a_changed_number_of_slots_applies_at_once() {
     let (mut bench, _) = bench(DAY, DAY, DAY);
     let mut more = two_slots(3);
     more.body.slots = 3;
@@ -92,12 +94,12 @@ fn a_second_share_of_the_same_person_takes_no_second_slot_and_keeps_the_first() 
     bench.deliver(&signed(&second));
     assert_eq!(words(&mut bench), ["done", "done", "slots_full"]);
     bench.pass(3600);
-    // What holds her slot has ended; the other share is younger than those of b and c.
+    // The share that held her slot has ended; her other share is newer than those of b and c.
     assert_eq!(words(&mut bench), ["slots_full", "done", "done"]);
 }
 
 #[test]
-fn what_is_forged_or_out_of_date_changes_nothing() {
+fn forged_and_outdated_statements_change_nothing() {
     let (mut bench, [a, ..]) = bench(DAY, DAY, DAY);
     bench.deliver(&sign(&of("elder", 0, DAY), &key("mallory")));
     bench.deliver(&sign(&revocations(1, &[&a]), &key("mallory")));

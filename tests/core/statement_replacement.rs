@@ -1,11 +1,11 @@
-//! How statements replace one another, down to the last comparison.
+//! Replacement of statements, with the boundary of every comparison.
 
 use doorward_protocol::event_log::record::Event;
 use doorward_protocol::gate::{Code, MAX_RELEASES, Origin};
 use doorward_protocol::wire::*;
 use doorward_testkit::*;
 
-/// The same bytes with a signature that does not hold.
+/// The same bytes with an invalid signature.
 fn forged(bytes: &[u8]) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     *bytes.last_mut().unwrap() ^= 1;
@@ -13,7 +13,7 @@ fn forged(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_forged_successor_of_what_is_held_is_refused() {
+fn a_forged_successor_of_a_stored_statement_is_refused() {
     let anna = share("anna", &[STATUS]);
     let mut bench = Bench::with(std::slice::from_ref(&anna));
     bench.deliver(&signed(&revocations(1, &[])));
@@ -31,7 +31,7 @@ fn a_forged_successor_of_what_is_held_is_refused() {
 }
 
 #[test]
-fn an_extension_leaves_the_other_shares_of_its_holder_alone() {
+fn an_extension_leaves_the_other_shares_of_its_holder_unchanged() {
     let (status, reboot) = (share("anna", &[STATUS]), share("anna", &[REBOOT]));
     let mut bench = Bench::with(&[status.clone(), reboot]);
     let mut longer = status;
@@ -58,7 +58,7 @@ fn another_account_or_another_key_of_the_owner_is_another_owner() {
 }
 
 #[test]
-fn a_key_that_joins_its_role_takes_no_share_away() {
+fn adding_a_key_to_a_role_ends_no_share() {
     let mut bench = Bench::with(&[share("anna", &[STATUS])]);
     let next = rotated(&issuers(), Role::Shares, &["shares", "shares-2"], 1);
     bench.deliver(&signed_by(&next, &["root"]));
@@ -67,7 +67,7 @@ fn a_key_that_joins_its_role_takes_no_share_away() {
 }
 
 #[test]
-fn what_ends_with_a_key_goes_from_the_cache_too() {
+fn shares_that_end_with_a_key_are_deleted_from_the_cache_too() {
     let mut bench = Bench::with(&[share("anna", &[STATUS])]);
     bench.deliver(&signed(&release(9, 5)));
     assert_eq!(bench.disk.cache.len(), 2);
@@ -80,7 +80,7 @@ fn what_ends_with_a_key_goes_from_the_cache_too() {
 }
 
 #[test]
-fn new_issuers_are_kept_with_each_signature_once() {
+fn new_issuers_are_stored_with_each_signature_once() {
     let two = rotated(&issuers(), Role::Root, &["root", "root-a", "root-b"], 2);
     let mut bench = Bench::with(&[]);
     bench.deliver(&signed_by(&two, &["root", "root-a", "root-a", "root-b"]));
@@ -108,12 +108,12 @@ fn a_new_key_may_sign_for_the_same_second_as_the_old_one() {
 }
 
 #[test]
-fn a_release_that_comes_twice_is_no_news_and_the_oldest_make_room() {
+fn a_repeated_release_changes_nothing_and_the_oldest_ones_are_evicted() {
     let mut bench = Bench::with(&[]);
     bench.deliver(&signed(&release(9, 5)));
     bench.deliver(&signed(&release(9, 5)));
     assert_eq!(bench.counted(Code::BadImage), 0);
-    // Before it is registered a device takes releases of every model.
+    // Before its registration a device stores releases of every model.
     let mut bench = Bench::provisioned();
     for version in 10..10 + MAX_RELEASES as u32 {
         bench.deliver(&signed(&release(version, 5)));
@@ -136,7 +136,7 @@ fn a_release_that_comes_twice_is_no_news_and_the_oldest_make_room() {
 }
 
 #[test]
-fn firmware_may_be_put_on_exactly_the_version_that_it_needs() {
+fn firmware_may_be_installed_on_exactly_the_version_that_it_needs() {
     let mut bench = Bench::with(&[share("anna", &["firmware.install"])]);
     bench.deliver(&signed(&release(9, 7)));
     let nine = Value::Int(9);
@@ -147,7 +147,7 @@ fn firmware_may_be_put_on_exactly_the_version_that_it_needs() {
 }
 
 #[test]
-fn the_log_says_whom_a_statement_is_for_and_which_group_it_names() {
+fn the_log_contains_the_audience_and_the_group_of_a_statement() {
     let mut site = share("anna", &[STATUS]);
     site.aud = Audience::Site(id("north"));
     let bench = Bench::with(&[site, group_share(&[STATUS])]);
@@ -171,7 +171,7 @@ fn the_log_says_whom_a_statement_is_for_and_which_group_it_names() {
 }
 
 #[test]
-fn the_last_moment_of_an_age_and_the_first_of_what_is_early_still_count() {
+fn commands_exactly_at_the_age_limit_and_at_the_clock_tolerance_are_accepted() {
     let mut strict = registration();
     strict.body.seq = 2;
     strict.body.ages = Some(Map::new([(Class::Read, 30)]));
@@ -187,7 +187,7 @@ fn the_last_moment_of_an_age_and_the_first_of_what_is_early_still_count() {
 }
 
 #[test]
-fn in_a_log_that_is_full_for_holders_the_owner_still_reads() {
+fn when_the_log_is_full_for_holders_the_owner_can_still_read() {
     let first = Bench::with(&[share("anna", &[STATUS])]);
     let small = doorward::core::CoreConfig {
         log_limit: 20_000,

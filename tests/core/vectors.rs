@@ -1,5 +1,5 @@
-//! Named samples with their verdicts, made from fixed seeds. This test makes them again and
-//! compares: `DOORWARD_BLESS=1` writes `tests/vectors/samples.json` anew.
+//! Named samples with their expected results, made from fixed seeds. This test makes them again and
+//! compares; `DOORWARD_BLESS=1` overwrites `tests/vectors/samples.json`.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ const REBOOT: &str = "device.reboot";
 /// The epoch of the device in every sample.
 const EPOCH: Bytes<16> = Bytes([0xe0; 16]);
 
-/// A registered device at noon: anna may read and reboot, bob may read, the group TZBV reads.
+/// A registered device at noon: anna may read and reboot, bob and the group TZBV may read.
 fn device_at_noon() -> Bench {
     let reading = ClockReading {
         system: Timestamp(NOON),
@@ -181,7 +181,7 @@ fn commands() -> Vec<(&'static str, &'static str, Vec<u8>)> {
             }),
         ),
         (
-            "argument nobody takes",
+            "unknown argument",
             "param",
             by("anna", REBOOT, |c| {
                 c.body.args = Map::new([(name, Value::Bool(true))]);
@@ -408,7 +408,7 @@ fn statements() -> Vec<(&'static str, &'static str, Vec<u8>)> {
             with(sign(&roster, &key("tzbv")), again("dora")),
         ),
         (
-            "roster by somebody else",
+            "roster signed by another key",
             "refused unknown_issuer",
             sign(&roster, &key("anna")),
         ),
@@ -435,7 +435,7 @@ fn statements() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     ]
 }
 
-/// What a device that is in the state of all samples makes of one.
+/// Result of one sample on a fresh device in the state of `setting`.
 fn verdict(bytes: &[u8]) -> String {
     let mut bench = device_at_noon();
     let (records, facts) = (bench.disk.log.len(), bench.core.status(&bench.reading));
@@ -496,7 +496,7 @@ fn samples() -> Json {
 }
 
 #[test]
-fn every_sample_gets_its_verdict() {
+fn every_sample_gets_its_expected_result() {
     let mut names = std::collections::BTreeSet::new();
     for (name, expected, bytes) in commands().into_iter().chain(statements()) {
         assert_eq!(verdict(&bytes), expected, "{name}");
@@ -506,7 +506,7 @@ fn every_sample_gets_its_verdict() {
 }
 
 #[test]
-fn the_samples_in_the_tree_are_the_ones_that_this_code_makes() {
+fn the_samples_in_the_repository_are_those_that_this_code_makes() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/samples.json");
     let made = format!("{:#}\n", samples());
     if std::env::var_os("DOORWARD_BLESS").is_some() {
@@ -515,6 +515,6 @@ fn the_samples_in_the_tree_are_the_ones_that_this_code_makes() {
     let kept = std::fs::read_to_string(&path).unwrap();
     assert!(
         kept == made,
-        "tests/vectors/samples.json differs; see the head of tests/vectors.rs"
+        "tests/vectors/samples.json differs; see the head of tests/core/vectors.rs"
     );
 }

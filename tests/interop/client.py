@@ -1,6 +1,6 @@
 """A second client of the doorward protocol, written from docs/protocol.md alone.
 
-It shares no code with the device, so whatever both agree on is what the document says.
+It shares no code with the device, so agreement of both shows that the document is complete.
 """
 
 import hashlib
@@ -19,24 +19,24 @@ ED25519, EDDSA = -19, -8
 PRIVATE = -65537
 READ, CHANGE, INTERRUPT, DANGER = range(4)
 OUTCOMES = ["denied", "accepted", "executing", "done", "failed", "unknown", "allowed"]
-ON_THE_WAY = ("accepted", "executing")  # a later receipt says how it ended
+PENDING = ("accepted", "executing")  # a later receipt has the outcome
 WAIT = 10.0
 
 
-class Wrong(Exception):
-    """The other side did not do what the document says."""
+class ProtocolError(Exception):
+    """The other side did not behave as documented."""
 
 
 # Deterministic CBOR
 
 
 def _ordered(value):
-    """The value with its maps in bytewise key order; cbor2's own canonical order is by length."""
+    """Return the value with maps in bytewise key order; cbor2's own canonical order is by length."""
     if isinstance(value, (bool, str, bytes)):
         return value
     if isinstance(value, int):
         if not -(2**64) <= value < 2**64:
-            raise Wrong("an integer would need a tag")
+            raise ProtocolError("an integer would need a tag")
         return value
     if isinstance(value, (list, tuple)):
         return [_ordered(item) for item in value]
@@ -45,7 +45,7 @@ def _ordered(value):
         return {key: _ordered(item) for _, key, item in pairs}
     if isinstance(value, CBORTag) and value.tag in (61, 18):
         return CBORTag(value.tag, _ordered(value.value))
-    raise Wrong(f"{type(value).__name__} has no place in an object")
+    raise ProtocolError(f"{type(value).__name__} has no place in an object")
 
 
 def encode(value):
@@ -55,11 +55,11 @@ def encode(value):
 def decode(data):
     try:
         value = cbor2.loads(data)
-    except Exception as error:  # cbor2 also lets errors of the standard library through
-        raise Wrong(f"not CBOR: {error}") from error
-    # Catches long forms, wrong order, duplicate keys and trailing bytes all at once.
+    except Exception as error:  # cbor2 also raises errors of the standard library
+        raise ProtocolError(f"not CBOR: {error}") from error
+    # Detects long forms, wrong order, duplicate keys and trailing bytes.
     if encode(value) != data:
-        raise Wrong("not deterministic CBOR")
+        raise ProtocolError("not deterministic CBOR")
     return value
 
 
@@ -87,7 +87,7 @@ def typ(kind):
 
 
 def seal(kind, payload, key, alg=ED25519):
-    """Sign payload bytes as they are, so that a test can sign bad ones too."""
+    """Sign payload bytes unchecked, so that a test can also sign invalid ones."""
     cose = COSE.new(deterministic_header=True)
     header = {1: alg, 4: key.public, 16: typ(kind)}
     inner = cose.encode_and_sign(payload, key.cose(alg), header, {}, out="cbor2/CBORTag")
@@ -99,23 +99,23 @@ def sign(kind, claims, key):
 
 
 def unseal(data, kind, public):
-    """The claims of an envelope of this kind that this key signed."""
+    """Verify an envelope of this kind and key, and return its claims."""
     outer = decode(data)
     if not (isinstance(outer, CBORTag) and outer.tag == 61):
-        raise Wrong("no CWT tag")
+        raise ProtocolError("no CWT tag")
     inner = outer.value
     if not (isinstance(inner, CBORTag) and inner.tag == 18 and isinstance(inner.value, list)):
-        raise Wrong("no COSE_Sign1 tag")
+        raise ProtocolError("no COSE_Sign1 tag")
     if len(inner.value) != 4 or inner.value[1] != {}:
-        raise Wrong("not the four parts of an envelope")
+        raise ProtocolError("not the four parts of an envelope")
     header = decode(inner.value[0])
     if header != {1: ED25519, 4: public, 16: typ(kind)}:
-        raise Wrong(f"header of a {kind} is {header}")
+        raise ProtocolError(f"header of a {kind} is {header}")
     verifier = COSEKey.new({1: 1, 2: public, 3: ED25519, -1: 6, -2: public})
     try:
         payload = COSE.new(verify_kid=True).decode(inner, verifier)
     except Exception as error:
-        raise Wrong(f"signature of a {kind} does not hold: {error}") from error
+        raise ProtocolError(f"signature of a {kind} is invalid: {error}") from error
     return decode(payload)
 
 
@@ -123,7 +123,7 @@ def digest(envelope):
     return hashlib.sha256(envelope).digest()
 
 
-# What clients and issuers sign
+# Objects that clients and issuers sign
 
 
 def now():
@@ -160,7 +160,7 @@ def revocations(key, platform, audience, seq, at, due, shares=(), holders=(), su
 
 
 class Commander:
-    """One program that signs commands with one key: it counts, and never goes back."""
+    """A client instance that signs commands with one key and an increasing counter."""
 
     def __init__(self, key, device):
         self.key, self.device = key, device
@@ -180,7 +180,7 @@ class Commander:
         return sign("command", self.claims(operation, epoch, **how), self.key)
 
 
-# What a device signs
+# Objects that a device signs
 
 
 @dataclass
@@ -195,10 +195,10 @@ class Standing:
     @classmethod
     def of(cls, entries):
         if set(entries) != set(range(6)):
-            raise Wrong(f"entries of a standing are {sorted(entries)}")
+            raise ProtocolError(f"entries of a standing are {sorted(entries)}")
         standing = cls(*(entries[number] for number in range(6)))
         if len(standing.epoch) != 16 or len(standing.boot) != 16 or standing.quality not in range(4):
-            raise Wrong(f"standing is {standing}")
+            raise ProtocolError(f"standing is {standing}")
         return standing
 
 
@@ -224,17 +224,17 @@ class State:
 def _signed_by_device(data, kind, device, public, needed, optional=()):
     claims = unseal(data, kind, public)
     if set(claims) != {1, 6, PRIVATE} or claims[1] != device:
-        raise Wrong(f"claims of a {kind} are {claims}")
+        raise ProtocolError(f"claims of a {kind} are {claims}")
     private = claims[PRIVATE]
     if not set(needed) <= set(private) <= set(needed) | set(optional) or private[0] != 1:
-        raise Wrong(f"entries of a {kind} are {sorted(private)}")
+        raise ProtocolError(f"entries of a {kind} are {sorted(private)}")
     return claims[6], private
 
 
 def read_receipt(data, device, public):
     _, entries = _signed_by_device(data, "receipt", device, public, (0, 1, 2, 5, 6, 7), (3, 4))
     if entries[2] not in range(len(OUTCOMES)):
-        raise Wrong(f"outcome is {entries[2]}")
+        raise ProtocolError(f"outcome is {entries[2]}")
     return Receipt(data, entries[1], OUTCOMES[entries[2]], entries.get(3, ""), entries.get(4, ""),
                    entries[5], Standing.of(entries[6]))  # fmt: skip
 
@@ -244,17 +244,17 @@ def read_state(data, device, public):
     return State(data, at, Standing.of(entries[1]), entries[2])
 
 
-# The way there and back
+# Connection to the device
 
 
 class Link:
-    """A connection to the broker of one device. Nothing that does not verify is let in."""
+    """A connection to the broker of one device. Only verified objects are accepted."""
 
     def __init__(self, host, port, device, device_key):
         self.device, self.device_key = device, device_key
         self.base = f"doorward/v1/{device}/"
         self.states, self.receipts, self.error = [], [], None
-        self._ready, self._news = False, threading.Condition()
+        self._ready, self._changed = False, threading.Condition()
         self._mqtt = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
         self._mqtt.on_connect = self._on_connect
         self._mqtt.on_subscribe = self._on_subscribe
@@ -271,67 +271,67 @@ class Link:
         client.subscribe([(self.base + "state", 1), (self.base + "receipts/+", 1)])
 
     def _on_subscribe(self, _client, _data, _mid, reasons, _properties):
-        with self._news:
+        with self._changed:
             self._ready = not any(reason.is_failure for reason in reasons)
-            self._news.notify_all()
+            self._changed.notify_all()
 
     def _on_message(self, _client, _data, message):
-        with self._news:
+        with self._changed:
             try:
                 if message.topic == self.base + "state":
                     self.states.append(read_state(message.payload, self.device, self.device_key))
                 elif message.retain:
-                    raise Wrong("a receipt was retained")
+                    raise ProtocolError("a receipt was retained")
                 else:
                     receipt = read_receipt(message.payload, self.device, self.device_key)
                     self.receipts.append((message.topic.rsplit("/", 1)[1], receipt))
-            except Exception as error:  # this is the network's thread; the error must reach the script's
-                self.error = Wrong(f"{message.topic}: {error}")
-            self._news.notify_all()
+            except Exception as error:  # raised in the main thread by wait()
+                self.error = ProtocolError(f"{message.topic}: {error}")
+            self._changed.notify_all()
 
     def wait(self, what, name, seconds=WAIT):
-        with self._news:
-            found = self._news.wait_for(lambda: self.error or what(), seconds)
+        with self._changed:
+            found = self._changed.wait_for(lambda: self.error or what(), seconds)
             if self.error:
                 raise self.error
             if not found:
-                raise Wrong(f"no {name} within {seconds:g} s")
+                raise ProtocolError(f"no {name} within {seconds:g} s")
             return found
 
     def publish(self, topic, bundle, retain=False):
         info = self._mqtt.publish(topic, bundle, qos=1, retain=retain)
         info.wait_for_publish(WAIT)
         if not info.is_published():
-            raise Wrong(f"the broker did not take {topic}")
+            raise ProtocolError(f"the broker did not acknowledge {topic}")
 
     def statement(self, path, envelope):
-        """Leave a statement with the broker, and wait until the device has said that it took it."""
+        """Publish a retained statement, and wait for the next state of the device."""
         seen = len(self.states)
         self.publish(f"{self.base}statements/{path}", envelope, retain=True)
         return self.wait(lambda: self.states[seen:], f"state after {path}")[-1]
 
-    def state(self, holds, name):
-        """The newest state, once it is one that holds."""
-        return self.wait(lambda: [s for s in self.states[-1:] if holds(s)], name)[0]
+    def state(self, condition, name):
+        """Wait until the newest state fulfils the condition, and return it."""
+        return self.wait(lambda: [s for s in self.states[-1:] if condition(s)], name)[0]
 
-    def ask(self, key, command, *statements):
-        """Send a command, after statements in the same bundle, and wait for its own receipt."""
+    def request(self, key, command, *statements):
+        """Send a command, after statements in the same bundle, and wait for its receipt."""
         seen, about, topic = len(self.receipts), digest(command), key.public.hex()
         self.publish(self.base + "command", b"".join(statements) + command)
 
         def mine():
-            answers = [r for to, r in self.receipts[seen:] if to == topic and r.about == about]
-            return [r for r in answers if r.outcome not in ON_THE_WAY]
+            receipts = [r for to, r in self.receipts[seen:] if to == topic and r.about == about]
+            return [r for r in receipts if r.outcome not in PENDING]
 
         return self.wait(mine, "receipt")[-1]
 
     def unanswered(self, command, *statements, seconds=1.0):
-        """Send what nobody may answer; an answer under any name counts."""
+        """Send a command that must not be answered; a receipt on any topic is an error."""
         seen = len(self.receipts)
         self.publish(self.base + "command", b"".join(statements) + command)
-        with self._news:
-            if self._news.wait_for(lambda: self.error or self.receipts[seen:], seconds):
+        with self._changed:
+            if self._changed.wait_for(lambda: self.error or self.receipts[seen:], seconds):
                 if self.error:
                     raise self.error
-                answer = self.receipts[-1][1]
-                raise Wrong(f"there was an answer: {answer.outcome} {answer.code}")
+                receipt = self.receipts[-1][1]
+                raise ProtocolError(f"there was a receipt: {receipt.outcome} {receipt.code}")

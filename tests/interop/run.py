@@ -1,4 +1,4 @@
-"""Takes a freshly provisioned device through the protocol and says where it differs."""
+"""Runs a newly provisioned device through the protocol and reports the first difference."""
 
 import argparse
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 import cbor2
 
 import client
-from client import Commander, Key, Link, Wrong, now
+from client import Commander, Key, Link, ProtocolError, now
 
 PLATFORM, OWNER, REGION = "acme", "alice", "eu"
 ROLES = ["root", "registry", "shares", "revocations", "firmware"]
@@ -16,7 +16,7 @@ ROLES = ["root", "registry", "shares", "revocations", "firmware"]
 
 def expect(what, found, wanted):
     if found != wanted:
-        raise Wrong(f"{what} is {found!r}, not {wanted!r}")
+        raise ProtocolError(f"{what} is {found!r}, not {wanted!r}")
 
 
 def denied(receipt, code):
@@ -30,7 +30,7 @@ class Run:
         self.epoch = None
 
     def share(self, holder, account, role="shares", operations=("status.read",), age=0, life=3600):
-        """A share and its id; it was made `age` seconds ago and lives for `life` seconds from then."""
+        """Sign a share that was issued `age` seconds ago and lives for `life` seconds; return id, end, share."""
         ident, at = os.urandom(16), now() - age
         made = client.share(self.keys[role], PLATFORM, account, self.device, holder.key.public,
                             operations, OWNER, at, at + life, at, ident, REGION)  # fmt: skip
@@ -68,32 +68,32 @@ class Run:
 
     def done(self):
         self.first = self.bob.command("status.read", self.epoch)
-        self.first_receipt = self.link.ask(self.bob.key, self.first)
+        self.first_receipt = self.link.request(self.bob.key, self.first)
         expect("the outcome", self.first_receipt.outcome, "done")
         expect("the epoch", self.first_receipt.standing.epoch, self.epoch)
 
     def not_granted(self):
         self.second = self.bob.command("device.reboot", self.epoch)
-        self.second_receipt = self.link.ask(self.bob.key, self.second)
+        self.second_receipt = self.link.request(self.bob.key, self.second)
         denied(self.second_receipt, "not_granted")
 
     def same_again(self):
         for command, receipt in ((self.second, self.second_receipt), (self.first, self.first_receipt)):
-            expect("the receipt", self.link.ask(self.bob.key, command).raw, receipt.raw)
+            expect("the receipt", self.link.request(self.bob.key, command).raw, receipt.raw)
 
     def replay(self):
         again = self.bob.command("status.read", self.epoch, counter=self.bob.counter)
-        denied(self.link.ask(self.bob.key, again), "replay")
+        denied(self.link.request(self.bob.key, again), "replay")
 
     def ttl_too_long(self):
-        denied(self.link.ask(self.bob.key, self.bob.command("status.read", self.epoch, life=301)), "ttl_too_long")
+        denied(self.link.request(self.bob.key, self.bob.command("status.read", self.epoch, life=301)), "ttl_too_long")
 
     def wrong_epoch(self):
-        denied(self.link.ask(self.bob.key, self.bob.command("status.read", os.urandom(16))), "epoch")
+        denied(self.link.request(self.bob.key, self.bob.command("status.read", os.urandom(16))), "epoch")
 
     def late(self):
         command = self.bob.command("status.read", self.epoch, at=now() - 120, life=60)
-        denied(self.link.ask(self.bob.key, command), "late")
+        denied(self.link.request(self.bob.key, command), "late")
 
     def stranger(self):
         self.link.unanswered(self.person().command("status.read", self.epoch))
@@ -111,7 +111,7 @@ class Run:
         claims = self.bob.claims("status.read", self.epoch)
         payload = cbor2.dumps(dict(reversed(client.decode(client.encode(claims)).items())))
         self.link.unanswered(client.seal("command", payload, self.bob.key))
-        # The signature does not cover the array's head, so it holds under a longer form of that, too.
+        # The signature does not cover the head of the array, so it stays valid with a longer form of it.
         good = self.bob.command("status.read", self.epoch)
         expect("the beginning", good[:4].hex(), "d83dd284")
         self.link.unanswered(bytes.fromhex("d83dd29804") + good[4:])
@@ -122,7 +122,7 @@ class Run:
         self.link.unanswered(carol.command("status.read", self.epoch), made)
 
     def expired_share(self):
-        # A share that has ended before it comes is not taken, so its holder stays unknown.
+        # A share that has ended before it arrives is not stored, so its holder stays unknown.
         dave = self.person()
         _, _, made = self.share(dave, "dave", age=600, life=300)
         self.link.unanswered(dave.command("status.read", self.epoch), made)
@@ -135,21 +135,21 @@ class Run:
         at = now()
         ended = client.revocations(self.keys["revocations"], PLATFORM, self.device, seq, at, at + 3600,
                                    shares={ident: end})  # fmt: skip
-        receipt = self.link.ask(erin.key, erin.command("status.read", self.epoch), made, ended)
+        receipt = self.link.request(erin.key, erin.command("status.read", self.epoch), made, ended)
         expect("the outcome for the carrier", receipt.outcome, "done")
         expect("the list in the receipt", receipt.standing.lists.get(self.device), seq)
         self.link.state(lambda s: s.standing.lists.get(self.device) == seq, "state that shows the list")
-        denied(self.link.ask(self.bob.key, self.bob.command("status.read", self.epoch)), "revoked")
+        denied(self.link.request(self.bob.key, self.bob.command("status.read", self.epoch)), "revoked")
         self.erin = erin
 
     def dry_run(self):
         command = self.erin.command("status.read", self.epoch, dry_run=True)
-        expect("the outcome", self.link.ask(self.erin.key, command).outcome, "allowed")
+        expect("the outcome", self.link.request(self.erin.key, command).outcome, "allowed")
 
     def no_late_answer(self):
-        # A receipt for one who got none in time would be here by now.
+        # A late receipt for one of the unanswered senders would have arrived by now.
         known = {self.bob.key.public.hex(), self.erin.key.public.hex()}
-        expect("who got receipts", {to for to, _ in self.link.receipts}, known)
+        expect("the set of recipients", {to for to, _ in self.link.receipts}, known)
 
 
 def main():
@@ -166,7 +166,7 @@ def main():
         link = Link(host, int(port), args.device, bytes.fromhex(args.device_key))
         run = Run(link, keys)
         run.all()
-    except (Wrong, OSError, ValueError) as error:
+    except (ProtocolError, OSError, ValueError) as error:
         print(f"differs: {run.step if run else 'start'}: {error}")
         return 1
     finally:

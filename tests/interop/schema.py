@@ -1,5 +1,5 @@
-"""Checks docs/doorward.cddl against the samples: every object that a device takes for well-formed
-fits the schema, and what is malformed in its shape does not."""
+"""Checks docs/doorward.cddl against the samples: every object that a device treats as well-formed
+matches the schema, and an object with a malformed shape does not."""
 
 import json
 import pathlib
@@ -9,7 +9,7 @@ from pycddl import Schema, ValidationError
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 TEXT = (ROOT / "docs" / "doorward.cddl").read_text()
-# Malformed by a rule that a schema cannot say.
+# Malformed by a rule that a schema cannot express.
 BEYOND = {
     "counter 0",
     "ends before it begins",
@@ -29,7 +29,7 @@ def length(data, at):
 
 
 def envelopes(bundle):
-    """The envelopes of a bundle of this project's own making: kind and claims of each."""
+    """Kind, header and claims of each envelope of a bundle that this project has made."""
     at = 0
     while at < len(bundle):
         if bundle[at : at + 4] != bytes.fromhex("d83dd284"):
@@ -57,7 +57,7 @@ def fits(schemas, bundle):
 
 def main():
     kinds = "header issuers registration share roster revocations release command approval"
-    # The first rule of a schema is what is validated.
+    # Validation starts at the first rule of a schema.
     schemas = {kind: Schema(f"start = {kind}\n{TEXT}") for kind in kinds.split()}
     samples = json.loads((ROOT / "tests" / "vectors" / "samples.json").read_text())
     rows = [(f"setting {n}", "accepted", text) for n, text in enumerate(samples["setting"])]

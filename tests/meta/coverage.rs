@@ -1,4 +1,4 @@
-//! `docs/coverage.md` and the tests must agree.
+//! `docs/coverage.md` has a row for every requirement, and every test is in its row.
 
 use crate::names;
 
@@ -11,8 +11,8 @@ fn root() -> &'static Path {
 
 fn rules_of(test: &str) -> Vec<String> {
     test.split('_')
-        .map_while(|word| {
-            let (kind, number) = word.split_at_checked(1)?;
+        .map_while(|part| {
+            let (kind, number) = part.split_at_checked(1)?;
             let number: u32 = number.parse().ok().filter(|_| number.len() == 2)?;
             matches!(kind, "s" | "n").then(|| format!("{}{number}", kind.to_uppercase()))
         })
@@ -35,7 +35,7 @@ fn every_rule_has_a_test_and_every_test_its_row() {
     let (tests, table) = (names::of_all_tests(), table());
     let promises = [
         1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25,
-        28,
+        26, 27, 28, 29,
     ];
     let rules = (1..=65).map(|n| ('S', n)).chain(promises.map(|n| ('N', n)));
     for (kind, number) in rules {

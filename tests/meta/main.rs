@@ -1,4 +1,4 @@
-//! The source itself: structure, documents, coverage.
+//! The repository itself: structure of the source, documents, coverage.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -8,6 +8,7 @@
 )]
 
 mod architecture;
+mod command_line;
 mod coverage;
 mod names;
 mod readme;

@@ -1,14 +1,17 @@
-//! The names of all tests, as the tables of `docs/` have them.
+//! Names of all tests, for the tables in `docs/`.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// Those in `tests/` and beside the code.
+/// Directories with tests, and with code that has tests beside it.
+const DIRECTORIES: [&str; 3] = ["tests", "crates", "src"];
+
+/// Returns the names of all tests.
 pub fn of_all_tests() -> BTreeSet<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut names = BTreeSet::new();
-    for room in ["tests", "src"] {
-        find(&root.join(room), &mut names);
+    for directory in DIRECTORIES {
+        find(&root.join(directory), &mut names);
     }
     names
 }
@@ -20,13 +23,13 @@ fn find(directory: &Path, names: &mut BTreeSet<String>) {
             find(&path, names);
         } else if path.extension().is_some_and(|e| e == "rs") {
             let text = std::fs::read_to_string(&path).unwrap();
-            // The attribute of a test, then perhaps others, then its name.
+            // The `#[test]` attribute, possibly further attributes, then the name.
             for after in text.split("test]\n").skip(1) {
                 let mut lines = after.lines().skip_while(|line| !line.contains("fn "));
                 let name = lines.next().and_then(|line| line.split("fn ").nth(1));
                 names.extend(name.and_then(|n| n.split('(').next()).map(str::to_owned));
             }
-            // The stories of the sharing side, which are tests on two ledgers.
+            // The stories of the sharing service, each of them a test on two databases.
             let stories = text.split("\nstories! {\n").nth(1).unwrap_or_default();
             let stories = stories
                 .lines()

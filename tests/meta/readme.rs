@@ -1,14 +1,13 @@
-//! README.md, as a reader would try it: its commands are run, its output is what comes.
+//! The commands in README.md work, and print the output that it shows.
 
 use doorward_testkit::site;
 
-#[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
 use std::path::Path;
 use std::process::Command;
 
 use site::{DOORKEY, Mosquitto};
 
-/// The commands of the block under a heading, each with the output that the page shows.
+/// Commands of the code block under a heading, each with the output that the page shows.
 fn block(heading: &str) -> Vec<(String, Vec<String>)> {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
     let page = std::fs::read_to_string(page).unwrap();
@@ -42,7 +41,7 @@ fn the_commands_of_the_readme_do_what_it_shows() {
     let commands = block("## By hand");
     assert!(commands.len() > 10);
     for (number, (command, _)) in commands.iter().enumerate() {
-        // The test has started the broker already, on a free port.
+        // The test has started the broker on a free port.
         let command = match command.starts_with("mosquitto ") {
             true => "true",
             false => command,
@@ -73,7 +72,7 @@ fn the_commands_of_the_readme_do_what_it_shows() {
     assert!(!stderr.contains("error:"), "{stderr}");
 }
 
-/// The rows of the demo as the README shows them, without their times.
+/// Compares the rows of the demo, without their times.
 #[test]
 fn the_demo_in_the_readme_is_the_demo() {
     let out = Command::new(site::DOORWARD).arg("demo").output().unwrap();

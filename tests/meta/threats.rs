@@ -1,4 +1,4 @@
-//! `docs/threats.md`: every attack has a rule and a test that exists.
+//! `docs/threats.md`: every attack has a rule and an existing test.
 
 use crate::names;
 

@@ -1,9 +1,8 @@
-//! The rules for brokers in `config/`, on a real one: the main job works, and nobody reads or
-//! writes what is not theirs.
+//! The access rules for brokers in `config/`, on a real broker: the main job works, and no user can
+//! read or write topics of others.
 
 use doorward_testkit::site;
 
-#[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,21 +10,21 @@ use doorward_transport::Broker;
 use doorward_transport::MqttClient;
 use site::{COUNT, Site, block_on, wait_until};
 
-/// What somebody publishes who must not.
+/// Payload of a forbidden publish.
 const FORGED: &[u8] = b"forged";
-/// When nothing comes for so long, nothing will.
+/// Time without a message after which no more are expected.
 const SILENCE: Duration = Duration::from_millis(700);
 
-/// A site whose broker asks for user names and keeps to the rules.
-struct Fenced {
+/// A site whose broker requires user names and enforces the access rules.
+struct ProtectedSite {
     site: Site,
-    /// Anna's user name: her key.
+    /// User name of anna: her public key.
     anna: String,
-    /// The owner's.
+    /// User name of the owner.
     ole: String,
 }
 
-impl Fenced {
+impl ProtectedSite {
     fn new() -> Self {
         let mut site = Site::new(COUNT);
         site.ready();
@@ -53,17 +52,17 @@ impl Fenced {
             file.display()
         );
         site.cloud.again();
-        let fenced = Self { site, anna, ole };
+        let protected = Self { site, anna, ole };
         let link = format!(
             "url = \"{}\"\nuser = \"ups-7\"\npassword_file = \"{}\"",
-            fenced.site.cloud.url(),
-            fenced.password("ups-7").display()
+            protected.site.cloud.url(),
+            protected.password("ups-7").display()
         );
-        fenced.site.write_config_with(&link, COUNT);
-        fenced
+        protected.site.write_config_with(&link, COUNT);
+        protected
     }
 
-    /// The file with somebody's password.
+    /// Writes a file with the password of `user`.
     fn password(&self, user: &str) -> PathBuf {
         use std::os::unix::fs::PermissionsExt;
         let path = self.site.path().join(format!("{user}.password"));
@@ -80,8 +79,8 @@ impl Fenced {
         }
     }
 
-    /// What `doorkey` needs to log in.
-    fn log_in(&self, user: &str) -> Vec<String> {
+    /// Options of `doorkey` to log in.
+    fn login_args(&self, user: &str) -> Vec<String> {
         let file = self.password(user).display().to_string();
         let url = self.site.cloud.url();
         ["--broker", &url, "--user", user, "--password-file", &file]
@@ -90,7 +89,7 @@ impl Fenced {
     }
 
     fn doorkey(&self, user: &str, args: &[&str]) -> serde_json::Value {
-        let access = self.log_in(user);
+        let access = self.login_args(user);
         let mut args = args.to_vec();
         args.extend(access.iter().map(String::as_str));
         let out = self.site.run(site::DOORKEY, &args);
@@ -109,21 +108,21 @@ impl Fenced {
     }
 }
 
-/// The topics of all that somebody hears while `meanwhile` happens, but for what is forged.
-fn overheard(broker: &Broker, meanwhile: impl FnOnce()) -> Vec<String> {
+/// Returns the topics of all messages received while `meanwhile` runs; none of them may be forged.
+fn topics_received(broker: &Broker, meanwhile: impl FnOnce()) -> Vec<String> {
     let (ready, go) = std::sync::mpsc::channel();
     std::thread::scope(|scope| {
         let listening = scope.spawn(|| {
             block_on(async {
-                let mut caller = MqttClient::connect(broker).await.unwrap();
-                caller.subscribe(vec!["#".to_owned()]).await.unwrap();
+                let mut client = MqttClient::connect(broker).await.unwrap();
+                client.subscribe(vec!["#".to_owned()]).await.unwrap();
                 ready.send(()).unwrap();
-                let mut heard = Vec::new();
-                while let Some((topic, payload)) = caller.next(SILENCE).await.unwrap() {
+                let mut topics = Vec::new();
+                while let Some((topic, payload)) = client.next(SILENCE).await.unwrap() {
                     assert_ne!(payload, FORGED, "{topic}");
-                    heard.push(topic);
+                    topics.push(topic);
                 }
-                heard
+                topics
             })
         });
         go.recv().unwrap();
@@ -133,24 +132,24 @@ fn overheard(broker: &Broker, meanwhile: impl FnOnce()) -> Vec<String> {
 }
 
 #[test]
-fn with_the_rules_the_main_job_works_and_strangers_neither_read_nor_write() {
-    let mut fenced = Fenced::new();
-    fenced.site.start();
-    let ole = fenced.ole.clone();
+fn with_the_broker_rules_the_main_job_works_and_strangers_neither_read_nor_write() {
+    let mut protected = ProtectedSite::new();
+    protected.site.start();
+    let ole = protected.ole.clone();
     wait_until("the device answers its owner", || {
-        fenced.send(&ole, "ole", "status.read")["outcome"] == "done"
+        protected.send(&ole, "ole", "status.read")["outcome"] == "done"
     });
 
-    // The issuer's word reaches the device, anna's command too, and her receipt reaches her.
-    fenced.site.person("bob");
-    let shared = fenced.doorkey(
+    // Statements of the issuer and commands of anna reach the device, and her receipt reaches her.
+    protected.site.person("bob");
+    let shared = protected.doorkey(
         "issuer",
         &[
             "share",
             "ups-7",
             "--to",
             "bob",
-            "--key",
+            "--public-key",
             "bob.pub",
             "--allow",
             "status.read",
@@ -158,37 +157,37 @@ fn with_the_rules_the_main_job_works_and_strangers_neither_read_nor_write() {
         ],
     );
     assert_eq!(shared["published"], true);
-    let anna = fenced.anna.clone();
+    let anna = protected.anna.clone();
     let reboot = || {
         assert_eq!(
-            fenced.send(&anna, "anna", "device.reboot")["outcome"],
+            protected.send(&anna, "anna", "device.reboot")["outcome"],
             "done"
         )
     };
 
     let receipts = |user: &str| format!("doorward/v1/ups-7/receipts/{user}");
-    let of_strangers = overheard(&fenced.broker("stranger"), reboot);
+    let of_strangers = topics_received(&protected.broker("stranger"), reboot);
     assert!(
         of_strangers
             .iter()
             .all(|topic| topic == "doorward/v1/ups-7/state"),
         "{of_strangers:?}"
     );
-    let of_devices = overheard(&fenced.broker("ups-8"), reboot);
+    let of_devices = topics_received(&protected.broker("ups-8"), reboot);
     assert!(
         of_devices
             .iter()
             .all(|topic| topic == "doorward/v1/ups-7/state"),
         "{of_devices:?}"
     );
-    let of_ole = overheard(&fenced.broker(&ole), reboot);
+    let of_ole = topics_received(&protected.broker(&ole), reboot);
     assert!(!of_ole.contains(&receipts(&anna)), "{of_ole:?}");
-    let of_issuer = overheard(&fenced.broker("issuer"), reboot);
+    let of_issuer = topics_received(&protected.broker("issuer"), reboot);
     assert!(of_issuer.contains(&receipts(&anna)), "{of_issuer:?}");
     assert!(!of_issuer.contains(&"doorward/v1/ups-7/command".to_owned()));
-    assert_eq!(fenced.site.reboots(), 4);
+    assert_eq!(protected.site.reboots(), 4);
 
-    // What strangers, people and other devices publish where they must not reaches nobody.
+    // Forbidden publishes of strangers, users and other devices are not delivered.
     let forbidden = [
         "doorward/v1/ups-7/statements/revocations",
         "doorward/v1/site/north/statements/share/00",
@@ -200,47 +199,49 @@ fn with_the_rules_the_main_job_works_and_strangers_neither_read_nor_write() {
         "other",
     ];
     for user in ["stranger", "ups-8", &anna] {
-        overheard(&fenced.broker("issuer"), || {
+        topics_received(&protected.broker("issuer"), || {
             block_on(async {
-                let caller = MqttClient::connect(&fenced.broker(user)).await.unwrap();
+                let client = MqttClient::connect(&protected.broker(user)).await.unwrap();
                 for topic in forbidden {
-                    let _ = caller
+                    let _ = client
                         .publish(topic.to_owned(), FORGED.to_vec(), true)
                         .await;
                 }
             });
         });
     }
-    let kept = overheard(&fenced.broker("ups-7"), || {});
+    let kept = topics_received(&protected.broker("ups-7"), || {});
     assert!(
         !kept.iter().any(|topic| topic.contains("revocations")),
         "{kept:?}"
     );
-    assert_eq!(fenced.site.status()["links"]["cloud"]["up"], true);
+    assert_eq!(protected.site.status()["links"]["cloud"]["up"], true);
 }
 
 #[test]
-fn without_a_user_name_or_with_a_wrong_password_nobody_gets_in_and_is_told_why() {
-    let fenced = Fenced::new();
-    let plain = fenced.site.cloud.broker();
+fn a_missing_user_name_and_a_wrong_password_are_refused_with_the_reason() {
+    let protected = ProtectedSite::new();
+    let plain = protected.site.cloud.broker();
     let why = |broker: &Broker| {
-        let came = block_on(MqttClient::connect(broker)).err();
-        came.unwrap().to_string()
+        let error = block_on(MqttClient::connect(broker)).err();
+        error.unwrap().to_string()
     };
     assert!(why(&plain).contains("may not connect"), "{}", why(&plain));
-    let broker = fenced.broker("stranger");
-    std::fs::write(fenced.password("stranger"), "guess").unwrap();
+    let broker = protected.broker("stranger");
+    std::fs::write(protected.password("stranger"), "guess").unwrap();
     assert!(why(&broker).contains("may not connect"), "{}", why(&broker));
 
-    // The device is told the same, and takes a new password without a restart.
-    let mut fenced = fenced;
-    let file = fenced.password("ups-7");
+    // The device reports the same reason, and uses a new password without a restart.
+    let mut protected = protected;
+    let file = protected.password("ups-7");
     std::fs::write(&file, "guess").unwrap();
-    fenced.site.start();
-    let link = |fenced: &Fenced| fenced.site.status()["links"]["cloud"].clone();
-    wait_until("the device is told why", || {
-        link(&fenced)["why"].to_string().contains("may not connect")
+    protected.site.start();
+    let link = |protected: &ProtectedSite| protected.site.status()["links"]["cloud"].clone();
+    wait_until("the device reports the reason", || {
+        link(&protected)["why"]
+            .to_string()
+            .contains("may not connect")
     });
-    fenced.password("ups-7");
-    wait_until("the device is connected", || link(&fenced)["up"] == true);
+    protected.password("ups-7");
+    wait_until("the device is connected", || link(&protected)["up"] == true);
 }

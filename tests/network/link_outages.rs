@@ -1,11 +1,9 @@
-//! Links that are cut again and again while commands go over both of them. `DOORWARD_CUTS=n`
-//! cuts so often, with ten commands for each.
+//! Links that are interrupted repeatedly while commands are sent over both of them. `DOORWARD_CUTS=n`
+//! sets the number of interruptions, with ten commands for each.
 
 use doorward_testkit::site;
 use doorward_testkit::tcp_relay;
 
-#[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
-#[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +17,7 @@ use doorward_transport::event_log::read_log;
 use site::{COUNT, DOORKEY, Mosquitto, Process, Site, block_on, wait_until, wish};
 use tcp_relay::{Cable, Mode};
 
-/// How often a link is cut, unless `DOORWARD_CUTS` says otherwise.
+/// Default number of interruptions; `DOORWARD_CUTS` overrides it.
 const CUTS: u64 = 20;
 const COMMANDS: u64 = 10;
 
@@ -27,14 +25,14 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// A device whose links go over cables.
-struct Cabled {
+/// A device whose links go through TCP relays that can be interrupted.
+struct RelayedSite {
     site: Site,
     local: Mosquitto,
     cables: [Cable; 2],
 }
 
-impl Cabled {
+impl RelayedSite {
     fn new() -> Self {
         let mut site = Site::new(COUNT);
         site.ready();
@@ -48,13 +46,13 @@ impl Cabled {
         );
         site.write_config_with(&links, COUNT);
         site.start();
-        let cabled = Self {
+        let relayed = Self {
             site,
             local,
             cables,
         };
-        wait_until("both links are up", || cabled.is_up(0) && cabled.is_up(1));
-        cabled
+        wait_until("both links are up", || relayed.is_up(0) && relayed.is_up(1));
+        relayed
     }
 
     fn is_up(&self, link: usize) -> bool {
@@ -68,7 +66,7 @@ impl Cabled {
         }
     }
 
-    /// Cuts one link after the other, each in its own way, until it is told to stop.
+    /// Interrupts the links in turn, each time in another way, and then sets `done`.
     fn cut(&self, cuts: u64, done: &AtomicBool) {
         for round in 0..cuts {
             let cable = &self.cables[(round % 2) as usize];
@@ -85,7 +83,7 @@ impl Cabled {
                     cable.set(Mode::Good);
                 }
                 6 => {
-                    // Half open: only the next sign of life finds out.
+                    // A half-open connection: only the next keep-alive detects it.
                     cable.set(Mode::Silent);
                     std::thread::sleep(Duration::from_millis(500));
                     cable.set(Mode::Good);
@@ -105,20 +103,20 @@ impl Cabled {
 
 #[test]
 fn while_links_are_cut_every_command_has_one_outcome_and_no_record_is_lost() {
-    let cabled = Cabled::new();
-    let site = &cabled.site;
+    let relayed = RelayedSite::new();
+    let site = &relayed.site;
     let cuts = number("DOORWARD_CUTS").unwrap_or(CUTS);
     let holder = HolderKey::open(&site.path().join("ole.key")).unwrap();
     let device_key = PublicKey::new(&Bytes::from_hex(&site.device_key).unwrap()).unwrap();
     let wish = wish("device.reboot", Map::default());
-    // Somebody keeps the log meanwhile.
+    // A collector follows the log meanwhile.
     let url = site.cloud.url();
     let collect = [
         "log", "collect", "ups-7", "--to", "copy", "--key", "ole.key", "--broker", &url,
     ];
     let mut follower = Process(
         Command::new(DOORKEY)
-            .args(["--issuer", "issuer"])
+            .env("DOORKEY_ISSUER", "issuer")
             .args(collect)
             .arg("--follow")
             .current_dir(site.path())
@@ -129,10 +127,10 @@ fn while_links_are_cut_every_command_has_one_outcome_and_no_record_is_lost() {
     let mut slowest = Duration::ZERO;
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        scope.spawn(|| cabled.cut(cuts, &done));
+        scope.spawn(|| relayed.cut(cuts, &done));
         let mut sent = 0;
         while sent < cuts * COMMANDS || !done.load(Ordering::SeqCst) {
-            let broker = cabled.broker((sent % 2) as usize);
+            let broker = relayed.broker((sent % 2) as usize);
             let request = SendParams {
                 wait: Duration::from_secs(60),
                 ..SendParams::new(&broker, &device_key, &holder, &wish)
@@ -147,21 +145,21 @@ fn while_links_are_cut_every_command_has_one_outcome_and_no_record_is_lost() {
             sent += 1;
         }
     });
-    assert_eq!(site.reboots(), outcomes.len(), "each ran once");
+    assert_eq!(site.reboots(), outcomes.len(), "each command ran once");
     println!(
         "{cuts} cuts, {} commands, the slowest {slowest:?}",
         outcomes.len()
     );
-    wait_until("both links are up", || cabled.is_up(0) && cabled.is_up(1));
+    wait_until("both links are up", || relayed.is_up(0) && relayed.is_up(1));
     let losses = |link: &str| site.status()["links"][link]["losses"].as_u64().unwrap();
     assert!(losses("cloud") + losses("local") >= cuts / 2);
 
-    // The follower may have missed something, but it has kept nothing wrong.
+    // The collector may have missed records, but has stored no wrong ones.
     let ended = follower.0.try_wait().unwrap();
     assert!(ended.is_none(), "the collector gave up: {ended:?}");
     drop(follower);
     let followed = read_log(&site.path().join("copy")).unwrap().records.len();
-    println!("{followed} records were kept meanwhile");
+    println!("{followed} records were collected meanwhile");
     site.doorkey(&collect);
     let (copy, log) = (
         read_log(&site.path().join("copy")).unwrap(),

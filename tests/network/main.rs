@@ -1,4 +1,4 @@
-//! Links that fail: cables, certificates, broker rules.
+//! Link failures, certificates and broker rules.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,

@@ -1,11 +1,9 @@
-//! Booting, switching off, and units of systemd, over a D-Bus of the test's own. logind is Debian's
-//! where it runs, and then only rehearses; what no test may do for real a stand-in writes down.
+//! Reboot, power-off and systemd units, over a D-Bus of the test's own. Where Debian's logind can run,
+//! it only makes dry runs; calls with a real effect go to a stub that records them.
 
 use crate::system_bus;
 use doorward_testkit::site;
 
-#[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
-#[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -75,8 +73,8 @@ impl Machine {
         self.site.send_with(person, operation, args, 15)
     }
 
-    /// Sends it, and does something else while it is under way.
-    fn while_under_way(
+    /// Sends a command, and runs `meanwhile` while its operation is running.
+    fn while_running(
         &self,
         person: &str,
         operation: &str,
@@ -85,7 +83,7 @@ impl Machine {
     ) -> serde_json::Value {
         std::thread::scope(|scope| {
             let sending = scope.spawn(|| self.send(person, operation, args));
-            wait_until("it is under way", || {
+            wait_until("the operation is running", || {
                 let status = self.site.status();
                 status["underway"][0]["progress"]["in_s"].is_number()
             });
@@ -99,7 +97,7 @@ fn detail(receipt: &serde_json::Value) -> &str {
     receipt["detail"].as_str().unwrap_or_default()
 }
 
-/// logind's interface, without a machine behind it.
+/// A stub of logind's interface.
 #[derive(Clone, Default)]
 struct Logind {
     calls: Calls,
@@ -129,7 +127,7 @@ impl Logind {
     }
 
     fn schedule_shutdown(&self, kind: String, usec: u64) {
-        // As the real one shows it.
+        // In the form in which the real logind shows it.
         let shown = kind.trim_start_matches("dry-").to_owned();
         self.calls.add(format!("schedule {kind}"));
         *self.scheduled.lock().unwrap() = (shown, usec);
@@ -158,7 +156,7 @@ impl Logind {
 
 const LOGIND: (&str, &str) = ("org.freedesktop.login1", "/org/freedesktop/login1");
 
-/// Debian's logind, or the stand-in.
+/// Starts Debian's logind if it can run here, else the stub.
 fn logind(machine: &Machine) -> Option<site::Process> {
     let real = machine.bus.logind();
     if real.is_none() {
@@ -166,20 +164,16 @@ fn logind(machine: &Machine) -> Option<site::Process> {
     }
     println!(
         "logind: {}",
-        if real.is_some() {
-            "Debian's"
-        } else {
-            "a stand-in"
-        }
+        if real.is_some() { "Debian's" } else { "a stub" }
     );
     real
 }
 
 #[test]
-fn a_reboot_with_a_delay_counts_down_can_be_cancelled_and_happens_in_time() {
+fn a_delayed_reboot_counts_down_can_be_cancelled_and_happens_on_time() {
     let machine = Machine::new();
     let _logind = logind(&machine);
-    let receipt = machine.while_under_way("ole", "machine.rehearsal", &["delay_s=60"], || {
+    let receipt = machine.while_running("ole", "machine.rehearsal", &["delay_s=60"], || {
         let status = machine.site.status();
         let row = &status["underway"][0];
         assert_eq!(
@@ -187,7 +181,7 @@ fn a_reboot_with_a_delay_counts_down_can_be_cancelled_and_happens_in_time() {
             (&"ole".into(), &"machine.rehearsal".into())
         );
         assert!(row["progress"]["at"].is_string(), "{row}");
-        // One interrupting operation at a time; what ends it is none.
+        // Only one disruptive operation at a time; the cancelling operation is not disruptive.
         assert_eq!(machine.send("ole", "machine.reboot", &[])["code"], "busy");
         assert_eq!(
             machine.send("ole", "machine.cancel", &[])["outcome"],
@@ -206,12 +200,12 @@ fn a_reboot_with_a_delay_counts_down_can_be_cancelled_and_happens_in_time() {
 }
 
 #[test]
-fn a_reboot_whose_share_is_cancelled_while_it_counts_down_does_not_happen() {
+fn a_reboot_does_not_happen_if_its_share_is_cancelled_during_the_countdown() {
     let machine = Machine::new();
     let _logind = logind(&machine);
     let share = machine.site.share("anna", "machine.rehearsal");
     let url = machine.site.cloud.url();
-    let receipt = machine.while_under_way("anna", "machine.rehearsal", &["delay_s=60"], || {
+    let receipt = machine.while_running("anna", "machine.rehearsal", &["delay_s=60"], || {
         let cancel = ["cancel", "ups-7", &share, "--broker", &url];
         machine.site.doorkey(&cancel);
     });
@@ -220,12 +214,12 @@ fn a_reboot_whose_share_is_cancelled_while_it_counts_down_does_not_happen() {
     assert_eq!(
         machine.send("ole", "machine.cancel", &[])["code"],
         "no_effect",
-        "nothing is left"
+        "nothing is scheduled"
     );
 }
 
 #[test]
-fn s07_only_what_is_allowed_reaches_logind_and_what_it_refuses_is_told() {
+fn s07_only_allowed_calls_reach_logind_and_its_refusals_are_reported() {
     let machine = Machine::new();
     let logind = Logind::default();
     machine.bus.serve(LOGIND.0, LOGIND.1, logind.clone());
@@ -245,7 +239,7 @@ fn s07_only_what_is_allowed_reaches_logind_and_what_it_refuses_is_told() {
     assert!(detail(&receipt).contains("polkit"), "{receipt}");
     assert_eq!(logind.calls.all(), Vec::<String>::new());
     logind.refuses.store(false, Ordering::Relaxed);
-    // The machine does not boot, and nobody says that it has.
+    // The machine does not reboot, and no reboot is reported.
     let receipt = machine.send("anna", "machine.reboot", &["delay_s=0"]);
     assert_eq!(receipt["code"], "timeout", "{receipt}");
     let receipt = machine.send("ole", "machine.off", &[]);
@@ -254,7 +248,7 @@ fn s07_only_what_is_allowed_reaches_logind_and_what_it_refuses_is_told() {
 }
 
 #[test]
-fn after_four_reboots_in_an_hour_there_is_no_fifth_not_for_the_owner_and_not_after_a_restart() {
+fn a_fifth_reboot_within_an_hour_is_refused_for_the_owner_too_and_after_a_restart() {
     let mut machine = Machine::new();
     let logind = Logind::default();
     machine.bus.serve(LOGIND.0, LOGIND.1, logind.clone());
@@ -274,7 +268,7 @@ fn after_four_reboots_in_an_hour_there_is_no_fifth_not_for_the_owner_and_not_aft
     assert_eq!(logind.calls.all().len(), 4);
 }
 
-/// systemd's interface, with three units.
+/// A stub of systemd's interface with three units.
 struct Systemd {
     calls: Calls,
     next: u32,
@@ -303,7 +297,7 @@ impl Systemd {
             "done"
         };
         tokio::spawn(async move {
-            // The end of another job comes first.
+            // The end of another job is signalled first.
             for (job, result) in [
                 ("/org/freedesktop/systemd1/job/999", "failed"),
                 (job.as_str(), result),
@@ -374,7 +368,7 @@ impl Unit {
 }
 
 #[test]
-fn a_unit_is_done_when_its_job_is_and_a_command_chooses_none() {
+fn a_unit_operation_ends_with_its_own_job_and_a_command_cannot_choose_the_unit() {
     let machine = Machine::new();
     let calls = Calls::default();
     let systemd = Systemd {

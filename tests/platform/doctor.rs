@@ -1,26 +1,23 @@
-//! `doorward doctor`: each finding with its remedy, on a real broker, upsd and bus.
+//! `doorward doctor`: findings with their remedies, with a real broker, upsd and system bus.
 
 use crate::system_bus;
 use doorward_testkit::site;
 use doorward_testkit::test_ca;
 
-#[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
-#[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
-#[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
 use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 use site::{COUNT, DOORWARD, Site, free_port};
 use test_ca::{Authority, DAY, Files, today};
 
-/// What it finds, and its exit status.
+/// Runs `doorward doctor`; returns its findings and exit status.
 fn doctor(site: &Site) -> (Value, i32) {
     let out = site.run(DOORWARD, &["doctor", "--config", "doorward.toml", "--json"]);
     let found = serde_json::from_slice(&out.stdout).unwrap_or_default();
     (found, out.status.code().unwrap())
 }
 
-/// The findings about something: level and text with its remedy.
+/// Findings about `what`: level, and text with remedy.
 fn about(found: &Value, what: &str) -> Vec<(String, String)> {
     let rows = found["findings"].as_array().unwrap().iter();
     let rows = rows.filter(|row| row["what"] == what);
@@ -34,17 +31,17 @@ fn about(found: &Value, what: &str) -> Vec<(String, String)> {
     .collect()
 }
 
-fn says(found: &Value, what: &str, level: &str, words: &str) {
+fn assert_finding(found: &Value, what: &str, level: &str, text_part: &str) {
     let rows = about(found, what);
     assert!(
         rows.iter()
-            .any(|(is, text)| is == level && text.contains(words)),
-        "{what} {level} {words}: {rows:?}"
+            .any(|(is, text)| is == level && text.contains(text_part)),
+        "{what} {level} {text_part}: {rows:?}"
     );
 }
 
 #[test]
-fn on_a_sound_device_nothing_is_broken_and_what_others_could_read_is_named() {
+fn a_healthy_device_has_no_errors_and_an_unprotected_broker_is_reported() {
     let site = Site::new(COUNT);
     site.ready();
     let (found, status) = doctor(&site);
@@ -57,25 +54,25 @@ fn on_a_sound_device_nothing_is_broken_and_what_others_could_read_is_named() {
         "link cloud",
         "programs",
     ] {
-        says(&found, what, "ok", "");
+        assert_finding(&found, what, "ok", "");
     }
-    says(&found, "link cloud", "look", "config/mosquitto.acl");
+    assert_finding(&found, "link cloud", "warning", "config/mosquitto.acl");
     let late = |(_, text): &(String, String)| text.contains("set_tcp_nodelay");
     assert!(!about(&found, "link cloud").iter().any(late), "{found}");
-    // In words, for people.
+    // As text.
     let out = site.run(DOORWARD, &["doctor", "--config", "doorward.toml"]);
     let text = String::from_utf8(out.stdout).unwrap();
-    assert!(text.contains("Nothing is broken."), "{text}");
-    assert!(text.contains("look   link cloud"), "{text}");
+    assert!(text.contains("no errors, "), "{text}");
+    assert!(text.contains("warning link cloud"), "{text}");
 }
 
 #[test]
-fn what_is_broken_is_named_with_its_remedy_and_its_exit_status() {
+fn errors_are_reported_with_their_remedy_and_exit_status() {
     let mut site = Site::new(COUNT);
     site.ready();
     site.kill();
     let path = site.path().join("doorward.toml");
-    let sound = std::fs::read_to_string(&path).unwrap();
+    let valid = std::fs::read_to_string(&path).unwrap();
     let bus = system_bus::SystemBus::start(site.path());
     let password = site.path().join("password");
     std::fs::write(&password, "x").unwrap();
@@ -88,7 +85,7 @@ fn what_is_broken_is_named_with_its_remedy_and_its_exit_status() {
          [bus]\nurl = \"mqtt://127.0.0.1:1\"\n",
         password.display()
     );
-    std::fs::write(&path, format!("{sound}{more}")).unwrap();
+    std::fs::write(&path, format!("{valid}{more}")).unwrap();
     site.cloud.stop();
     let out = std::process::Command::new(DOORWARD)
         .args(["doctor", "--config", "doorward.toml", "--json"])
@@ -98,45 +95,50 @@ fn what_is_broken_is_named_with_its_remedy_and_its_exit_status() {
         .unwrap();
     assert_eq!(out.status.code(), Some(1));
     let found: Value = serde_json::from_slice(&out.stdout).unwrap();
-    says(&found, "configuration", "broken", "[operations.\"half\"]");
-    says(&found, "programs", "broken", "/nowhere/x: No such file");
-    says(&found, "secrets", "broken", "chmod");
-    says(&found, "ups", "broken", "upsc -l");
-    says(&found, "bus", "broken", "mend [bus]");
-    says(&found, "logind", "broken", "systemd/50-doorward.rules");
-    says(&found, "link cloud", "broken", "Does the broker run");
-    says(&found, "daemon", "look", "systemctl start doorward");
-    // Names, permissions, and a device without an identity.
-    let elsewhere = sound.replace("mqtt://127.0.0.1", "mqtt://no.such.host.invalid");
+    assert_finding(&found, "configuration", "error", "[operations.\"half\"]");
+    assert_finding(&found, "programs", "error", "/nowhere/x: No such file");
+    assert_finding(&found, "secrets", "error", "chmod");
+    assert_finding(&found, "ups", "error", "upsc -l");
+    assert_finding(&found, "bus", "error", "correct [bus]");
+    assert_finding(&found, "logind", "error", "systemd/50-doorward.rules");
+    assert_finding(
+        &found,
+        "link cloud",
+        "error",
+        "Check that the broker is running",
+    );
+    assert_finding(&found, "daemon", "warning", "systemctl start doorward");
+    // An unknown host name, permissions, and a device without an identity.
+    let elsewhere = valid.replace("mqtt://127.0.0.1", "mqtt://no.such.host.invalid");
     std::fs::write(&path, elsewhere).unwrap();
     let key = site.path().join("state/identity/device.key");
     std::fs::set_permissions(&key, PermissionsExt::from_mode(0o644)).unwrap();
     let (found, _) = doctor(&site);
-    says(&found, "link cloud", "broken", "no.such.host.invalid");
-    says(&found, "state directory", "broken", "chmod 600");
+    assert_finding(&found, "link cloud", "error", "no.such.host.invalid");
+    assert_finding(&found, "state directory", "error", "chmod 600");
     std::fs::remove_dir_all(site.path().join("state")).unwrap();
     let (found, _) = doctor(&site);
-    says(&found, "state directory", "broken", "doorward provision");
+    assert_finding(&found, "state directory", "error", "doorward provision");
     std::fs::write(&path, "nonsense").unwrap();
     let (found, status) = doctor(&site);
     assert_eq!(status, 1);
-    says(&found, "configuration", "broken", "line 1");
+    assert_finding(&found, "configuration", "error", "line 1");
 }
 
 #[test]
-fn a_broker_that_holds_answers_back_is_named() {
+fn a_broker_that_delays_its_responses_is_reported() {
     let mut site = Site::new(COUNT);
     site.ready();
     site.cloud.stop();
-    // As it is by default.
+    // The default of mosquitto.
     site.cloud.more = "set_tcp_nodelay false\n".to_owned();
     site.cloud.again();
     let (found, _) = doctor(&site);
-    says(&found, "link cloud", "look", "set_tcp_nodelay true");
+    assert_finding(&found, "link cloud", "warning", "set_tcp_nodelay true");
 }
 
 #[test]
-fn certificates_are_named_before_they_end_the_brokers_too() {
+fn certificates_are_reported_before_they_expire_the_brokers_too() {
     let mut site = Site::new(COUNT);
     let files = Files(site.path().to_owned());
     let authority = Authority::new("an authority");
@@ -158,13 +160,13 @@ fn certificates_are_named_before_they_end_the_brokers_too() {
     site.write_config_with(&tls(""), COUNT);
     let (found, status) = doctor(&site);
     assert_eq!(status, 0, "{found}");
-    says(
+    assert_finding(
         &found,
         "link cloud",
-        "look",
-        "the broker's certificate ends ",
+        "warning",
+        "the broker's certificate expires ",
     );
-    says(&found, "certificates", "ok", "ca.pem ends in ");
+    assert_finding(&found, "certificates", "ok", "ca.pem expires in ");
     let own = format!(
         "tls.certificate = {:?}\ntls.key = {:?}",
         old.display().to_string(),
@@ -173,19 +175,19 @@ fn certificates_are_named_before_they_end_the_brokers_too() {
     site.write_config_with(&tls(&own), COUNT);
     let (found, status) = doctor(&site);
     assert_eq!(status, 1, "{found}");
-    says(&found, "certificates", "broken", "old.pem ended ");
+    assert_finding(&found, "certificates", "error", "old.pem expired ");
     std::fs::write(&old, "no certificate").unwrap();
     let (found, _) = doctor(&site);
-    says(
+    assert_finding(
         &found,
         "certificates",
-        "broken",
-        "there is no certificate in it",
+        "error",
+        "the file contains no certificate",
     );
 }
 
 #[test]
-fn what_root_can_read_and_the_daemon_cannot_is_named() {
+fn files_that_root_can_read_and_the_daemon_cannot_are_reported() {
     let site = Site::new(COUNT);
     site.ready();
     let password = site.path().join("password");
@@ -202,7 +204,7 @@ fn what_root_can_read_and_the_daemon_cannot_is_named() {
     );
     site.write_config_with(&link, COUNT);
     let (found, _) = doctor(&site);
-    says(&found, "secrets", "broken", "the daemon's user cannot read");
+    assert_finding(&found, "secrets", "error", "the daemon's user cannot read");
     std::os::unix::fs::chown(&password, None, Some(65534)).unwrap();
     std::fs::set_permissions(&password, PermissionsExt::from_mode(0o640)).unwrap();
     let (found, _) = doctor(&site);
@@ -210,10 +212,10 @@ fn what_root_can_read_and_the_daemon_cannot_is_named() {
     let config = site.path().join("doorward.toml");
     std::fs::set_permissions(&config, PermissionsExt::from_mode(0o600)).unwrap();
     let (found, _) = doctor(&site);
-    says(
+    assert_finding(
         &found,
         "configuration",
-        "broken",
+        "error",
         "the daemon's user cannot read",
     );
 }

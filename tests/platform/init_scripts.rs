@@ -1,5 +1,5 @@
-//! The scripts for systems without systemd: OpenRC's by OpenRC itself, OpenWrt's with stand-ins for
-//! what procd has and this machine lacks.
+//! The init scripts for systems without systemd: the OpenRC script with OpenRC itself, the OpenWrt
+//! script with stubs for the functions of procd.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,7 @@ fn script(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// A script with the paths of a device put elsewhere, and a daemon that writes down how it was
-/// called.
+/// A directory for a script with replaced paths, and for a stub daemon that records its arguments.
 struct Bench {
     directory: tempfile::TempDir,
 }
@@ -50,8 +49,8 @@ impl Bench {
         std::fs::write(identity.join("device.id"), "ups-7").unwrap();
     }
 
-    /// The script as it would be installed here.
-    fn moved(&self, name: &str) -> PathBuf {
+    /// Installs a script with the paths of this directory.
+    fn installed(&self, name: &str) -> PathBuf {
         let here = self.path().display().to_string();
         let text = std::fs::read_to_string(script(name))
             .unwrap()
@@ -74,7 +73,7 @@ impl Bench {
     }
 }
 
-/// Runs lines of shell as root of a world in which OpenRC has booted.
+/// Runs shell commands as root in an environment where OpenRC has booted.
 fn with_openrc(lines: &str) -> Output {
     let world = "mount -t tmpfs tmpfs /run && mkdir /run/openrc && cd /run/openrc && mkdir daemons \
                  exclusive failed hotplugged inactive options scheduled started starting stopping \
@@ -95,17 +94,17 @@ fn with_openrc(lines: &str) -> Output {
 }
 
 #[test]
-fn openrc_starts_it_as_its_user_and_stops_it() {
+fn openrc_starts_the_daemon_as_its_user_and_stops_it() {
     let bench = Bench::new();
-    let service = bench.moved("openrc");
+    let service = bench.installed("openrc");
     let service = service.display();
-    // Only what it needs of others that are not here.
+    // Without its dependencies, which are not installed here.
     let rc = format!("/sbin/openrc-run {service} --nodeps");
     let out = with_openrc(&format!("{rc} start"));
     assert!(!out.status.success(), "{out:?}");
     let text = String::from_utf8_lossy(&out.stderr).into_owned();
     assert!(
-        text.contains("no identity yet: doorward provision"),
+        text.contains("no identity; run: doorward provision"),
         "{text}"
     );
     assert_eq!(bench.called(), "");
@@ -121,52 +120,52 @@ fn openrc_starts_it_as_its_user_and_stops_it() {
     assert_eq!(bench.called(), expected);
 }
 
-/// What procd's script would be told.
+/// Runs the script with stubs of procd; returns the calls of procd and the exit status.
 fn procd(bench: &Bench) -> (String, i32) {
-    let service = bench.moved("procd");
-    let stand_in = bench.program(
+    let service = bench.installed("procd");
+    let stub = bench.program(
         "rc.common",
         "procd_open_instance() { echo open; }\nprocd_close_instance() { echo close; }\n\
          procd_set_param() { echo \"$@\"; }\nlogger() { echo \"$@\"; }\n. \"$1\"\n$2\n",
     );
     let out = Command::new("sh")
-        .arg(stand_in)
+        .arg(stub)
         .arg(service)
         .arg("start_service")
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&out.stdout).into_owned();
-    (said, out.status.code().unwrap())
+    let output = String::from_utf8_lossy(&out.stdout).into_owned();
+    (output, out.status.code().unwrap())
 }
 
 #[test]
-fn procd_is_told_the_program_its_user_and_to_start_it_again() {
+fn procd_gets_the_program_its_user_and_the_respawn_setting() {
     let bench = Bench::new();
-    let (said, status) = procd(&bench);
-    assert_eq!(status, 1, "{said}");
+    let (output, status) = procd(&bench);
+    assert_eq!(status, 1, "{output}");
     assert!(
-        said.contains("no identity yet: doorward provision"),
-        "{said}"
+        output.contains("no identity; run: doorward provision"),
+        "{output}"
     );
-    assert!(!said.contains("open"), "{said}");
+    assert!(!output.contains("open"), "{output}");
     bench.provisioned();
-    let (said, status) = procd(&bench);
-    assert_eq!(status, 0, "{said}");
+    let (output, status) = procd(&bench);
+    assert_eq!(status, 0, "{output}");
     let here = bench.path().display();
     let command = format!("open\ncommand {here}/doorward run --config {here}/doorward.toml\n");
-    assert!(said.starts_with(&command), "{said}");
+    assert!(output.starts_with(&command), "{output}");
     for line in [
         "user doorward\n",
         "respawn 3600 5 0\n",
         "no_new_privs 1\n",
         "close\n",
     ] {
-        assert!(said.contains(line), "{line}: {said}");
+        assert!(output.contains(line), "{line}: {output}");
     }
 }
 
 #[test]
-fn the_shell_understands_every_line_of_them() {
+fn the_shell_parses_every_line_of_the_scripts() {
     for name in [
         "openrc",
         "procd",

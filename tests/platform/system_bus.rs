@@ -1,5 +1,5 @@
-//! A system bus of its own: Debian's dbus-daemon in the test's directory. Where a service of the
-//! machine cannot run, a stand-in has its interface.
+//! A system bus for one test: Debian's dbus-daemon in the test's directory. Where a service of the
+//! machine cannot run, a stub provides its interface.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -31,22 +31,22 @@ impl SystemBus {
             .stdout(Stdio::null())
             .spawn()
             .expect("dbus-daemon is not installed; `tests/run` installs what tests need");
-        wait_until("the bus is there", || socket.exists());
+        wait_until("the bus is ready", || socket.exists());
         Self {
             address: format!("unix:path={}", socket.display()),
             _daemon: Process(daemon),
         }
     }
 
-    /// What the daemon needs to find it.
+    /// Environment variable with the address of the bus.
     pub fn environment(&self) -> (&'static str, String) {
         ("DBUS_SYSTEM_BUS_ADDRESS", self.address.clone())
     }
 
-    /// Debian's systemd-logind on this bus, if it can run on this machine.
+    /// Starts Debian's systemd-logind on this bus, if it can run on this machine.
     pub fn logind(&self) -> Option<Process> {
         let program = Path::new("/lib/systemd/systemd-logind");
-        // Where it is the machine's own it is left alone: a second one would share its files.
+        // Not beside the machine's own logind, since both would share files.
         if !program.exists() || Path::new("/run/systemd/system").exists() {
             return None;
         }
@@ -66,7 +66,7 @@ impl SystemBus {
         None
     }
 
-    /// Calls a method of a manager that returns one text.
+    /// Calls a method of a manager that returns one string.
     pub fn call(&self, service: &'static str, method: &str) -> Option<String> {
         let path = format!("/{}", service.replace('.', "/"));
         doorward_testkit::site::block_on(async {
@@ -77,7 +77,7 @@ impl SystemBus {
         })
     }
 
-    /// Whether somebody has this name.
+    /// Returns whether the name has an owner on the bus.
     pub fn has(&self, name: &'static str) -> bool {
         doorward_testkit::site::block_on(async {
             let connection = self.connect().await;
@@ -98,7 +98,7 @@ impl SystemBus {
         connection.build().await.unwrap()
     }
 
-    /// Serves a stand-in until the test ends.
+    /// Serves a stub until the end of the test.
     pub fn serve<I>(&self, name: &'static str, path: &'static str, service: I)
     where
         I: zbus::object_server::Interface,
@@ -144,7 +144,7 @@ impl SystemBus {
     }
 }
 
-/// What a stand-in was asked, in order.
+/// Calls of a stub, in order.
 #[derive(Clone, Default)]
 pub struct Calls(Arc<Mutex<Vec<String>>>);
 

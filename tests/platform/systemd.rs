@@ -1,8 +1,7 @@
-//! What is in `systemd/`, by Debian's own systemd, and what the daemon tells its manager.
+//! The unit in `systemd/`, checked by Debian's systemd, and notifications of the service manager.
 
 use doorward_testkit::site;
 
-#[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::Duration;
@@ -14,7 +13,7 @@ fn unit() -> String {
 }
 
 #[test]
-fn the_daemons_unit_is_exposed_as_little_as_it_can_be() {
+fn the_exposure_level_of_the_daemons_unit_is_low() {
     let out = Command::new("systemd-analyze")
         .args(["security", "--offline=true", "--no-pager", &unit()])
         .output()
@@ -30,8 +29,8 @@ fn the_daemons_unit_is_exposed_as_little_as_it_can_be() {
 }
 
 #[test]
-fn systemd_understands_every_line_of_the_unit() {
-    // What is installed elsewhere on a device is put where this machine has something.
+fn systemd_accepts_every_line_of_the_unit() {
+    // Paths that exist only on a device are replaced.
     let directory = tempfile::tempdir().unwrap();
     let text = std::fs::read_to_string(unit()).unwrap();
     let text = text
@@ -44,8 +43,8 @@ fn systemd_understands_every_line_of_the_unit() {
         .arg(&path)
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&out.stderr);
-    let ours: Vec<&str> = said
+    let warnings = String::from_utf8_lossy(&out.stderr);
+    let ours: Vec<&str> = warnings
         .lines()
         .filter(|line| line.contains("doorward.service"))
         .collect();
@@ -53,7 +52,7 @@ fn systemd_understands_every_line_of_the_unit() {
 }
 
 #[test]
-fn the_manager_hears_that_the_daemon_serves_goes_on_and_ends() {
+fn the_service_manager_is_notified_of_readiness_liveness_and_shutdown() {
     let mut site = Site::new(COUNT);
     site.ready();
     site.kill();
@@ -62,7 +61,7 @@ fn the_manager_hears_that_the_daemon_serves_goes_on_and_ends() {
     socket
         .set_read_timeout(Some(Duration::from_secs(10)))
         .unwrap();
-    let hear = || {
+    let receive = || {
         let mut bytes = [0; 256];
         let read = socket.recv(&mut bytes).unwrap();
         String::from_utf8_lossy(&bytes[..read]).trim().to_owned()
@@ -71,17 +70,17 @@ fn the_manager_hears_that_the_daemon_serves_goes_on_and_ends() {
         ("NOTIFY_SOCKET", path.display().to_string()),
         ("WATCHDOG_USEC", "600000".to_owned()),
     ]);
-    assert_eq!(hear(), "READY=1");
+    assert_eq!(receive(), "READY=1");
     for _ in 0..3 {
-        assert_eq!(hear(), "WATCHDOG=1");
-        // Commands meanwhile do not put it off.
+        assert_eq!(receive(), "WATCHDOG=1");
+        // Commands do not delay the watchdog.
         site.send("ole", "status.read", 5);
     }
     let pid = site.daemon.as_ref().unwrap().0.id().to_string();
     assert!(Command::new("kill").arg(pid).status().unwrap().success());
-    let mut last = hear();
+    let mut last = receive();
     while last == "WATCHDOG=1" {
-        last = hear();
+        last = receive();
     }
     assert_eq!(last, "STOPPING=1");
     assert!(site.wait_for_its_end(Duration::from_secs(10)));

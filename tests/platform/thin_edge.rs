@@ -1,11 +1,10 @@
-//! Commands handed on to the machine's own MQTT bus, as thin-edge.io has them, on a real broker:
-//! one appears only if it is allowed, carries its arguments as data, and is cleared afterwards.
+//! Commands forwarded to the machine's own MQTT bus in the format of thin-edge.io, with a real broker:
+//! a command is published only if it is allowed, contains its arguments as data, and is cleared
+//! afterwards.
 
 use doorward_testkit::hostile_inputs;
 use doorward_testkit::site;
 
-#[allow(unreachable_pub, reason = "other tests use it too")]
-#[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -33,7 +32,7 @@ args.label = { type = "text" }
 args.count = { type = "int", min = 0, max = 9, optional = true }
 "#;
 
-/// A message on the bus, and whether it clears what was retained.
+/// Topic and payload of a message on the bus.
 type Message = (String, Vec<u8>);
 
 struct Machine {
@@ -56,45 +55,45 @@ impl Machine {
         Self { site, bus }
     }
 
-    /// The service on the bus: answers each command with what `answer` says, in order; everything
-    /// that it sees is told.
-    fn service(&self, answer: impl Fn(&Json) -> Vec<Json> + Send + 'static) -> Receiver<Message> {
+    /// Starts a service on the bus that publishes the responses of `respond` to each command, in order;
+    /// returns a receiver of all messages on the bus.
+    fn service(&self, respond: impl Fn(&Json) -> Vec<Json> + Send + 'static) -> Receiver<Message> {
         let broker = self.bus.broker();
-        let (tell, told) = channel();
+        let (sender, messages) = channel();
         let (ready, is_ready) = channel();
         std::thread::spawn(move || {
             block_on(async move {
-                let mut caller = MqttClient::connect(&broker).await.unwrap();
-                caller.subscribe(vec!["te/#".to_owned()]).await.unwrap();
+                let mut client = MqttClient::connect(&broker).await.unwrap();
+                client.subscribe(vec!["te/#".to_owned()]).await.unwrap();
                 ready.send(()).unwrap();
-                while let Ok(message) = caller.next(Duration::from_secs(60)).await {
+                while let Ok(message) = client.next(Duration::from_secs(60)).await {
                     let Some((topic, payload)) = message else {
                         return;
                     };
                     let command: Json = serde_json::from_slice(&payload).unwrap_or_default();
-                    if tell.send((topic.clone(), payload)).is_err() {
+                    if sender.send((topic.clone(), payload)).is_err() {
                         return;
                     }
                     if command["status"] == "init" {
-                        for said in answer(&command) {
-                            let said = said.to_string().into_bytes();
-                            caller.publish(topic.clone(), said, true).await.unwrap();
+                        for response in respond(&command) {
+                            let response = response.to_string().into_bytes();
+                            client.publish(topic.clone(), response, true).await.unwrap();
                         }
                     }
                 }
             });
         });
         is_ready.recv().unwrap();
-        told
+        messages
     }
 
-    /// What is retained on the bus.
+    /// Retained messages on the bus.
     fn retained(&self) -> BTreeMap<String, Vec<u8>> {
         block_on(async {
-            let mut caller = MqttClient::connect(&self.bus.broker()).await.unwrap();
-            caller.subscribe(vec!["te/#".to_owned()]).await.unwrap();
+            let mut client = MqttClient::connect(&self.bus.broker()).await.unwrap();
+            client.subscribe(vec!["te/#".to_owned()]).await.unwrap();
             let mut all = BTreeMap::new();
-            while let Ok(Some((topic, payload))) = caller.next(Duration::from_millis(300)).await {
+            while let Ok(Some((topic, payload))) = client.next(Duration::from_millis(300)).await {
                 all.insert(topic, payload);
             }
             all
@@ -128,7 +127,7 @@ fn a_command_appears_on_the_bus_only_if_it_is_allowed_and_is_cleared_when_it_has
         machine.send("anna", "machine.label", &["label=x", "status=init"])["code"],
         "param"
     );
-    assert!(seen.try_recv().is_err(), "nothing has reached the bus");
+    assert!(seen.try_recv().is_err(), "nothing was published on the bus");
     let done = machine.send("anna", "machine.label", &["label=rack 4", "count=2"]);
     assert_eq!(done["outcome"], "done", "{done}");
     assert_eq!(
@@ -144,50 +143,52 @@ fn a_command_appears_on_the_bus_only_if_it_is_allowed_and_is_cleared_when_it_has
         init,
         json!({"status": "init", "label": "rack 4", "count": 2})
     );
-    wait_until("it is cleared", || machine.retained().is_empty());
+    wait_until("the command is cleared", || machine.retained().is_empty());
 }
 
 #[test]
-fn what_fails_on_the_bus_or_is_never_answered_is_told_and_cleared_too() {
+fn failures_and_timeouts_on_the_bus_are_reported_and_cleared_too() {
     let machine = Machine::new();
     let never = machine.send("ole", "machine.restart", &[]);
     assert_eq!(never["code"], "timeout", "{never}");
-    wait_until("it is cleared", || machine.retained().is_empty());
+    wait_until("the command is cleared", || machine.retained().is_empty());
     let _seen = machine.service(|_| vec![json!({"status": "failed", "reason": "no such label"})]);
     let failed = machine.send("ole", "machine.label", &["label=x"]);
     assert_eq!(
         (&failed["outcome"], &failed["detail"]),
         (&"failed".into(), &"no such label".into())
     );
-    wait_until("it is cleared", || machine.retained().is_empty());
+    wait_until("the command is cleared", || machine.retained().is_empty());
 }
 
 #[test]
-fn after_a_stop_the_answer_that_came_meanwhile_is_the_outcome() {
+fn after_a_restart_the_response_published_meanwhile_is_the_outcome() {
     let mut machine = Machine::new();
     machine.site.try_send("ole", "machine.restart", 1);
-    wait_until("it is on the bus", || !machine.retained().is_empty());
+    wait_until("the command is on the bus", || {
+        !machine.retained().is_empty()
+    });
     machine.site.kill();
     let (topic, _) = machine.retained().pop_first().unwrap();
     block_on(async {
-        let caller = MqttClient::connect(&machine.bus.broker()).await.unwrap();
-        let said = json!({"status": "successful"}).to_string().into_bytes();
-        caller.publish(topic, said, true).await.unwrap();
+        let client = MqttClient::connect(&machine.bus.broker()).await.unwrap();
+        let response = json!({"status": "successful"}).to_string().into_bytes();
+        client.publish(topic, response, true).await.unwrap();
     });
     machine.site.start();
     machine.site.ready();
     wait_until("its outcome is in the log", || {
         let events = machine.site.events();
         let is = |event: &&Json, what: &str| event["event"] == what;
-        let asked = events
+        let intent = events
             .iter()
             .find(|event| is(event, "intent") && event["operation"] == "machine.restart");
         let end = events
             .iter()
-            .find(|event| is(event, "outcome") && event["command"] == asked.unwrap()["command"]);
+            .find(|event| is(event, "outcome") && event["command"] == intent.unwrap()["command"]);
         end.is_some_and(|end| end["outcome"] == "done")
     });
-    wait_until("it is cleared", || machine.retained().is_empty());
+    wait_until("the command is cleared", || machine.retained().is_empty());
 }
 
 #[test]
@@ -199,7 +200,7 @@ fn two_hundred_hostile_texts_are_data_on_the_bus_or_refused() {
     let broker = site.cloud.broker();
     let holder = HolderKey::open(&site.path().join("ole.key")).unwrap();
     let device_key = PublicKey::new(&Bytes::from_hex(&site.device_key).unwrap()).unwrap();
-    let mut taken = 0;
+    let mut accepted = 0;
     for text in hostile() {
         let value = (Text::new("label").unwrap(), Value::from(text.as_str()));
         let wish = wish("machine.label", Map::new([value]));
@@ -211,9 +212,9 @@ fn two_hundred_hostile_texts_are_data_on_the_bus_or_refused() {
         }
         assert_eq!(body.outcome, Outcome::Done, "{text:?} {:?}", body.detail);
         assert_eq!(body.result.get("was"), Some(&Value::Text(text)));
-        taken += 1;
+        accepted += 1;
     }
-    assert!(taken > 150, "{taken}");
+    assert!(accepted > 150, "{accepted}");
     let topics: Vec<String> = seen.try_iter().map(|(topic, _)| topic).collect();
     assert!(
         topics

@@ -1,4 +1,4 @@
-//! The HTTP API and the stories of the three models.
+//! The HTTP API and the sharing stories of the three model products.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,

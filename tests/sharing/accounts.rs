@@ -1,4 +1,4 @@
-//! People and devices of a platform: everybody's key follows from the name (TEST KEYS).
+//! Accounts and devices of a platform; each key is derived from the name (TEST KEYS).
 
 use doorkey::domain::{Account, AccountRole, Email, NewRegistration};
 use doorward_protocol::wire::{Id, Plan, SecretKey, Text, Timestamp, hash};
@@ -25,7 +25,7 @@ pub fn account(name: &str, role: AccountRole, made: Timestamp) -> Account {
     }
 }
 
-/// A device of somebody's, on the highest plan.
+/// A registration of a device on the highest plan.
 pub fn registration(device: &str, owner: &str) -> NewRegistration {
     NewRegistration {
         device: id(device),

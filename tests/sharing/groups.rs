@@ -1,4 +1,4 @@
-//! Groups and whole sites.
+//! Groups and site shares.
 
 use doorkey::domain::{AccountRole, Actor, Group, LookupKey, RuleCode, ShareTarget, Status};
 use doorkey::service::NewGroup;
@@ -10,7 +10,7 @@ fn site() -> Audience {
     Audience::Site(id("depot"))
 }
 
-/// Two chargers of ole's at the depot, and tess with her group.
+/// Registers two chargers of ole at the site depot, and the group of tess.
 async fn depot(world: &World) -> Group {
     for name in ["ev-1", "ev-2"] {
         world
@@ -42,14 +42,14 @@ fn roster(seq: u64, members: &[&str], signer: &str) -> Vec<u8> {
     sign(&roster, &key(signer))
 }
 
-pub async fn s23_s25_s26_a_group_gets_in_as_one_and_its_roster_says_who_that_is(world: World) {
+pub async fn s23_s25_s26_a_group_gets_access_as_one_and_its_roster_names_members(world: World) {
     let group = depot(&world).await;
     world
         .platform
         .accept_roster(&roster(1, &["anna"], "tzbv"), NOW)
         .await
         .unwrap();
-    let ole = world.who("ole").await;
+    let ole = world.get_account("ole").await;
     let new = World::new_share(ShareTarget::Group(id("tzbv")), &["partner"]);
     let made = world
         .platform
@@ -62,7 +62,7 @@ pub async fn s23_s25_s26_a_group_gets_in_as_one_and_its_roster_says_who_that_is(
         (token.body.group, token.cnf.0),
         (Some(id("tzbv")), group.key)
     );
-    let kept = |world: World| async move {
+    let published = |world: World| async move {
         let name = key("tzbv").public().hex();
         let bytes = world
             .platform
@@ -71,18 +71,18 @@ pub async fn s23_s25_s26_a_group_gets_in_as_one_and_its_roster_says_who_that_is(
             .unwrap();
         (world, bytes)
     };
-    let (world, first) = kept(world).await;
+    let (world, first) = published(world).await;
     assert_eq!(
         first,
         Some(roster(1, &["anna"], "tzbv")),
-        "it goes along with the share"
+        "it is published with the share"
     );
     let reached = world
         .platform
         .accept_roster(&roster(2, &["anna", "ben"], "tzbv"), NOW)
         .await;
     assert_eq!(reached.unwrap(), 1);
-    let (world, second) = kept(world).await;
+    let (world, second) = published(world).await;
     assert_eq!(second, Some(roster(2, &["anna", "ben"], "tzbv")));
     let back = world
         .platform
@@ -119,7 +119,7 @@ pub async fn s23_s25_s26_a_group_gets_in_as_one_and_its_roster_says_who_that_is(
     );
 }
 
-pub async fn s31_s32_s33_who_manages_a_site_decides_and_nobody_else(world: World) {
+pub async fn s31_s32_s33_only_a_manager_of_the_site_decides(world: World) {
     depot(&world).await;
     let lookup = LookupKey::new("tzbv").unwrap();
     let decide = |who: &'static str, approve| {
@@ -134,7 +134,7 @@ pub async fn s31_s32_s33_who_manages_a_site_decides_and_nobody_else(world: World
     };
     world.account("uma", AccountRole::User).await;
     world.account("fay", AccountRole::FacilityAdmin).await;
-    let uma = world.who("uma").await;
+    let uma = world.get_account("uma").await;
     assert!(world.platform.sites(&uma).await.unwrap().is_empty());
     for who in ["uma", "fay", "tess"] {
         assert_eq!(rule(decide(who, true).await), RuleCode::Unknown, "{who}");
@@ -149,23 +149,23 @@ pub async fn s31_s32_s33_who_manages_a_site_decides_and_nobody_else(world: World
             .unwrap()
             .is_empty()
     );
-    let ole = world.who("ole").await;
-    let entrusted = world
+    let ole = world.get_account("ole").await;
+    let appointed = world
         .platform
-        .entrust(Actor::Account(&ole), &id("depot"), &id("uma"))
+        .add_site_admin(Actor::Account(&ole), &id("depot"), &id("uma"))
         .await;
     assert_eq!(
-        rule(entrusted),
+        rule(appointed),
         RuleCode::Role,
-        "a mere user is not entrusted with it"
+        "an account with the role user cannot manage a site"
     );
     world
         .platform
-        .entrust(Actor::Account(&ole), &id("depot"), &id("fay"))
+        .add_site_admin(Actor::Account(&ole), &id("depot"), &id("fay"))
         .await
         .unwrap();
     let approved = decide("fay", true).await.unwrap().share.unwrap();
-    assert_eq!(approved.by, id("fay"), "who approved it is written down");
+    assert_eq!(approved.by, id("fay"), "the approver is recorded");
     let token = world.token(&approved).await.unwrap();
     assert!(
         token
@@ -178,7 +178,7 @@ pub async fn s31_s32_s33_who_manages_a_site_decides_and_nobody_else(world: World
 
 pub async fn s36_s37_a_share_of_a_site_covers_devices_that_come_later(world: World) {
     depot(&world).await;
-    let ole = world.who("ole").await;
+    let ole = world.get_account("ole").await;
     let new = World::new_share(ShareTarget::Group(id("tzbv")), &["partner"]);
     let made = world
         .platform
@@ -188,7 +188,7 @@ pub async fn s36_s37_a_share_of_a_site_covers_devices_that_come_later(world: Wor
     let share = made.each.into_iter().next().unwrap().1.unwrap();
     for name in ["ev-1", "ev-2"] {
         world
-            .receives(name, &share, doorward_protocol::wire::Outcome::Done)
+            .confirm_share(name, &share, doorward_protocol::wire::Outcome::Done)
             .await;
     }
     assert_eq!(world.status(&share.id).await, Status::OnDevice);
@@ -198,7 +198,7 @@ pub async fn s36_s37_a_share_of_a_site_covers_devices_that_come_later(world: Wor
     assert_eq!(
         world.status(&share.id).await,
         Status::Active,
-        "a later one has not said so yet"
+        "the later device has not confirmed it yet"
     );
     let statements = world.platform.statements(&id("ev-3")).await.unwrap();
     let token = world
@@ -207,7 +207,7 @@ pub async fn s36_s37_a_share_of_a_site_covers_devices_that_come_later(world: Wor
         .await
         .unwrap();
     assert!(statements.contains(&token.unwrap()));
-    // One that comes tomorrow, too: it counts nothing from before its ownership.
+    // Also a device that is registered a day later: it accepts no share from before its ownership.
     let before = world.token(&share).await.unwrap();
     let mut tomorrow = crate::accounts::registration("ev-9", "ole");
     tomorrow.site = Some(id("depot"));
@@ -283,7 +283,7 @@ pub async fn s27_s28_s29_a_lookup_key_leads_to_a_name_and_members_see_it_at_thei
         rule(world.platform.add_group(&uma, new.clone()).await),
         RuleCode::Role
     );
-    let tess = world.who("tess").await;
+    let tess = world.get_account("tess").await;
     assert_eq!(
         rule(world.platform.add_group(&tess, new).await),
         RuleCode::Taken
@@ -291,29 +291,25 @@ pub async fn s27_s28_s29_a_lookup_key_leads_to_a_name_and_members_see_it_at_thei
     assert!(device("ev-1") != site());
 }
 
-pub async fn s39_s41_a_request_for_a_site_of_somebody_else_leaks_nothing(world: World) {
+pub async fn s39_s41_a_request_for_the_site_of_another_owner_leaks_nothing(world: World) {
     depot(&world).await;
     let lookup = LookupKey::new("tzbv").unwrap();
     let eve = world.account("eve", AccountRole::Holder).await;
     let answer = (true, NOW.plus(DAY));
     let mut rules = Vec::new();
-    for there in ["depot", "no-such"] {
+    for site in ["depot", "no-such"] {
         let decided = world
             .platform
-            .decide(&eve, &lookup, &id(there), answer, None, NOW)
+            .decide(&eve, &lookup, &id(site), answer, None, NOW)
             .await;
-        let sentence = decided
-            .as_ref()
-            .unwrap_err()
-            .to_string()
-            .replace(there, "X");
+        let sentence = decided.as_ref().unwrap_err().to_string().replace(site, "X");
         rules.push((rule(decided), sentence));
     }
     assert_eq!(
         rules[0], rules[1],
-        "one that exists and one that does not are the same to her"
+        "an existing and a missing site give the same response"
     );
-    let ole = world.who("ole").await;
+    let ole = world.get_account("ole").await;
     let url = Some("https://evil.example/");
     let decided = world
         .platform

@@ -1,9 +1,9 @@
 //! Invitations, guests and sessions.
 
 use doorkey::domain::{
-    AccountRole, Actor, Email, InviteCode, LAPSES_AFTER, RuleCode, ShareTarget, Status,
+    AccountRole, Actor, Email, INVITATION_LIFETIME, InviteCode, RuleCode, ShareTarget, Status,
 };
-use doorkey::service::{SESSION_LASTS, accept_message, sign_in_message};
+use doorkey::service::{SESSION_LIFETIME, accept_message, sign_in_message};
 use doorward_protocol::wire::{Bytes, Text};
 
 use super::world::{NOW, World, device, id, key, rule};
@@ -12,19 +12,24 @@ pub async fn s15_s16_s17_an_invitation_grants_nothing_until_its_code_is_given(wo
     let (invitation, code, shares) = world.invite(&["ups-1", "ups-2"], "anna").await;
     assert_eq!(world.status(&shares[0].id).await, Status::Pending);
     assert_eq!(world.token(&shares[0]).await, None, "nothing is signed");
-    let outgoing = world.platform.ledger().outgoing(100, NOW).await.unwrap();
+    let outgoing = world
+        .platform
+        .ledger()
+        .claim_outgoing(100, NOW)
+        .await
+        .unwrap();
     assert!(
         outgoing
             .iter()
-            .all(|o| o.topic.kind != doorward_protocol::wire::Kind::Share)
+            .all(|o| o.id.kind != doorward_protocol::wire::Kind::Share)
     );
-    let (shown, about) = world
+    let (shown, audiences) = world
         .platform
         .invitation(&invitation, &code, NOW)
         .await
         .unwrap();
     assert_eq!(
-        (shown.address.as_str(), about.len()),
+        (shown.address.as_str(), audiences.len()),
         ("anna@example.org", 2)
     );
     let acceptance = world.acceptance(&invitation, "anna");
@@ -40,7 +45,7 @@ pub async fn s15_s16_s17_an_invitation_grants_nothing_until_its_code_is_given(wo
         assert_eq!((token.sub, token.cnf.0), (id("anna"), key("anna").public()));
         assert!(pass.len() > 300, "the registration and the token");
     }
-    let anna = world.who("anna").await;
+    let anna = world.get_account("anna").await;
     assert_eq!(
         (anna.role, anna.email.unwrap().as_str()),
         (AccountRole::User, "anna@example.org")
@@ -52,7 +57,7 @@ pub async fn s15_s16_s17_an_invitation_grants_nothing_until_its_code_is_given(wo
     assert_eq!(rule(again), RuleCode::CodeUsed);
 }
 
-pub async fn s19_what_was_offered_before_the_plan_fell_is_not_accepted_after(world: World) {
+pub async fn s19_an_invitation_from_before_a_downgrade_is_not_accepted_after_it(world: World) {
     let (invitation, code, shares) = world.invite(&["ups-1"], "anna").await;
     let plan = |name: &str| doorward_protocol::wire::Plan {
         name: id(name),
@@ -69,11 +74,11 @@ pub async fn s19_what_was_offered_before_the_plan_fell_is_not_accepted_after(wor
     accept().await.unwrap();
 }
 
-pub async fn s16_five_wrong_codes_lock_an_invitation_for_good(world: World) {
+pub async fn s16_five_wrong_codes_lock_an_invitation_permanently(world: World) {
     let (invitation, code, _) = world.invite(&["ups-1"], "anna").await;
     let acceptance = world.acceptance(&invitation, "anna");
     for _ in 0..5 {
-        let wrong = InviteCode::typed("22222-22222");
+        let wrong = InviteCode::from_input("22222-22222");
         let tried = world
             .platform
             .accept(&invitation, &wrong, &acceptance, NOW)
@@ -91,9 +96,7 @@ pub async fn s16_five_wrong_codes_lock_an_invitation_for_good(world: World) {
     );
 }
 
-pub async fn s53_s55_an_invitation_that_was_withdrawn_or_has_lapsed_is_no_longer_valid(
-    world: World,
-) {
+pub async fn s53_s55_a_withdrawn_or_expired_invitation_is_no_longer_valid(world: World) {
     let (withdrawn, code, shares) = world.invite(&["ups-1"], "anna").await;
     world
         .platform
@@ -109,13 +112,13 @@ pub async fn s53_s55_an_invitation_that_was_withdrawn_or_has_lapsed_is_no_longer
         Status::CancelApplied,
         "it was never on a device"
     );
-    let (lapsed, code, shares) = world.invite(&["ups-1"], "ben").await;
-    let over = NOW.plus(LAPSES_AFTER);
+    let (expired, code, shares) = world.invite(&["ups-1"], "ben").await;
+    let over = NOW.plus(INVITATION_LIFETIME);
     assert_eq!(
-        rule(world.platform.invitation(&lapsed, &code, over).await),
+        rule(world.platform.invitation(&expired, &code, over).await),
         RuleCode::NoLongerValid
     );
-    world.platform.chores(over).await.unwrap();
+    world.platform.run_maintenance(over).await.unwrap();
     assert_eq!(world.status(&shares[0].id).await, Status::Lapsed);
     let unknown = world.platform.invitation(&Bytes([0; 16]), &code, NOW).await;
     assert_eq!(rule(unknown), RuleCode::NoLongerValid);
@@ -135,7 +138,7 @@ pub async fn s43_s56_s57_an_invitation_is_for_one_address_one_key_and_one_region
     assert_eq!(
         accept(stolen).await,
         RuleCode::Session,
-        "the proof is of another key"
+        "the proof was made with another key"
     );
     let mut elsewhere = world.acceptance(&invitation, "anna");
     elsewhere.region = id("us");
@@ -146,7 +149,7 @@ pub async fn s43_s56_s57_an_invitation_is_for_one_address_one_key_and_one_region
         .accept(&invitation, &code, &right, NOW)
         .await
         .unwrap();
-    // An account that there is counts with its own key only, whoever reads its letters.
+    // An existing account can accept only with its own key, even if others read its e-mails.
     world.account("ivy", AccountRole::User).await;
     let (invitation, code, _) = world.invite(&["ups-1"], "ivy").await;
     let mut thief = world.acceptance(&invitation, "ivy");
@@ -155,8 +158,8 @@ pub async fn s43_s56_s57_an_invitation_is_for_one_address_one_key_and_one_region
     thief.proof = key("eve").sign_text(&message);
     let stolen = world.platform.accept(&invitation, &code, &thief, NOW).await;
     assert_eq!(rule(stolen), RuleCode::Taken);
-    // The same person in another enterprise is another account, and sees nothing of it.
-    let mut other = world.who("anna").await;
+    // The same person in another enterprise has another account, which does not see the share.
+    let mut other = world.get_account("anna").await;
     other.id = id("anna-b");
     other.key = key("anna-b").public();
     other.enterprise = id("b");
@@ -171,9 +174,9 @@ pub async fn s43_s56_s57_an_invitation_is_for_one_address_one_key_and_one_region
     );
 }
 
-pub async fn s33_who_declines_leaves_nothing_but_the_word_denied(world: World) {
+pub async fn s33_a_denial_leaves_nothing_but_the_status_denied(world: World) {
     let (invitation, code, shares) = world.invite(&["ups-1"], "anna").await;
-    let wrong = InviteCode::typed("22222-22222");
+    let wrong = InviteCode::from_input("22222-22222");
     assert_eq!(
         rule(world.platform.decline(&invitation, &wrong, NOW).await),
         RuleCode::WrongCode
@@ -205,7 +208,7 @@ pub async fn n24_a_guest_has_a_share_and_no_account(world: World) {
     assert_eq!(
         rule(taken),
         RuleCode::Taken,
-        "nobody is a guest under the name of an account"
+        "a guest cannot use the name of an account"
     );
     let acceptance = world.acceptance(&invitation.id, "visitor");
     let passes = world
@@ -218,7 +221,7 @@ pub async fn n24_a_guest_has_a_share_and_no_account(world: World) {
     assert_eq!(world.status(&passes[0].0.id).await, Status::Active);
 }
 
-pub async fn a_session_is_for_whoever_signs_the_challenge_and_only_once(world: World) {
+pub async fn a_session_is_opened_only_once_and_for_the_signer_of_the_challenge(world: World) {
     let acme = world.platform.name().clone();
     let sign = |who: &str, with: &str, nonce| {
         key(with).sign_text(&sign_in_message(&acme, &id(who), nonce))
@@ -238,7 +241,7 @@ pub async fn a_session_is_for_whoever_signs_the_challenge_and_only_once(world: W
     assert_eq!(
         rule(used),
         RuleCode::Session,
-        "a wrong answer uses the challenge up"
+        "a wrong response uses up the challenge"
     );
     let nonce = world.platform.challenge(&id("ole"), NOW).await.unwrap();
     let right = sign("ole", "ole", &nonce);
@@ -256,7 +259,7 @@ pub async fn a_session_is_for_whoever_signs_the_challenge_and_only_once(world: W
         .sign_in(&id("ole"), &nonce, &right, NOW)
         .await;
     assert_eq!(rule(again), RuleCode::Session);
-    let over = NOW.plus(SESSION_LASTS);
+    let over = NOW.plus(SESSION_LIFETIME);
     assert_eq!(
         rule(world.platform.session(&token, over).await),
         RuleCode::Session
@@ -266,11 +269,11 @@ pub async fn a_session_is_for_whoever_signs_the_challenge_and_only_once(world: W
         rule(world.platform.session(&token, NOW).await),
         RuleCode::Session
     );
-    let nonce = world.platform.challenge(&id("nobody"), NOW).await.unwrap();
-    let nobody = sign("nobody", "nobody", &nonce);
+    let nonce = world.platform.challenge(&id("missing"), NOW).await.unwrap();
+    let missing = sign("missing", "missing", &nonce);
     let tried = world
         .platform
-        .sign_in(&id("nobody"), &nonce, &nobody, NOW)
+        .sign_in(&id("missing"), &nonce, &missing, NOW)
         .await;
     assert_eq!(rule(tried), RuleCode::Session);
     assert!(Email::new("anna@example.org").is_ok() && device("x") != device("y"));

@@ -1,5 +1,5 @@
-//! A ledger with very many shares. `DOORWARD_SHARES=100000` makes it as large as a platform's;
-//! the figures are printed, for people to judge.
+//! A database with many shares. `DOORWARD_SHARES=100000` makes it as large as that of a platform; the
+//! times are printed for information.
 
 use crate::accounts;
 
@@ -13,8 +13,8 @@ use accounts::{id, key};
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
 
-/// A platform with so many shares: each device is shared with five people, each person has a
-/// hundred.
+/// A platform with the given number of shares: each device is shared with five people, and each person
+/// has a hundred shares.
 async fn platform(directory: &std::path::Path, shares: usize) -> Platform {
     let platform = Platform::init(directory, None, id("acme"), NOW)
         .await
@@ -54,7 +54,7 @@ fn share_with(name: &str) -> NewShare {
     }
 }
 
-/// The middle of 21 attempts.
+/// Median time of 21 runs.
 async fn timed<F: Future<Output = ()>>(mut work: impl FnMut(u64) -> F) -> Duration {
     let mut times = Vec::new();
     for at in 0..21 {
@@ -66,7 +66,7 @@ async fn timed<F: Future<Output = ()>>(mut work: impl FnMut(u64) -> F) -> Durati
     times[10]
 }
 
-async fn figures(shares: usize) {
+async fn measure(shares: usize) {
     let directory = tempfile::tempdir().unwrap();
     let start = Instant::now();
     let platform = platform(directory.path(), shares).await;
@@ -86,12 +86,12 @@ async fn figures(shares: usize) {
         let page = platform.shared_by(ole, from % 2 * PAGE, NOW).await.unwrap();
         assert!(!page.is_empty());
     });
-    print("a page of 500 of what one has shared", time.await);
+    print("list a page of 500 shares by an account", time.await);
     let time = timed(|_| async move {
         let mine = platform.shared_with(person, 0, NOW).await.unwrap();
         assert!(!mine.is_empty());
     });
-    print("what is shared with one: 100 shares", time.await);
+    print("list the 100 shares with an account", time.await);
     let time = timed(|at| async move {
         let shares = platform.shares(&device(at), NOW).await.unwrap();
         platform
@@ -99,7 +99,7 @@ async fn figures(shares: usize) {
             .await
             .unwrap();
     });
-    print("a share is cancelled", time.await);
+    print("cancel a share", time.await);
     let time = timed(|at| async move {
         let shares = platform.shares(&device(at), NOW).await.unwrap();
         platform
@@ -107,7 +107,7 @@ async fn figures(shares: usize) {
             .await
             .unwrap();
     });
-    print("a share is extended", time.await);
+    print("extend a share", time.await);
     let time = timed(|at| async move {
         let new = share_with(&format!("person-0-{}", at % 5));
         platform
@@ -115,26 +115,26 @@ async fn figures(shares: usize) {
             .await
             .unwrap();
     });
-    print("a device is shared", time.await);
+    print("share a device", time.await);
     let time = timed(|_| async move {
-        let out = platform.ledger().outgoing(32, NOW).await.unwrap();
+        let out = platform.ledger().claim_outgoing(32, NOW).await.unwrap();
         assert!(!out.is_empty());
     });
-    print("32 statements are taken to be published", time.await);
+    print("claim 32 statements for publishing", time.await);
     let time = timed(|_| async move {
-        platform.chores(NOW).await.unwrap();
+        platform.run_maintenance(NOW).await.unwrap();
     });
-    print("chores", time.await);
+    print("maintenance", time.await);
     platform.ledger().close().await;
 }
 
 #[test]
-fn a_ledger_with_many_shares_stays_quick() {
+fn a_database_with_many_shares_stays_fast() {
     let set = std::env::var("DOORWARD_SHARES").ok();
     let shares = set.and_then(|text| text.parse().ok()).unwrap_or(1000);
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap()
-        .block_on(figures(shares));
+        .block_on(measure(shares));
 }

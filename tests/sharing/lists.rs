@@ -1,15 +1,13 @@
-//! Cancelling, and what devices say of it.
+//! Cancellation, revocation lists, and confirmations of devices.
 
 use doorkey::domain::{AccountRole, Actor, RuleCode, Status};
-use doorkey::service::FRESH_FOR;
+use doorkey::service::LIST_REFRESH_INTERVAL;
 use doorward_protocol::wire::{Kind, Outcome, Revocations, hash};
 
 use super::world::{NOW, World, device, id, receipt, rule, state};
 
-pub async fn s38_s61_s62_cancelling_is_one_list_and_applied_when_the_device_has_said_so(
-    world: World,
-) {
-    let ole = world.who("ole").await;
+pub async fn s38_s61_s62_cancelling_makes_one_list_and_is_applied_once_confirmed(world: World) {
+    let ole = world.get_account("ole").await;
     let audience = device("ups-1");
     let [a, b, c] = ["a", "b", "c"];
     let (a, b, c) = (
@@ -29,11 +27,11 @@ pub async fn s38_s61_s62_cancelling_is_one_list_and_applied_when_the_device_has_
     let token = world.token(&c).await.unwrap();
     assert!(!list.ends(&token));
     assert_eq!(list.body.shares.len(), 2);
-    assert_eq!(world.token(&a).await, None, "no broker keeps it any longer");
+    assert_eq!(world.token(&a).await, None, "it is deleted from the broker");
     assert_eq!(world.status(&a.id).await, Status::CancelRequested);
-    assert!(world.says("ups-1", 1, &[(&audience, 0)]).await);
+    assert!(world.apply_state("ups-1", 1, &[(&audience, 0)]).await);
     assert_eq!(world.status(&a.id).await, Status::CancelRequested);
-    assert!(world.says("ups-1", 1, &[(&audience, 1)]).await);
+    assert!(world.apply_state("ups-1", 1, &[(&audience, 1)]).await);
     assert_eq!(world.status(&a.id).await, Status::CancelApplied);
     assert_eq!(world.status(&c.id).await, Status::Active);
     let eve = world.account("eve", AccountRole::Holder).await;
@@ -44,7 +42,7 @@ pub async fn s38_s61_s62_cancelling_is_one_list_and_applied_when_the_device_has_
     assert_eq!(rule(hers), RuleCode::Unknown);
 }
 
-pub async fn s18_who_gives_up_a_share_frees_the_slot_and_nobody_elses(world: World) {
+pub async fn s18_giving_up_a_share_frees_its_slot_and_no_other(world: World) {
     let anna = world.account("anna", AccountRole::User).await;
     let hers = world.share("ups-1", "anna").await.unwrap();
     let bens = world.share("ups-1", "ben").await.unwrap();
@@ -63,15 +61,17 @@ pub async fn s18_who_gives_up_a_share_frees_the_slot_and_nobody_elses(world: Wor
     assert_eq!(
         rule(world.share("ups-1", "f").await),
         RuleCode::SlotsFull,
-        "the device has not said so"
+        "the device has not confirmed it"
     );
-    world.says("ups-1", 1, &[(&device("ups-1"), 1)]).await;
+    world
+        .apply_state("ups-1", 1, &[(&device("ups-1"), 1)])
+        .await;
     world.share("ups-1", "f").await.unwrap();
 }
 
-pub async fn s59_a_share_is_on_the_device_when_its_receipt_is_here(world: World) {
+pub async fn s59_a_share_is_on_the_device_once_its_receipt_has_arrived(world: World) {
     let share = world.share("ups-1", "anna").await.unwrap();
-    assert!(world.receives("ups-1", &share, Outcome::Done).await);
+    assert!(world.confirm_share("ups-1", &share, Outcome::Done).await);
     assert_eq!(world.status(&share.id).await, Status::OnDevice);
     world
         .platform
@@ -83,7 +83,7 @@ pub async fn s59_a_share_is_on_the_device_when_its_receipt_is_here(world: World)
         Status::Active,
         "the device has an older version"
     );
-    assert!(world.receives("ups-1", &share, Outcome::Done).await);
+    assert!(world.confirm_share("ups-1", &share, Outcome::Done).await);
     assert_eq!(world.status(&share.id).await, Status::OnDevice);
     let alerts = world.platform.alerts(&id("ole"), 10).await.unwrap();
     assert_eq!(
@@ -94,21 +94,21 @@ pub async fn s59_a_share_is_on_the_device_when_its_receipt_is_here(world: World)
         1
     );
     let other = world.share("ups-1", "ben").await.unwrap();
-    assert!(world.receives("ups-1", &other, Outcome::Denied).await);
+    assert!(world.confirm_share("ups-1", &other, Outcome::Denied).await);
     assert_eq!(world.status(&other.id).await, Status::Refused);
 }
 
-pub async fn n04_what_a_device_did_not_sign_is_not_its_word(world: World) {
+pub async fn n04_a_confirmation_that_the_device_did_not_sign_is_refused(world: World) {
     let audience = device("ups-1");
     let share = world.share("ups-1", "anna").await.unwrap();
     let hex = share.id.hex();
-    let kept = world
+    let published = world
         .platform
         .statement(&audience, Kind::Share, &hex)
         .await
         .unwrap()
         .unwrap();
-    let about = hash(&kept);
+    let about = hash(&published);
     let on = id("ups-1");
     for bytes in [
         receipt("ups-1", "ups-2", &share.id, about, Outcome::Done),
@@ -116,7 +116,7 @@ pub async fn n04_what_a_device_did_not_sign_is_not_its_word(world: World) {
         receipt("ups-1", "ups-1", &share.id, hash(b"else"), Outcome::Done),
         b"junk".to_vec(),
     ] {
-        assert!(!world.platform.hear_receipt(&on, &bytes).await.unwrap());
+        assert!(!world.platform.apply_receipt(&on, &bytes).await.unwrap());
     }
     assert_eq!(world.status(&share.id).await, Status::Active);
     world
@@ -128,19 +128,19 @@ pub async fn n04_what_a_device_did_not_sign_is_not_its_word(world: World) {
         state("ups-1", "ups-2", 1, &[(&audience, 9)]),
         state("ups-2", "ups-1", 1, &[(&audience, 9)]),
     ] {
-        assert!(!world.platform.hear_state(&on, &bytes, NOW).await.unwrap());
+        assert!(!world.platform.apply_state(&on, &bytes, NOW).await.unwrap());
     }
     assert!(
         !world
             .platform
-            .hear_state(&id("no-such"), b"", NOW)
+            .apply_state(&id("no-such"), b"", NOW)
             .await
             .unwrap()
     );
     assert_eq!(world.status(&share.id).await, Status::CancelRequested);
 }
 
-pub async fn a_list_that_overflows_raises_the_floor_and_what_is_live_is_signed_anew(world: World) {
+pub async fn a_list_that_overflows_raises_the_floor_and_live_shares_are_signed_again(world: World) {
     let audience = device("ups-1");
     let mut ids = Vec::new();
     for _ in 0..1025 {
@@ -166,7 +166,7 @@ pub async fn a_list_that_overflows_raises_the_floor_and_what_is_live_is_signed_a
     assert_eq!((list.body.shares.len(), list.body.before), (0, later));
     let after = world.token(&live).await.unwrap();
     assert!(list.ends(&before) && !list.ends(&after));
-    assert!(before.is_extended_by(&after), "a device would take it");
+    assert!(before.is_extended_by(&after), "a device accepts it");
     let first = world.share("ups-1", "cleo").await.unwrap();
     world
         .platform
@@ -182,21 +182,21 @@ pub async fn a_list_that_overflows_raises_the_floor_and_what_is_live_is_signed_a
     assert_eq!(
         list.body.shares.len(),
         1,
-        "what was signed since has an entry again"
+        "a share signed afterwards has an entry again"
     );
 }
 
-pub async fn lists_are_signed_anew_before_they_are_old(world: World) {
+pub async fn lists_are_signed_again_before_they_are_too_old(world: World) {
     let audience = device("ups-1");
     world.share("ups-1", "anna").await.unwrap();
-    let signed = world.platform.chores(NOW).await.unwrap();
+    let signed = world.platform.run_maintenance(NOW).await.unwrap();
     assert!(signed >= 1);
     let list: Revocations = world.claims(&audience).await;
-    assert_eq!(list.body.next, NOW.plus(FRESH_FOR));
+    assert_eq!(list.body.next, NOW.plus(LIST_REFRESH_INTERVAL));
     assert_eq!(
         world
             .platform
-            .chores(NOW.plus(FRESH_FOR - 1))
+            .run_maintenance(NOW.plus(LIST_REFRESH_INTERVAL - 1))
             .await
             .unwrap(),
         0
@@ -204,7 +204,7 @@ pub async fn lists_are_signed_anew_before_they_are_old(world: World) {
     assert_eq!(
         world
             .platform
-            .chores(NOW.plus(FRESH_FOR + 1))
+            .run_maintenance(NOW.plus(LIST_REFRESH_INTERVAL + 1))
             .await
             .unwrap(),
         signed
@@ -213,67 +213,88 @@ pub async fn lists_are_signed_anew_before_they_are_old(world: World) {
     assert_eq!(again.body.seq, list.body.seq + 1);
 }
 
-pub async fn what_one_process_has_taken_to_publish_no_other_takes(world: World) {
+pub async fn a_statement_claimed_by_one_process_is_not_published_by_another(world: World) {
     for device in ["ups-1", "ups-2", "ups-3"] {
         for _ in 0..10 {
             world.share(device, "anna").await.unwrap();
         }
     }
     let world = std::rc::Rc::new(world);
-    let taken = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+    let claimed = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
     let tasks = tokio::task::LocalSet::new();
     for _ in 0..8 {
-        let (world, taken) = (world.clone(), taken.clone());
+        let (world, claimed) = (world.clone(), claimed.clone());
         tasks.spawn_local(async move {
-            let mine = world.platform.ledger().outgoing(10, NOW).await.unwrap();
-            taken
+            let batch = world
+                .platform
+                .ledger()
+                .claim_outgoing(10, NOW)
+                .await
+                .unwrap();
+            claimed
                 .borrow_mut()
-                .extend(mine.into_iter().map(|outgoing| outgoing.topic.name));
+                .extend(batch.into_iter().map(|outgoing| outgoing.id.name));
         });
     }
     tasks.await;
-    let mut names = taken.take();
+    let mut names = claimed.take();
     names.retain(|name| !name.is_empty());
     let all = names.len();
     names.sort();
     names.dedup();
-    assert_eq!(names.len(), all, "somebody has taken what was another's");
+    assert_eq!(names.len(), all, "a statement was claimed twice");
     assert!(all >= 20, "{all}");
 }
 
-pub async fn what_a_broker_should_keep_goes_out_until_the_device_has_it(world: World) {
+pub async fn a_retained_statement_is_published_until_the_device_has_it(world: World) {
     let share = world.share("ups-1", "anna").await.unwrap();
     let ledger = world.platform.ledger();
-    let out = |at| async move {
-        let mut out = ledger.outgoing(100, at).await.unwrap();
-        out.retain(|outgoing| outgoing.topic.kind == Kind::Share);
+    let claim = |at| async move {
+        let mut out = ledger.claim_outgoing(100, at).await.unwrap();
+        out.retain(|outgoing| outgoing.id.kind == Kind::Share);
         out
     };
-    let first = out(NOW).await;
+    let first = claim(NOW).await;
     assert_eq!(first.len(), 1);
-    assert!(out(NOW).await.is_empty(), "somebody has taken it");
-    assert_eq!(
-        out(NOW.plus(31)).await.len(),
-        1,
-        "who took it may have died"
-    );
-    ledger.published(&first[0], NOW.plus(31)).await.unwrap();
-    assert!(out(NOW.plus(35)).await.is_empty());
-    let again = out(NOW.plus(100)).await;
-    assert_eq!(again, first, "the device has not said that it has it");
+    assert!(claim(NOW).await.is_empty(), "it is claimed");
+    assert_eq!(claim(NOW.plus(31)).await.len(), 1, "the claim has expired");
+    ledger
+        .mark_published(&first[0], NOW.plus(31))
+        .await
+        .unwrap();
+    assert!(claim(NOW.plus(35)).await.is_empty());
+    let again = claim(NOW.plus(100)).await;
+    assert_eq!(again, first, "the device has not confirmed it");
     world
         .platform
         .extend(Actor::Issuer, &share.id, 60, NOW)
         .await
         .unwrap();
-    ledger.published(&again[0], NOW.plus(100)).await.unwrap();
-    let newer = out(NOW.plus(100)).await;
-    assert_eq!(newer.len(), 1, "it was changed while it was on its way");
+    ledger
+        .mark_published(&again[0], NOW.plus(100))
+        .await
+        .unwrap();
+    let newer = claim(NOW.plus(100)).await;
+    assert_eq!(
+        newer.len(),
+        1,
+        "it was changed while it was being published"
+    );
     assert_ne!(newer[0].bytes, first[0].bytes);
-    ledger.published(&newer[0], NOW.plus(100)).await.unwrap();
-    world.receives("ups-1", &share, Outcome::Done).await;
-    assert!(out(NOW.plus(1_000_000)).await.is_empty());
-    world.platform.chores(share.end.plus(60)).await.unwrap();
-    let gone = out(share.end.plus(60)).await;
-    assert!(gone[0].bytes.is_empty(), "what has ended need not be kept");
+    ledger
+        .mark_published(&newer[0], NOW.plus(100))
+        .await
+        .unwrap();
+    world.confirm_share("ups-1", &share, Outcome::Done).await;
+    assert!(claim(NOW.plus(1_000_000)).await.is_empty());
+    world
+        .platform
+        .run_maintenance(share.end.plus(60))
+        .await
+        .unwrap();
+    let last = claim(share.end.plus(60)).await;
+    assert!(
+        last[0].bytes.is_empty(),
+        "an ended share is deleted from the broker"
+    );
 }

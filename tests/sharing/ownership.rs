@@ -1,4 +1,4 @@
-//! Who owns a device.
+//! Ownership of devices.
 
 use doorkey::domain::{AccountRole, Actor, RuleCode, Status};
 use doorkey::service::Claim;
@@ -16,9 +16,9 @@ fn claim(secret: &str) -> Claim {
     }
 }
 
-pub async fn s11_who_shows_the_claim_secret_becomes_the_owner_and_only_once(world: World) {
+pub async fn s11_the_bearer_of_the_claim_secret_becomes_the_owner_only_once(world: World) {
     let (ole, mia) = (
-        world.who("ole").await,
+        world.get_account("ole").await,
         world.account("mia", AccountRole::Holder).await,
     );
     let uma = world.account("uma", AccountRole::User).await;
@@ -34,8 +34,12 @@ pub async fn s11_who_shows_the_claim_secret_becomes_the_owner_and_only_once(worl
         site: Some(id("depot")),
         ..claim("label-code")
     };
-    let pushed = world.platform.claim(&mia, foreign, NOW).await;
-    assert_eq!(rule(pushed), RuleCode::Unknown, "a site of somebody else");
+    let to_foreign_site = world.platform.claim(&mia, foreign, NOW).await;
+    assert_eq!(
+        rule(to_foreign_site),
+        RuleCode::Unknown,
+        "the site of another owner"
+    );
     let wrong = world.platform.claim(&ole, claim("guessed"), NOW).await;
     assert_eq!(rule(wrong), RuleCode::WrongClaim);
     assert_eq!(
@@ -70,7 +74,7 @@ pub async fn s12_only_the_owner_deletes_a_device(world: World) {
     let ups = id("ups-1");
     let anna = world.account("anna", AccountRole::Holder).await;
     let eve = world.account("eve", AccountRole::Holder).await;
-    let ole = world.who("ole").await;
+    let ole = world.get_account("ole").await;
     world.share("ups-1", "anna").await.unwrap();
     let delete = |account| world.platform.delete(account, &ups, NOW);
     assert_eq!(
@@ -82,27 +86,27 @@ pub async fn s12_only_the_owner_deletes_a_device(world: World) {
     assert_eq!(world.platform.device(&ups).await.unwrap(), None);
     assert_eq!(rule(world.share("ups-1", "anna").await), RuleCode::Unknown);
     let again = world.register("ups-1", |_| {}).await;
-    assert!(again.seq > 2, "numbers never go back");
+    assert!(again.seq > 2, "sequence numbers never decrease");
 }
 
 pub async fn n17_a_handover_ends_every_share_in_one_step(world: World) {
     let ups = id("ups-1");
-    let ole = world.who("ole").await;
+    let ole = world.get_account("ole").await;
     let mia = world.account("mia", AccountRole::Holder).await;
     let share = world.share("ups-1", "anna").await.unwrap();
-    world.receives("ups-1", &share, Outcome::Done).await;
+    world.confirm_share("ups-1", &share, Outcome::Done).await;
     let before = world.token(&share).await.unwrap();
     let at = NOW.plus(50);
     world
         .platform
-        .hand_over(Actor::Account(&ole), &ups, &id("mia"), at)
+        .transfer_ownership(Actor::Account(&ole), &ups, &id("mia"), at)
         .await
         .unwrap();
     let registration: Registration = world.claims(&device("ups-1")).await;
     assert_eq!(registration.sub, id("mia"));
     assert!(
         before.iat < registration.body.since,
-        "the device ends it by itself"
+        "the device ends it without a list"
     );
     let list: Revocations = world.claims(&device("ups-1")).await;
     assert!(list.ends(&before));
@@ -110,22 +114,22 @@ pub async fn n17_a_handover_ends_every_share_in_one_step(world: World) {
     assert_eq!(
         rule(world.share("ups-1", "ben").await),
         RuleCode::Unknown,
-        "it is no longer his"
+        "ole is not the owner any more"
     );
     let back = world
         .platform
-        .hand_over(Actor::Account(&ole), &ups, &id("ole"), at)
+        .transfer_ownership(Actor::Account(&ole), &ups, &id("ole"), at)
         .await;
     assert_eq!(rule(back), RuleCode::Unknown);
     assert_eq!(world.platform.devices_of(&mia).await.unwrap().len(), 1);
 }
 
-pub async fn s20_plans_are_the_platforms_and_bring_back_what_rested(world: World) {
+pub async fn s20_only_the_platform_sets_plans_and_an_upgrade_restores_operations(world: World) {
     let ups = id("ups-1");
-    let ole = world.who("ole").await;
+    let ole = world.get_account("ole").await;
     let otto = world.account("otto", AccountRole::Operator).await;
     let share = world.share("ups-1", "anna").await.unwrap();
-    world.receives("ups-1", &share, Outcome::Done).await;
+    world.confirm_share("ups-1", &share, Outcome::Done).await;
     let plan = |name: &str| Plan {
         name: id(name),
         end: None,
@@ -134,7 +138,7 @@ pub async fn s20_plans_are_the_platforms_and_bring_back_what_rested(world: World
         .platform
         .set_plan(Actor::Account(&ole), &ups, plan("basic"), NOW)
         .await;
-    assert_eq!(rule(owner), RuleCode::Role, "an owner does not set plans");
+    assert_eq!(rule(owner), RuleCode::Role, "an owner cannot set plans");
     let set = |name| {
         world
             .platform
@@ -153,14 +157,18 @@ pub async fn s20_plans_are_the_platforms_and_bring_back_what_rested(world: World
     assert_eq!(registration.body.seq, 3);
 }
 
-pub async fn numbers_rise_by_one_whoever_else_writes(world: World) {
+pub async fn numbers_increase_by_one_despite_concurrent_writers(world: World) {
     let world = std::rc::Rc::new(world);
     let tasks = tokio::task::LocalSet::new();
     for _ in 0..8 {
         let world = world.clone();
         tasks.spawn_local(async move {
             for _ in 0..5 {
-                world.platform.refresh(&device("ups-1"), NOW).await.unwrap();
+                world
+                    .platform
+                    .refresh_revocation_list(&device("ups-1"), NOW)
+                    .await
+                    .unwrap();
                 world.register("ups-1", |_| {}).await;
             }
         });

@@ -1,4 +1,4 @@
-//! Every story once more, on PostgreSQL.
+//! Every story again, on PostgreSQL.
 
 use crate::postgres_server::Postgres;
 
@@ -6,7 +6,7 @@ use super::STORIES;
 use super::world::{World, run};
 
 #[test]
-fn every_story_is_the_same_on_postgresql() {
+fn every_story_passes_on_postgresql_too() {
     let server = Postgres::start();
     run(async {
         for (at, (name, story)) in STORIES.iter().enumerate() {

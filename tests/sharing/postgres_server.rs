@@ -1,9 +1,9 @@
-//! A PostgreSQL of the test's own, from Debian's package, on a free port of loopback.
+//! A PostgreSQL server for one test, from Debian's package, on a free loopback port.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// The server, ended with the test.
+/// The server; stopped at the end of the test.
 pub struct Postgres {
     directory: tempfile::TempDir,
     port: u16,
@@ -30,14 +30,14 @@ impl Postgres {
         let root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
         if root {
             // PostgreSQL does not run as root.
-            server.done(
+            server.run(
                 Command::new("chown")
                     .arg("postgres")
                     .arg(server.directory.path()),
             );
         }
         let data = server.data();
-        server.done(
+        server.run(
             server
                 .as_its_user("initdb")
                 .args(["-A", "trust", "-U", "postgres", "--no-sync", "-D"])
@@ -47,7 +47,7 @@ impl Postgres {
             "-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off \
              -c max_connections=200"
         );
-        server.done(
+        server.run(
             server
                 .as_its_user("pg_ctl")
                 .args(["-w", "-l", "/dev/null", "-o", &options, "-D"])
@@ -87,7 +87,7 @@ impl Postgres {
         command
     }
 
-    fn done(&self, command: &mut Command) {
+    fn run(&self, command: &mut Command) {
         let out = command
             .stdin(Stdio::null())
             .current_dir("/")
@@ -97,7 +97,7 @@ impl Postgres {
         assert!(out.status.success(), "{command:?}: {stderr}");
     }
 
-    /// A new database.
+    /// Creates a database and returns its URL.
     pub async fn database(&self, name: &str) -> String {
         let url = |name: &str| format!("postgres://postgres@127.0.0.1:{}/{name}", self.port);
         sqlx::any::install_default_drivers();

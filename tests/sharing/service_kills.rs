@@ -1,7 +1,7 @@
-//! The service killed at any moment while shares are made, extended and ended: ledger, broker and
-//! devices agree in the end, no number is given twice, no share is lost or doubled.
+//! The service killed at any moment while shares are made, extended and ended: database, broker and
+//! devices agree in the end, no number is assigned twice, no share is lost or duplicated.
 //!
-//! `DOORWARD_SERVICE_KILLS` sets how often it is killed; there are ten changes for each.
+//! `DOORWARD_SERVICE_KILLS` sets the number of kills; there are ten changes for each.
 
 use crate::accounts;
 use crate::postgres_server;
@@ -24,7 +24,7 @@ use site::{DOORKEY, DOORWARD, Mosquitto, Process, block_on, free_port, wait_unti
 const DEVICES: [&str; 2] = ["ups-1", "ups-2"];
 const PEOPLE: [&str; 5] = ["anna", "ben", "cleo", "dora", "emil"];
 
-/// Random enough, and the same again for the same seed.
+/// Pseudo-random numbers from a seed: xorshift.
 struct Dice(u64);
 
 impl Dice {
@@ -112,9 +112,8 @@ impl Play {
             .unwrap();
         let mut command = Command::new(DOORKEY);
         command
-            .arg("--issuer")
+            .args(["serve", "--requests-per-minute", "100000000", "--issuer"])
             .arg(path.join("issuer"))
-            .args(["serve", "--requests-per-minute", "100000000"])
             .args([
                 "--listen",
                 &format!("127.0.0.1:{port}"),
@@ -125,13 +124,13 @@ impl Play {
             .stdout(Stdio::null())
             .stderr(log);
         if let Some(url) = &self.ledger {
-            command.args(["--ledger", url]);
+            command.args(["--database", url]);
         }
         Process(command.spawn().unwrap())
     }
 
-    /// Asks one of the services; `None` if it was killed before it had answered.
-    fn ask(&self, port: u16, token: &str, path: &str, body: &Value) -> Option<(u16, Value)> {
+    /// Sends a request to one of the services; `None` if it was killed before its response.
+    fn request(&self, port: u16, token: &str, path: &str, body: &Value) -> Option<(u16, Value)> {
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(20)))
@@ -142,19 +141,19 @@ impl Play {
             .uri(format!("http://127.0.0.1:{port}{path}"))
             .header("content-type", "application/json")
             .header("authorization", format!("Bearer {token}"));
-        let mut answer = agent.run(request.body(body.to_string()).unwrap()).ok()?;
-        let read = answer.body_mut().read_to_vec().ok()?;
+        let mut response = agent.run(request.body(body.to_string()).unwrap()).ok()?;
+        let body = response.body_mut().read_to_vec().ok()?;
         Some((
-            answer.status().as_u16(),
-            serde_json::from_slice(&read).ok()?,
+            response.status().as_u16(),
+            serde_json::from_slice(&body).ok()?,
         ))
     }
 
     fn sign_in(&self, port: u16) -> String {
         let mut token = None;
-        wait_until("the service lets ole in", || {
-            let asking = json!({ "account": "ole" });
-            let Some((201, challenge)) = self.ask(port, "", "/v1/challenges", &asking) else {
+        wait_until("ole can sign in", || {
+            let account = json!({ "account": "ole" });
+            let Some((201, challenge)) = self.request(port, "", "/v1/challenges", &account) else {
                 return false;
             };
             let nonce = challenge["nonce"].as_str().unwrap();
@@ -162,30 +161,36 @@ impl Play {
             let signed = json!({
                 "account": "ole", "nonce": nonce, "signature": key("ole").sign_text(&text).hex(),
             });
-            let answer = self.ask(port, "", "/v1/sessions", &signed);
-            token = answer.and_then(|(_, said)| said["token"].as_str().map(str::to_owned));
+            let response = self.request(port, "", "/v1/sessions", &signed);
+            token = response.and_then(|(_, body)| body["token"].as_str().map(str::to_owned));
             token.is_some()
         });
         token.unwrap()
     }
 }
 
-/// What was published: for each audience the numbers of its lists, with what each said.
-type Seen = Arc<Mutex<BTreeMap<Audience, Vec<(u64, Vec<u8>)>>>>;
+/// Published lists: for each audience the sequence numbers with the payloads.
+type Published = Arc<Mutex<BTreeMap<Audience, Vec<(u64, Vec<u8>)>>>>;
 
-fn overhear(play: &Play, stop: &Arc<AtomicBool>, seen: &Seen) -> std::thread::JoinHandle<()> {
-    let (broker, stop, seen) = (play.broker.broker(), stop.clone(), seen.clone());
+/// Records the revocation lists that are published.
+fn record_lists(
+    play: &Play,
+    stop: &Arc<AtomicBool>,
+    published: &Published,
+) -> std::thread::JoinHandle<()> {
+    let (broker, stop, published) = (play.broker.broker(), stop.clone(), published.clone());
     std::thread::spawn(move || {
         block_on(async {
-            let mut caller = MqttClient::connect(&broker).await.unwrap();
+            let mut client = MqttClient::connect(&broker).await.unwrap();
             let filter = "doorward/v1/+/statements/revocations".to_owned();
-            caller.subscribe(vec![filter]).await.unwrap();
+            client.subscribe(vec![filter]).await.unwrap();
             while !stop.load(Ordering::Relaxed) {
-                let next = caller.next(Duration::from_millis(200)).await.unwrap();
+                let next = client.next(Duration::from_millis(200)).await.unwrap();
                 if let Some((_, payload)) = next {
                     let list: Revocations = Envelope::parse(&payload).unwrap().claims().unwrap();
-                    let mut seen = seen.lock().unwrap();
-                    seen.entry(list.aud)
+                    let mut published = published.lock().unwrap();
+                    published
+                        .entry(list.aud)
                         .or_default()
                         .push((list.body.seq, payload));
                 }
@@ -194,13 +199,13 @@ fn overhear(play: &Play, stop: &Arc<AtomicBool>, seen: &Seen) -> std::thread::Jo
     })
 }
 
-/// Changes shares while services are killed, then looks whether all agree.
+/// Changes shares while services are killed, then compares database, broker and devices.
 fn play(services: usize, ledger: Option<String>, kills: u64, seed: u64) {
     println!("seed {seed}");
     let play = Play::new(services, ledger);
     let stop = Arc::new(AtomicBool::new(false));
-    let seen = Seen::default();
-    let listening = overhear(&play, &stop, &seen);
+    let published = Published::default();
+    let recorder = record_lists(&play, &stop, &published);
     let running: Mutex<Vec<Process>> = Mutex::new(
         play.ports
             .iter()
@@ -209,7 +214,7 @@ fn play(services: usize, ledger: Option<String>, kills: u64, seed: u64) {
     );
     let tokens: Vec<String> = play.ports.iter().map(|port| play.sign_in(*port)).collect();
     let mut answered: HashMap<String, String> = HashMap::new();
-    let mut asked = 0;
+    let mut requested = 0;
     let ended = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let (play, running, ended) = (&play, &running, &ended);
@@ -219,14 +224,14 @@ fn play(services: usize, ledger: Option<String>, kills: u64, seed: u64) {
                 std::thread::sleep(Duration::from_millis(20 + dice.roll(300)));
                 let at = usize::try_from(dice.roll(play.ports.len() as u64)).unwrap();
                 let mut running = running.lock().unwrap();
-                let again = play.start_service_after(&mut running, at);
+                let again = play.restart_service(&mut running, at);
                 running.insert(at, again);
             }
             ended.store(true, Ordering::Relaxed);
         });
         let mut dice = Dice(seed);
         let mut live: Vec<String> = Vec::new();
-        while asked < kills * 10 || !ended.load(Ordering::Relaxed) {
+        while requested < kills * 10 || !ended.load(Ordering::Relaxed) {
             let at = usize::try_from(dice.roll(play.ports.len() as u64)).unwrap();
             let (port, token) = (play.ports[at], &tokens[at]);
             let pick =
@@ -236,13 +241,13 @@ fn play(services: usize, ledger: Option<String>, kills: u64, seed: u64) {
                 (0..4, _) | (_, true) => {
                     let who = PEOPLE[pick(&mut dice, PEOPLE.len())];
                     let device = DEVICES[pick(&mut dice, DEVICES.len())];
-                    let mark = format!("change {asked}");
+                    let mark = format!("change {requested}");
                     body = json!({
                         "targets": [device], "permissions": ["view"], "seconds": 86400,
                         "description": mark,
                         "with": { "account": { "account": who, "key": key(who).public().hex() } },
                     });
-                    if let Some((201, made)) = play.ask(port, token, "/v1/shares", &body)
+                    if let Some((201, made)) = play.request(port, token, "/v1/shares", &body)
                         && let Some(share) = made["each"][0]["share"]["id"].as_str()
                     {
                         live.push(share.to_owned());
@@ -252,21 +257,21 @@ fn play(services: usize, ledger: Option<String>, kills: u64, seed: u64) {
                 (4..6, _) => {
                     let share = &live[pick(&mut dice, live.len())];
                     let path = format!("/v1/shares/{share}/extension");
-                    play.ask(port, token, &path, &json!({ "seconds": 60 }));
+                    play.request(port, token, &path, &json!({ "seconds": 60 }));
                 }
                 _ => {
                     let share = live.swap_remove(pick(&mut dice, live.len()));
                     body = json!({ "shares": [share] });
-                    let answer = play.ask(port, token, "/v1/cancellations", &body);
+                    let answer = play.request(port, token, "/v1/cancellations", &body);
                     if answer.is_none() {
-                        // Whether it has ended is not known; asking once more says so.
+                        // The outcome is unknown, so the request is repeated later.
                         live.push(share);
                     }
                 }
             }
-            asked += 1;
+            requested += 1;
             if play
-                .ask(port, token, "/v1/challenges", &json!({ "account": "ole" }))
+                .request(port, token, "/v1/challenges", &json!({ "account": "ole" }))
                 .is_none()
             {
                 std::thread::sleep(Duration::from_millis(10));
@@ -274,19 +279,19 @@ fn play(services: usize, ledger: Option<String>, kills: u64, seed: u64) {
         }
         killer.join().unwrap();
     });
-    agree(&play, &answered, asked);
+    check_agreement(&play, &answered, requested);
     stop.store(true, Ordering::Relaxed);
-    listening.join().unwrap();
-    let seen = seen.lock().unwrap();
-    for (audience, lists) in seen.iter() {
-        let mut said: BTreeMap<u64, &Vec<u8>> = BTreeMap::new();
+    recorder.join().unwrap();
+    let published = published.lock().unwrap();
+    for (audience, lists) in published.iter() {
+        let mut by_number: BTreeMap<u64, &Vec<u8>> = BTreeMap::new();
         for (seq, payload) in lists {
-            let first = said.entry(*seq).or_insert(payload);
+            let first = by_number.entry(*seq).or_insert(payload);
             assert_eq!(*first, payload, "two lists {seq} of {audience}");
         }
         println!(
             "{audience}: lists up to {}",
-            said.keys().next_back().unwrap()
+            by_number.keys().next_back().unwrap()
         );
     }
     drop(running);
@@ -294,14 +299,14 @@ fn play(services: usize, ledger: Option<String>, kills: u64, seed: u64) {
 
 impl Play {
     /// Kills a service and starts it again on the same port.
-    fn start_service_after(&self, running: &mut Vec<Process>, at: usize) -> Process {
+    fn restart_service(&self, running: &mut Vec<Process>, at: usize) -> Process {
         running.remove(at).kill();
         self.start_service(self.ports[at])
     }
 }
 
-fn agree(play: &Play, answered: &HashMap<String, String>, asked: u64) {
-    // The ledger's connections live as long as one runtime.
+fn check_agreement(play: &Play, answered: &HashMap<String, String>, requested: u64) {
+    // The database connections need one runtime for their lifetime.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -315,19 +320,25 @@ fn agree(play: &Play, answered: &HashMap<String, String>, asked: u64) {
             for name in DEVICES {
                 let audience = Audience::Device(id(name));
                 for share in platform.shares(&audience, now()).await.unwrap() {
-                    listed.push(platform.find(&share.id, now()).await.unwrap().unwrap());
+                    listed.push(
+                        platform
+                            .find_share(&share.id, now())
+                            .await
+                            .unwrap()
+                            .unwrap(),
+                    );
                 }
             }
             listed
         })
     };
-    // What was confirmed while nobody listened is asked for again, after a while.
-    wait_longer("the devices have said that they have all of it", || {
+    // Confirmations that were lost while no service ran are requested again after a while.
+    wait_longer("the devices have confirmed everything", || {
         let settled = |status| matches!(status, Status::OnDevice | Status::CancelApplied);
         listed().iter().all(|listed| settled(listed.status))
     });
     let listed = listed();
-    // None lost, none doubled.
+    // No share is lost or duplicated.
     let mut marks: HashMap<String, u32> = HashMap::new();
     for listed in &listed {
         let mark = listed.share.description.as_ref().unwrap().to_string();
@@ -335,7 +346,7 @@ fn agree(play: &Play, answered: &HashMap<String, String>, asked: u64) {
     }
     assert!(
         marks.values().all(|count| *count == 1),
-        "a share is there twice"
+        "a share exists twice"
     );
     for (mark, share) in answered {
         assert!(
@@ -343,19 +354,19 @@ fn agree(play: &Play, answered: &HashMap<String, String>, asked: u64) {
             "{mark}, share {share}, was answered and is lost"
         );
     }
-    // The broker keeps what is in the ledger: the live shares, and nothing that has ended.
+    // The broker retains the live shares of the database, and no ended ones.
     let live: Vec<String> = listed
         .iter()
         .filter(|listed| listed.status == Status::OnDevice)
         .map(|listed| listed.share.id.hex())
         .collect();
-    // What a killed service had taken to publish, another takes after half a minute.
-    wait_longer("the broker keeps what is in the ledger", || {
-        let mut kept = kept_shares(play);
+    // Statements that a killed service had claimed are published by another one after half a minute.
+    wait_longer("the broker retains the shares of the database", || {
+        let mut retained = retained_shares(play);
         let mut live = live.clone();
-        kept.sort();
+        retained.sort();
         live.sort();
-        kept == live
+        retained == live
     });
     for name in DEVICES {
         let audience = Audience::Device(id(name));
@@ -371,43 +382,40 @@ fn agree(play: &Play, answered: &HashMap<String, String>, asked: u64) {
             refreshed.unwrap_or(0)
         });
         let state = play.directory.path().join(format!("{name}.state"));
-        wait_until(
-            "the device obeys the newest list and has what is live",
-            || {
-                let out = Command::new(DOORWARD)
-                    .args(["status", "--json", "--state"])
-                    .arg(&state)
-                    .output()
-                    .unwrap();
-                let said: Value = serde_json::from_slice(&out.stdout).unwrap_or_default();
-                said["lists"][name]["seq"].as_u64().unwrap_or(0) == newest
-            },
-        );
+        wait_until("the device has applied the newest list", || {
+            let out = Command::new(DOORWARD)
+                .args(["status", "--json", "--state"])
+                .arg(&state)
+                .output()
+                .unwrap();
+            let status: Value = serde_json::from_slice(&out.stdout).unwrap_or_default();
+            status["lists"][name]["seq"].as_u64().unwrap_or(0) == newest
+        });
     }
     let cancelled = listed.len() - live.len();
     println!(
-        "{asked} changes asked for, {} shares answered, {} made, {} live, {cancelled} ended",
+        "{requested} changes requested, {} shares confirmed, {} made, {} live, {cancelled} ended",
         answered.len(),
         listed.len(),
         live.len(),
     );
-    assert!(listed.len() as u64 > asked / 10);
+    assert!(listed.len() as u64 > requested / 10);
     runtime.block_on(async { platform.ledger().close().await });
 }
 
-/// Ids of the shares that the broker keeps.
-fn kept_shares(play: &Play) -> Vec<String> {
+/// Ids of the shares that the broker retains.
+fn retained_shares(play: &Play) -> Vec<String> {
     block_on(async {
-        let mut caller = MqttClient::connect(&play.broker.broker()).await.unwrap();
+        let mut client = MqttClient::connect(&play.broker.broker()).await.unwrap();
         let filter = "doorward/v1/+/statements/share/+".to_owned();
-        caller.subscribe(vec![filter]).await.unwrap();
-        let mut kept = Vec::new();
-        while let Some((topic, payload)) = caller.next(Duration::from_millis(300)).await.unwrap() {
+        client.subscribe(vec![filter]).await.unwrap();
+        let mut retained = Vec::new();
+        while let Some((topic, payload)) = client.next(Duration::from_millis(300)).await.unwrap() {
             if !payload.is_empty() {
-                kept.push(topic.rsplit('/').next().unwrap().to_owned());
+                retained.push(topic.rsplit('/').next().unwrap().to_owned());
             }
         }
-        kept
+        retained
     })
 }
 
@@ -423,12 +431,12 @@ fn seed() -> u64 {
 }
 
 #[test]
-fn killed_at_any_moment_the_service_loses_and_doubles_nothing() {
+fn killed_at_any_moment_the_service_loses_and_duplicates_nothing() {
     play(1, None, kills(), seed());
 }
 
 #[test]
-fn two_services_on_one_postgresql_give_no_number_twice() {
+fn two_services_on_one_postgresql_assign_no_number_twice() {
     let server = postgres_server::Postgres::start();
     let url = block_on(async { server.database("shares").await });
     play(2, Some(url), kills(), seed());

@@ -1,4 +1,4 @@
-//! Making shares and looking at them.
+//! Making and listing shares.
 
 use doorkey::domain::{AccountRole, Actor, RuleCode, ShareTarget, Status};
 use doorward_protocol::wire::{Kind, Plan, Registration, Timestamp};
@@ -8,7 +8,7 @@ use super::world::{DAY, NOW, World, device, id, key, rule};
 pub async fn s01_s14_each_device_gets_a_share_of_its_own_and_the_owner_stays_the_owner(
     world: World,
 ) {
-    let ole = world.who("ole").await;
+    let ole = world.get_account("ole").await;
     let before = world
         .platform
         .statement(&device("ups-1"), Kind::Registration, "")
@@ -59,7 +59,7 @@ pub async fn s02_the_sixth_person_is_refused_before_anything_is_signed(world: Wo
     world
         .share("ups-1", "e")
         .await
-        .expect("a second share of one person takes no slot");
+        .expect("a second share of one person takes no second slot");
     assert_eq!(
         world
             .platform
@@ -75,7 +75,7 @@ pub async fn s02_the_sixth_person_is_refused_before_anything_is_signed(world: Wo
         .expect("another device has slots of its own");
 }
 
-pub async fn s19_s20_without_sharing_in_the_plan_nothing_new_is_shared_and_what_is_stays(
+pub async fn s19_s20_without_sharing_in_the_plan_no_new_share_is_made_and_old_ones_stay(
     world: World,
 ) {
     let share = world.share("ups-1", "anna").await.unwrap();
@@ -90,10 +90,11 @@ pub async fn s19_s20_without_sharing_in_the_plan_nothing_new_is_shared_and_what_
         .unwrap();
     assert_eq!(rule(world.share("ups-1", "ben").await), RuleCode::Plan);
     world
-        .receives("ups-1", &share, doorward_protocol::wire::Outcome::Done)
+        .confirm_share("ups-1", &share, doorward_protocol::wire::Outcome::Done)
         .await;
     assert_eq!(world.status(&share.id).await, Status::Suspended);
-    // Made in the same second, and yet before: a device must not take it for a new one.
+    // Issued before the registration, though in the same second: a device must not treat it as a new
+    // share.
     let registration: Registration = world.claims(&device("ups-1")).await;
     assert!(world.token(&share).await.unwrap().iat < registration.iat);
     let longer = world
@@ -102,11 +103,11 @@ pub async fn s19_s20_without_sharing_in_the_plan_nothing_new_is_shared_and_what_
     assert_eq!(
         rule(longer.await),
         RuleCode::Plan,
-        "a device would take it for a share of today"
+        "a device would treat it as a new share"
     );
 }
 
-pub async fn s44_who_has_a_share_cannot_share_on_and_strangers_hear_of_nothing(world: World) {
+pub async fn s44_a_recipient_cannot_share_with_others_and_strangers_learn_nothing(world: World) {
     let anna = world.account("anna", AccountRole::Holder).await;
     let eve = world.account("eve", AccountRole::Holder).await;
     world.share("ups-1", "anna").await.unwrap();
@@ -135,9 +136,9 @@ pub async fn s44_who_has_a_share_cannot_share_on_and_strangers_hear_of_nothing(w
     );
 }
 
-pub async fn s45_s46_of_several_devices_each_is_told_why_it_was_not_shared(world: World) {
+pub async fn s45_s46_of_several_devices_each_gets_the_reason_why_it_was_not_shared(world: World) {
     world.register("ups-2", |new| new.demo = true).await;
-    let ole = world.who("ole").await;
+    let ole = world.get_account("ole").await;
     let audiences = ["ups-1", "ups-2", "no-such"].map(device);
     let new = World::new_share(
         ShareTarget::Key(id("anna"), key("anna").public()),
@@ -154,7 +155,7 @@ pub async fn s45_s46_of_several_devices_each_is_told_why_it_was_not_shared(world
     assert_eq!(rule(each.next().unwrap()), RuleCode::Unknown);
 }
 
-pub async fn s42_whose_role_does_not_permit_sharing_cannot_share(world: World) {
+pub async fn s42_an_account_whose_role_does_not_permit_sharing_cannot_share(world: World) {
     for (name, role) in [("uma", AccountRole::User), ("otto", AccountRole::Operator)] {
         let account = world.account(name, role).await;
         let new = World::new_share(
@@ -172,7 +173,7 @@ pub async fn s42_whose_role_does_not_permit_sharing_cannot_share(world: World) {
 pub async fn s49_s65_two_shares_of_one_person_are_listed_apart(world: World) {
     let first = world.share("ups-1", "anna").await.unwrap();
     let second = world.share("ups-1", "anna").await.unwrap();
-    let ole = world.who("ole").await;
+    let ole = world.get_account("ole").await;
     let listed = world.platform.shared_by(&ole, 0, NOW).await.unwrap();
     let mut ids: Vec<_> = listed.iter().map(|listed| listed.share.id).collect();
     let mut made = vec![first.id, second.id];
@@ -189,7 +190,7 @@ pub async fn s49_s65_two_shares_of_one_person_are_listed_apart(world: World) {
 
 pub async fn s54_a_device_added_later_has_the_same_end_and_an_id_of_its_own(world: World) {
     let (second, third) = (device("ups-2"), device("ups-3"));
-    let ole = world.who("ole").await;
+    let ole = world.get_account("ole").await;
     let first = world.share("ups-1", "anna").await.unwrap();
     let later = NOW.plus(DAY);
     let added = world
@@ -215,7 +216,7 @@ pub async fn s54_a_device_added_later_has_the_same_end_and_an_id_of_its_own(worl
 }
 
 pub async fn s60_an_extension_is_the_same_share_with_a_later_end(world: World) {
-    let ole = world.who("ole").await;
+    let ole = world.get_account("ole").await;
     let share = world.share("ups-1", "anna").await.unwrap();
     let before = world.token(&share).await.unwrap();
     let at = NOW.plus(DAY);
@@ -225,7 +226,7 @@ pub async fn s60_an_extension_is_the_same_share_with_a_later_end(world: World) {
         .await
         .unwrap();
     let after = world.token(&share).await.unwrap();
-    assert!(before.is_extended_by(&after), "a device would take it");
+    assert!(before.is_extended_by(&after), "a device accepts it");
     assert_eq!(
         after.exp,
         before.exp.plus(7 * DAY),
@@ -246,7 +247,7 @@ pub async fn s60_an_extension_is_the_same_share_with_a_later_end(world: World) {
 }
 
 pub async fn s58_s64_both_sides_see_what_is_shared(world: World) {
-    let ole = world.who("ole").await;
+    let ole = world.get_account("ole").await;
     let anna = world.account("anna", AccountRole::User).await;
     let one = world.share("ups-1", "anna").await.unwrap();
     world.share("ups-2", "anna").await.unwrap();
@@ -279,8 +280,8 @@ pub async fn s58_s64_both_sides_see_what_is_shared(world: World) {
     );
 }
 
-pub async fn n22_n28_the_review_says_who_can_do_what_and_what_was_not_used(world: World) {
-    let ole = world.who("ole").await;
+pub async fn n22_n28_the_access_review_lists_rights_and_unused_permissions(world: World) {
+    let ole = world.get_account("ole").await;
     let share = world.share("ups-1", "anna").await.unwrap();
     let other = world.share("ups-1", "ben").await.unwrap();
     let later = |days: u64| NOW.plus(days * DAY);
@@ -293,18 +294,18 @@ pub async fn n22_n28_the_review_says_who_can_do_what_and_what_was_not_used(world
     }
     world
         .platform
-        .hear_use(&id("ups-1"), &share.id, later(20))
+        .record_share_use(&id("ups-1"), &share.id, later(20))
         .await
         .unwrap();
     world
         .platform
-        .hear_use(&id("ups-1"), &share.id, later(10))
+        .record_share_use(&id("ups-1"), &share.id, later(10))
         .await
         .unwrap();
     let unused = |review: &[doorkey::service::Access]| {
         let unused = review.iter().filter(|access| access.unused);
         unused
-            .map(|access| access.listed.share.id)
+            .map(|access| access.listing.share.id)
             .collect::<Vec<_>>()
     };
     let review = world
@@ -314,7 +315,7 @@ pub async fn n22_n28_the_review_says_who_can_do_what_and_what_was_not_used(world
         .unwrap();
     assert_eq!(review.len(), 2);
     assert_eq!(unused(&review), [other.id]);
-    let used = review.iter().find_map(|access| access.listed.share.used);
+    let used = review.iter().find_map(|access| access.listing.share.used);
     assert_eq!(used, Some(later(20)), "the last use counts");
     let alerts = world.platform.alerts(&id("ole"), 10).await.unwrap();
     assert_eq!(

@@ -1,4 +1,4 @@
-//! A platform with an owner and devices, on a ledger of its own.
+//! A platform with an owner and devices, on a database of its own.
 
 use std::pin::Pin;
 
@@ -20,8 +20,8 @@ use doorward_protocol::wire::{
 pub const NOW: Timestamp = Timestamp(1_800_000_000);
 pub const DAY: u64 = 86400;
 
-pub type Told = Pin<Box<dyn Future<Output = ()>>>;
-pub type Story = fn(World) -> Told;
+pub type StoryFuture = Pin<Box<dyn Future<Output = ()>>>;
+pub type Story = fn(World) -> StoryFuture;
 
 pub struct World {
     pub platform: Platform,
@@ -36,7 +36,7 @@ pub fn run(future: impl Future<Output = ()>) {
         .block_on(future);
 }
 
-/// Tells a story on a new SQLite ledger.
+/// Plays a story on a new SQLite database.
 pub fn on_sqlite(story: Story) {
     run(async { story(World::new(None).await).await });
 }
@@ -53,7 +53,7 @@ pub fn rule<T: std::fmt::Debug>(refused: Result<T, IssuerError>) -> RuleCode {
 }
 
 impl World {
-    /// The platform acme with the holder ole and three devices of his.
+    /// The platform acme with the holder ole and his three devices.
     pub async fn new(url: Option<&str>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let platform = Platform::init(directory.path(), url, id("acme"), NOW)
@@ -76,14 +76,14 @@ impl World {
         self.platform.register(new, NOW).await.unwrap()
     }
 
-    /// An account with the address NAME@example.org.
+    /// Adds an account with the address NAME@example.org.
     pub async fn account(&self, name: &str, role: AccountRole) -> Account {
         let account = accounts::account(name, role, NOW);
         self.platform.add_account(&account).await.unwrap();
         account
     }
 
-    pub async fn who(&self, name: &str) -> Account {
+    pub async fn get_account(&self, name: &str) -> Account {
         self.platform.account(&id(name)).await.unwrap().unwrap()
     }
 
@@ -98,11 +98,11 @@ impl World {
         }
     }
 
-    /// Shares as ole with somebody whose key is known.
+    /// Shares as ole with a recipient whose key is known.
     pub async fn share(&self, on: &str, with: &str) -> Result<ShareRecord, IssuerError> {
         let to = ShareTarget::Key(id(with), key(with).public());
         let new = Self::new_share(to, &["status.read", "device.reboot"]);
-        let ole = self.who("ole").await;
+        let ole = self.get_account("ole").await;
         let made = self
             .platform
             .share(Actor::Account(&ole), &[device(on)], &new, NOW)
@@ -129,7 +129,7 @@ impl World {
 
     pub async fn invite_to(&self, on: &[&str], to: ShareTarget) -> CreatedShares {
         let audiences: Vec<Audience> = on.iter().map(|name| device(name)).collect();
-        let ole = self.who("ole").await;
+        let ole = self.get_account("ole").await;
         let new = Self::new_share(to, &["view"]);
         self.platform
             .share(Actor::Account(&ole), &audiences, &new, NOW)
@@ -137,7 +137,7 @@ impl World {
             .unwrap()
     }
 
-    /// What NAME says to accept an invitation.
+    /// The acceptance of an invitation by NAME.
     pub fn acceptance(&self, invitation: &Bytes<16>, name: &str) -> Acceptance {
         let message = accept_message(self.platform.name(), invitation, &id(name));
         Acceptance {
@@ -152,14 +152,14 @@ impl World {
 
     pub async fn status(&self, share: &Bytes<16>) -> Status {
         self.platform
-            .find(share, NOW)
+            .find_share(share, NOW)
             .await
             .unwrap()
             .unwrap()
             .status
     }
 
-    /// The token of a share as it is on its way to the device, verified.
+    /// The published share token of a share, verified.
     pub async fn token(&self, share: &ShareRecord) -> Option<Share> {
         let id = share.id.hex();
         let bytes = self
@@ -174,7 +174,7 @@ impl World {
         Some(envelope.claims().unwrap())
     }
 
-    /// The claims of a statement that there is one of.
+    /// Claims of the only statement of its kind for an audience.
     pub async fn claims<T: Object>(&self, audience: &Audience) -> T {
         let kept = self
             .platform
@@ -185,17 +185,22 @@ impl World {
         Envelope::parse(&kept).unwrap().claims().unwrap()
     }
 
-    /// A device says that it obeys its registration and lists of such numbers.
-    pub async fn says(&self, name: &str, registration: u64, lists: &[(&Audience, u64)]) -> bool {
+    /// Applies a `state` of a device: it has applied the registration and the lists with these numbers.
+    pub async fn apply_state(
+        &self,
+        name: &str,
+        registration: u64,
+        lists: &[(&Audience, u64)],
+    ) -> bool {
         let bytes = state(name, name, registration, lists);
         self.platform
-            .hear_state(&id(name), &bytes, NOW)
+            .apply_state(&id(name), &bytes, NOW)
             .await
             .unwrap()
     }
 
-    /// A device's receipt for a share, as it is on its way now.
-    pub async fn receives(&self, name: &str, share: &ShareRecord, outcome: Outcome) -> bool {
+    /// Applies a device's confirmation of the published version of a share.
+    pub async fn confirm_share(&self, name: &str, share: &ShareRecord, outcome: Outcome) -> bool {
         let hex = share.id.hex();
         let kept = self
             .platform
@@ -203,7 +208,10 @@ impl World {
             .await
             .unwrap();
         let bytes = receipt(name, name, &share.id, hash(&kept.unwrap()), outcome);
-        self.platform.hear_receipt(&id(name), &bytes).await.unwrap()
+        self.platform
+            .apply_receipt(&id(name), &bytes)
+            .await
+            .unwrap()
     }
 }
 

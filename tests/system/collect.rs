@@ -1,17 +1,15 @@
-//! Records that leave the device: collected over a real broker, with everything lost on the way
-//! that can be.
+//! Collection of log records over a real broker, with every kind of loss on the way.
 
 use doorward_testkit::site;
 
 use doorward_protocol::event_log::record::{Event, Record};
 use doorward_protocol::wire::topics;
 use doorward_protocol::wire::{Bytes, Id, Text, Timestamp};
-#[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
 use doorward_transport::MqttClient;
 use doorward_transport::event_log::read_log;
 use site::{COUNT, DOORKEY, Site, block_on};
 
-/// `doorkey log collect` with ole's key: its exit status, what it says, and its complaint.
+/// Runs `doorkey log collect` with ole's key; returns its exit status, JSON output and errors.
 fn collect(site: &Site, to: &str) -> (Option<i32>, serde_json::Value, String) {
     let url = site.cloud.url();
     let args = [
@@ -25,8 +23,8 @@ fn collect(site: &Site, to: &str) -> (Option<i32>, serde_json::Value, String) {
     )
 }
 
-/// The copy is the beginning of the device's own log, byte for byte.
-fn is_the_beginning(site: &Site, copy: &str, size: u64) {
+/// Checks that the copy has at least `size` records and equals the beginning of the device's log.
+fn assert_prefix(site: &Site, copy: &str, size: u64) {
     let read = |directory: &str| read_log(&site.path().join(directory)).unwrap();
     let (copy, log) = (read(copy), read("state/log"));
     assert_eq!(copy.damage, None);
@@ -38,61 +36,61 @@ fn is_the_beginning(site: &Site, copy: &str, size: u64) {
     assert_eq!(copy.records[..], log.records[..copy.records.len()]);
 }
 
-fn work(site: &Site, rounds: usize) {
+fn send_commands(site: &Site, rounds: usize) {
     for _ in 0..rounds {
         assert_eq!(site.send("ole", "device.reboot", 10)["outcome"], "done");
     }
 }
 
 #[test]
-fn s13_the_log_of_a_device_that_was_off_line_reaches_the_issuer_whole_and_in_order() {
+fn s13_the_log_of_a_device_that_was_offline_reaches_the_issuer_complete_and_in_order() {
     let mut site = Site::new(COUNT);
     site.ready();
-    work(&site, 5);
-    let (exit, said, why) = collect(&site, "copy");
+    send_commands(&site, 5);
+    let (exit, output, why) = collect(&site, "copy");
     assert_eq!(exit, Some(0), "{why}");
-    let size = said["size"].as_u64().unwrap();
-    assert!(size > 15, "{said}");
-    is_the_beginning(&site, "copy", size);
+    let size = output["size"].as_u64().unwrap();
+    assert!(size > 15, "{output}");
+    assert_prefix(&site, "copy", size);
     let verified = site.doorkey(&["log", "verify", "copy", "--json"]);
     assert!(verified.status.success());
 
-    // More happens, with the broker gone for a while and the device killed.
-    work(&site, 3);
+    // More commands, with an interruption of the broker and a kill of the daemon.
+    send_commands(&site, 3);
     site.cloud.stop();
     site.cloud.again();
-    work(&site, 3);
+    send_commands(&site, 3);
     site.kill();
     site.start();
-    work(&site, 3);
-    let (exit, said, why) = collect(&site, "copy");
+    send_commands(&site, 3);
+    let (exit, output, why) = collect(&site, "copy");
     assert_eq!(exit, Some(0), "{why}");
-    assert!(said["records"].as_u64() >= Some(27), "{said}");
-    is_the_beginning(&site, "copy", said["size"].as_u64().unwrap());
+    assert!(output["records"].as_u64() >= Some(27), "{output}");
+    assert_prefix(&site, "copy", output["size"].as_u64().unwrap());
 }
 
 #[test]
-fn whoever_lost_what_was_collected_gets_it_again_and_a_forged_record_is_refused() {
+fn lost_records_are_collected_again_and_a_forged_record_is_refused() {
     let site = Site::new(COUNT);
     site.ready();
-    work(&site, 4);
+    send_commands(&site, 4);
     assert_eq!(collect(&site, "copy").0, Some(0));
     let early: Vec<_> = std::fs::read_dir(site.path().join("copy"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .collect();
     let saved = std::fs::read(&early[0]).unwrap();
-    work(&site, 4);
+    send_commands(&site, 4);
     assert_eq!(collect(&site, "copy").0, Some(0));
-    // The disk of the collector was restored from yesterday; another collector begins anew.
+    // The collector's disk was restored from an older state; a second collector starts without a copy.
     std::fs::write(&early[0], saved).unwrap();
     for copy in ["copy", "another"] {
-        let (exit, said, why) = collect(&site, copy);
+        let (exit, output, why) = collect(&site, copy);
         assert_eq!(exit, Some(0), "{why}");
-        is_the_beginning(&site, copy, said["size"].as_u64().unwrap());
+        assert_prefix(&site, copy, output["size"].as_u64().unwrap());
     }
 
-    // Somebody on the broker slips in a record that would come next.
+    // An attacker at the broker publishes a forged next record.
     let next = read_log(&site.path().join("copy")).unwrap().records.len() as u64;
     let forged = Record {
         seq: next,
@@ -103,11 +101,11 @@ fn whoever_lost_what_was_collected_gets_it_again_and_a_forged_record_is_refused(
     };
     let topic = topics::records(&Id::new("ups-7").unwrap());
     block_on(async {
-        let caller = MqttClient::connect(&site.cloud.broker()).await.unwrap();
-        caller.publish(topic, forged.encode(), true).await.unwrap();
+        let client = MqttClient::connect(&site.cloud.broker()).await.unwrap();
+        client.publish(topic, forged.encode(), true).await.unwrap();
     });
     let (exit, _, why) = collect(&site, "copy");
     assert_eq!(exit, Some(65), "{why}");
-    assert!(why.contains("does not follow the one before it"), "{why}");
-    is_the_beginning(&site, "copy", next);
+    assert!(why.contains("does not follow the previous one"), "{why}");
+    assert_prefix(&site, "copy", next);
 }

@@ -1,9 +1,9 @@
-//! The demo, as a person runs it.
+//! `doorward demo`.
 
 use std::process::Command;
 
 #[test]
-fn the_demo_plays_the_whole_story_and_ends_well() {
+fn the_demo_runs_to_its_end_and_succeeds() {
     let out = Command::new(doorward_testkit::site::DOORWARD)
         .args(["demo", "--json"])
         .output()
@@ -34,7 +34,7 @@ fn the_demo_plays_the_whole_story_and_ends_well() {
     }
     assert!(
         rows.iter()
-            .all(|row| row["as_told"] != false && row["holds"] != false)
+            .all(|row| row["as_expected"] != false && row["holds"] != false)
     );
     assert!(rows.iter().filter(|row| row["holds"] == true).count() >= 4);
 }

@@ -1,9 +1,8 @@
-//! A flood on one link, over real brokers: the owner on the other one is still served, and the
-//! daemon does not grow. `DOORWARD_FLOOD=n` sends at least n forgeries.
+//! A flood of forgeries on one link, over real brokers: the owner on the other link is still served,
+//! and the daemon's memory does not grow. `DOORWARD_FLOOD=n` sends at least n forgeries.
 
 use doorward_testkit::site;
 
-#[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
 use std::io::Write;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,19 +13,19 @@ use doorward_client::{SendParams, send};
 use doorward_protocol::wire::*;
 use site::{COUNT, Mosquitto, Site, block_on, free_port, wait_until, wish};
 
-/// Forged messages a second.
+/// Forged messages per second and client.
 const RATE: u64 = 20_000;
-/// The owner's commands, without the flood and in it.
+/// Number of commands of the owner for each measurement.
 const COMMANDS: usize = 100;
 
-/// The way in on the site: a broker, or the device's own listener.
+/// The local link: over a broker, or the device's own listener.
 enum Local {
     Broker(Mosquitto),
     Listener(u16),
 }
 
 impl Local {
-    /// Its name in the configuration and the status.
+    /// Name of the link in the configuration and the status.
     fn name(&self) -> &'static str {
         match self {
             Self::Broker(_) => "local",
@@ -51,8 +50,8 @@ impl Local {
     }
 }
 
-/// A device with two links, and its owner.
-struct Two {
+/// A device with device links, and its owner.
+struct FloodedDevice {
     site: Site,
     local: Local,
     holder: HolderKey,
@@ -60,7 +59,7 @@ struct Two {
     wish: CommandRequest,
 }
 
-impl Two {
+impl FloodedDevice {
     fn new(local: impl FnOnce(&Site) -> Local) -> Self {
         let mut site = Site::new(COUNT);
         site.ready();
@@ -82,7 +81,7 @@ impl Two {
         }
     }
 
-    /// From a command of the owner's on the cloud link to its receipt, sorted.
+    /// Times from a command of the owner on the cloud link to its receipt, sorted.
     fn latencies(&self) -> Vec<Duration> {
         let broker = self.site.cloud.broker();
         let request = SendParams {
@@ -92,7 +91,7 @@ impl Two {
         let mut latencies: Vec<Duration> = (0..COMMANDS)
             .map(|_| {
                 let sent = block_on(send(&request)).unwrap();
-                let receipt = sent.receipt.expect("the owner was not answered");
+                let receipt = sent.receipt.expect("the owner got no receipt");
                 assert_eq!(receipt.body.outcome, Outcome::Done);
                 sent.took
             })
@@ -101,7 +100,7 @@ impl Two {
         latencies
     }
 
-    /// The memory that the daemon holds, in KiB.
+    /// Resident memory of the daemon in KiB.
     fn memory(&self) -> u64 {
         let pid = self.site.daemon.as_ref().unwrap().0.id();
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
@@ -112,7 +111,7 @@ impl Two {
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
-    /// Most forgeries were not even looked at.
+    /// Checks that at most `checks` forgeries cost a signature verification.
     fn assert_checked_at_most(&self, checks: u64) {
         let status = self.site.status();
         let refused = |code: &str| status["refused"][code].as_u64().unwrap_or(0);
@@ -121,7 +120,7 @@ impl Two {
         assert!(flood > 1000 && checked <= checks, "{status}");
     }
 
-    /// A command in the owner's name that the owner has not signed.
+    /// A command that names the owner's key, with an invalid signature.
     fn forged(&self) -> Vec<u8> {
         let standing = DeviceStanding {
             epoch: Bytes([0; 16]),
@@ -142,15 +141,15 @@ impl Two {
         bytes
     }
 
-    /// Publishes forgeries on the local link until it is told to stop.
+    /// Publishes forgeries on the local link until `stop` is set.
     fn flood(&self, stop: &AtomicBool, sent: &AtomicU64) {
         let mut stream = TcpStream::connect(("127.0.0.1", self.local.port())).unwrap();
-        // MQTT 5, section 3.1: a clean start, no sign of life wanted, no client id. A broker
-        // would cut somebody off who does not read the acknowledgements, so there are none.
+        // MQTT 5, section 3.1: a clean start, no keep-alive, no client id. QoS 0, since a broker
+        // disconnects a client that does not read the acknowledgements.
         let connect = b"\x10\x0d\x00\x04MQTT\x05\x02\x00\x00\x00\x00\x00";
         stream.write_all(connect).unwrap();
         let topic = b"doorward/v1/ups-7/command";
-        // Without properties.
+        // No properties.
         let payload = [&[0][..], &self.forged()].concat();
         let length = 2 + topic.len() + payload.len();
         assert!((128..16_384).contains(&length));
@@ -173,39 +172,39 @@ fn percentile(sorted: &[Duration], percent: usize) -> Duration {
     sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)]
 }
 
-/// How the owner is served in the quiet and in the flood; returns how long that took.
-fn play(two: &Two, floods: usize) -> Duration {
+/// Measures the owner's latencies without and with a flood; returns the duration of the flood.
+fn measure(device: &FloodedDevice, floods: usize) -> Duration {
     let least = std::env::var("DOORWARD_FLOOD")
         .ok()
         .and_then(|text| text.parse().ok());
     let least: u64 = least.unwrap_or(0);
-    let quiet = two.latencies();
+    let quiet = device.latencies();
     let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
-    let began = Instant::now();
+    let start_of_flood = Instant::now();
     let (flooded, took) = std::thread::scope(|scope| {
         for _ in 0..floods {
-            scope.spawn(|| two.flood(&stop, &sent));
+            scope.spawn(|| device.flood(&stop, &sent));
         }
-        let mut flooded = two.latencies();
-        let before = two.memory();
+        let mut flooded = device.latencies();
+        let before = device.memory();
         while sent.load(Ordering::Relaxed) < least {
-            flooded.extend(two.latencies());
+            flooded.extend(device.latencies());
         }
         flooded.sort();
-        println!("memory: {before} KiB, then {} KiB", two.memory());
+        println!("memory: {before} KiB, then {} KiB", device.memory());
         assert!(
-            two.memory() < before + 2048,
+            device.memory() < before + 2048,
             "{before}, then {}",
-            two.memory()
+            device.memory()
         );
         stop.store(true, Ordering::Relaxed);
-        (flooded, began.elapsed())
+        (flooded, start_of_flood.elapsed())
     });
     let sent = sent.load(Ordering::Relaxed);
     for percent in [50, 99] {
         let (quiet, flooded) = (percentile(&quiet, percent), percentile(&flooded, percent));
         println!(
-            "p{percent}: {quiet:?} quiet, {flooded:?} in the flood, {:.2} times",
+            "p{percent}: {quiet:?} without, {flooded:?} with the flood, factor {:.2}",
             flooded.as_secs_f64() / quiet.as_secs_f64()
         );
     }
@@ -214,19 +213,19 @@ fn play(two: &Two, floods: usize) -> Duration {
 }
 
 #[test]
-fn twenty_thousand_forgeries_a_second_on_one_link_leave_the_owner_on_the_other_served() {
-    let two = Two::new(|site| Local::Broker(Mosquitto::start(site.path(), "local")));
-    let took = play(&two, 1);
-    // 128 at once and 32 a second, and no more cost a signature check.
-    two.assert_checked_at_most(128 + 32 * (took.as_secs() + 2));
-    assert_eq!(two.site.status()["links"]["cloud"]["up"], true);
+fn during_20000_forgeries_a_second_on_one_link_the_owner_on_the_other_is_served() {
+    let device = FloodedDevice::new(|site| Local::Broker(Mosquitto::start(site.path(), "local")));
+    let took = measure(&device, 1);
+    // A burst of 128, then 32 a second are verified.
+    device.assert_checked_at_most(128 + 32 * (took.as_secs() + 2));
+    assert_eq!(device.site.status()["links"]["cloud"]["up"], true);
 }
 
 #[test]
-fn twenty_thousand_forgeries_a_second_at_the_listener_leave_the_owner_in_the_cloud_served() {
-    let two = Two::new(|_| Local::Listener(free_port()));
+fn during_20000_forgeries_a_second_at_the_listener_the_owner_in_the_cloud_is_served() {
+    let device = FloodedDevice::new(|_| Local::Listener(free_port()));
     let clients = 4;
-    let took = play(&two, clients);
-    // 16 of each client at once and 2 a second.
-    two.assert_checked_at_most(clients as u64 * (16 + 2 * (took.as_secs() + 2)));
+    let took = measure(&device, clients);
+    // For each client a burst of 16, then 2 a second.
+    device.assert_checked_at_most(clients as u64 * (16 + 2 * (took.as_secs() + 2)));
 }

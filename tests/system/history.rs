@@ -1,11 +1,10 @@
-//! The event log for people: who may read what, what is found missing, and other formats.
+//! The event log: access rights, detection of changes, and export formats.
 
 use doorward_testkit::site;
 
-#[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
 use site::{DOORKEY, DOORWARD, Site};
 
-fn used() -> Site {
+fn used_site() -> Site {
     let site = Site::new("exit 0");
     site.ready();
     site.share("anna", "device.reboot,history.read");
@@ -18,28 +17,28 @@ fn used() -> Site {
 }
 
 fn history(site: &Site, person: &str) -> String {
-    let answer = site.send(person, "history.read", 10);
-    assert_eq!(answer["outcome"], "done");
-    answer["result"].to_string()
+    let receipt = site.send(person, "history.read", 10);
+    assert_eq!(receipt["outcome"], "done");
+    receipt["result"].to_string()
 }
 
 #[test]
-fn n14_a_holder_reads_the_own_actions_and_the_owner_reads_all() {
-    let site = used();
-    let hers = history(&site, "anna");
-    assert_eq!(hers.matches("anna asks for device.reboot").count(), 2);
+fn n14_a_holder_reads_only_their_own_actions_and_the_owner_reads_all() {
+    let site = used_site();
+    let of_anna = history(&site, "anna");
+    assert_eq!(of_anna.matches("anna requested device.reboot").count(), 2);
     assert!(
-        !hers.contains("bob") && !hers.contains("revocations"),
-        "{hers}"
+        !of_anna.contains("bob") && !of_anna.contains("revocations"),
+        "{of_anna}"
     );
     let all = history(&site, "ole");
-    assert!(all.contains("anna asks for") && all.contains("bob asks for"));
+    assert!(all.contains("anna requested") && all.contains("bob requested"));
     assert!(all.contains("statement"), "{all}");
 }
 
 #[test]
-fn n13_a_record_changed_or_cut_off_is_found_and_named() {
-    let mut site = used();
+fn n13_a_changed_or_truncated_record_is_found_and_named() {
+    let mut site = used_site();
     let last = site.send("anna", "device.reboot", 10);
     let (size, hash) = (
         last["log_size"].as_u64().unwrap(),
@@ -54,10 +53,10 @@ fn n13_a_record_changed_or_cut_off_is_found_and_named() {
     };
     assert_eq!(verify().0, Some(0));
     let segment = site.path().join("state/log/0000000000000000.log");
-    let whole = std::fs::read(&segment).unwrap();
-    let ends = ends(&whole);
-    // The last records are taken away, each of them whole.
-    std::fs::write(&segment, &whole[..ends[ends.len() - 3]]).unwrap();
+    let original = std::fs::read(&segment).unwrap();
+    let ends = ends(&original);
+    // The last records are removed completely.
+    std::fs::write(&segment, &original[..ends[ends.len() - 3]]).unwrap();
     let (code, why) = verify();
     assert_eq!(code, Some(65));
     assert!(
@@ -65,14 +64,14 @@ fn n13_a_record_changed_or_cut_off_is_found_and_named() {
         "{why}"
     );
     // One byte of record 5 is changed.
-    let mut changed = whole.clone();
+    let mut changed = original.clone();
     changed[ends[4] + 30] ^= 1;
     std::fs::write(&segment, &changed).unwrap();
     let (code, why) = verify();
     assert_eq!(code, Some(65));
     assert!(why.contains("record 5 "), "{why}");
-    // Written anew as a whole, with another history of the same length.
-    let other = used();
+    // The log is replaced by a consistent one of the same length.
+    let other = used_site();
     std::fs::copy(
         other.path().join("state/log/0000000000000000.log"),
         &segment,
@@ -81,12 +80,12 @@ fn n13_a_record_changed_or_cut_off_is_found_and_named() {
     let (code, why) = verify();
     assert_eq!(code, Some(65));
     assert!(
-        why.contains("not the one of that head") || why.contains("shorter"),
+        why.contains("does not match that head") || why.contains("shorter"),
         "{why}"
     );
 }
 
-/// Where each record ends.
+/// End position of each record.
 fn ends(segment: &[u8]) -> Vec<usize> {
     let mut ends = Vec::new();
     let mut at = 0;
@@ -100,7 +99,7 @@ fn ends(segment: &[u8]) -> Vec<usize> {
 
 #[test]
 fn s13_the_log_is_exported_for_spreadsheets_syslog_and_scripts() {
-    let site = used();
+    let site = used_site();
     let export = |format: &str| {
         let args = ["events", "export", "--format", format, "--state", "state"];
         let out = site.run(DOORWARD, &args);

@@ -1,9 +1,8 @@
-//! Others who speak the protocol: a Python client that was written from `docs/protocol.md`
-//! alone, and a validator of the CDDL. `tests/run` makes the environment that they need.
+//! Other implementations: a Python client that was written from `docs/protocol.md` alone, and a CDDL
+//! validator. `tests/run` sets up their environment.
 
 use doorward_testkit::site;
 
-#[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -14,7 +13,7 @@ fn python(script: &str, args: &[&str]) -> Output {
     let python = root.join("target/interop/bin/python");
     assert!(
         python.exists(),
-        "no {}; `tests/run` makes it",
+        "{} does not exist; `tests/run` creates it",
         python.display()
     );
     Command::new(python)
@@ -25,7 +24,7 @@ fn python(script: &str, args: &[&str]) -> Output {
 }
 
 #[test]
-fn the_python_client_and_the_daemon_understand_each_other() {
+fn the_python_client_and_the_daemon_interoperate() {
     let site = Site::provisioned("true");
     let broker = format!("127.0.0.1:{}", site.cloud.port);
     let keys = site.path().join("issuer/keys").display().to_string();
@@ -53,7 +52,7 @@ fn the_python_client_and_the_daemon_understand_each_other() {
 }
 
 #[test]
-fn the_schema_fits_every_sample_that_is_well_formed_and_no_other() {
+fn the_schema_accepts_every_well_formed_sample_and_no_other() {
     let out = python("schema.py", &[]);
     let stdout = String::from_utf8(out.stdout).unwrap();
     let stderr = String::from_utf8(out.stderr).unwrap();

@@ -1,9 +1,8 @@
-//! The issuer's own keys and what hangs on them, with a real device: new keys for its roles, the
-//! root key behind a passphrase, the sealed code for an emergency, and what its owner hears.
+//! The issuer's keys, with a real device: new keys for its roles, a root key with a passphrase, the
+//! sealed emergency code, and the owner's alerts.
 
 use doorward_testkit::site;
 
-#[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
 use std::os::unix::fs::PermissionsExt;
 
 use doorward_protocol::wire::{Bytes, PublicKey};
@@ -25,7 +24,7 @@ fn rotate(site: &Site, roles: &[&str]) {
 }
 
 #[test]
-fn new_keys_are_taken_by_the_device_and_what_was_shared_goes_on() {
+fn the_device_accepts_new_issuer_keys_and_existing_shares_keep_working() {
     let site = Site::new(COUNT);
     site.ready();
     let share = site.share("anna", "status.read");
@@ -42,9 +41,9 @@ fn new_keys_are_taken_by_the_device_and_what_was_shared_goes_on() {
         old,
         std::fs::read(site.path().join("issuer/keys/shares.key")).unwrap()
     );
-    // Whether by the keys of before or after: it never stops working.
+    // Works at any time, signed with the old keys or the new ones.
     assert_eq!(site.send("ole", "status.read", 10)["outcome"], "done");
-    wait_until("anna's share, signed anew, is there", || {
+    wait_until("anna's newly signed share has arrived", || {
         site.send("anna", "status.read", 10)["outcome"] == "done"
     });
     rotate(&site, &["root"]);
@@ -54,29 +53,40 @@ fn new_keys_are_taken_by_the_device_and_what_was_shared_goes_on() {
     let url = site.cloud.url();
     site.doorkey(&["cancel", "ups-7", &share, "--broker", &url, "--wait", "15"]);
     assert_eq!(site.send("anna", "status.read", 10)["code"], "revoked");
-    // What a thief of the old key signs is nothing.
+    // Shares signed by a thief of the old key are refused.
     let new = site.path().join("issuer/keys/shares.key");
     std::fs::write(&new, old).unwrap();
     let forged = site.run(
         DOORKEY,
         &[
-            "share", "ups-7", "--to", "eve", "--key", "ben.pub", "--allow", "view", "--broker",
+            "share",
+            "ups-7",
+            "--to",
+            "eve",
+            "--public-key",
+            "ben.pub",
+            "--allow",
+            "view",
+            "--broker",
             &url,
         ],
     );
-    assert!(forged.status.success(), "the thief has the whole directory");
+    assert!(
+        forged.status.success(),
+        "the thief has the complete directory"
+    );
     wait_until("it is refused", || {
         site.status()["refused"]["unknown_issuer"].as_u64() >= Some(1)
     });
 }
 
 #[test]
-fn n15_n23_n28_a_sealed_code_works_once_and_the_owner_hears_of_it_and_of_refusals() {
+fn n15_n23_n28_a_sealed_code_works_once_and_the_owner_is_alerted_to_it_and_to_denials() {
     let site = Site::new(COUNT);
     site.ready();
     let ledger = site.path().join("issuer/ledger.sqlite");
     let mode = std::fs::metadata(ledger).unwrap().permissions().mode();
-    assert_eq!(mode & 0o077, 0, "nobody else reads the ledger");
+    assert_eq!(mode & 0o077, 0, "only its user can read the database");
     let url = site.cloud.url();
     let args = [
         "issuer",
@@ -109,14 +119,13 @@ fn n15_n23_n28_a_sealed_code_works_once_and_the_owner_hears_of_it_and_of_refusal
     ]);
     let alerts: Value =
         serde_json::from_slice(&site.doorkey(&["alerts", "ole", "--json"]).stdout).unwrap();
-    let told = |kind: &str, words: &str| {
+    let alerted = |kind: &str, text: &str| {
         let mut alerts = alerts.as_array().unwrap().iter();
-        alerts
-            .any(|alert| alert["kind"] == kind && alert["words"].as_str().unwrap().contains(words))
+        alerts.any(|alert| alert["kind"] == kind && alert["words"].as_str().unwrap().contains(text))
     };
-    assert!(told("first_use", "break-glass"), "{alerts}");
-    assert!(told("first_use", "anna"), "{alerts}");
-    assert!(told("denials", "anna"), "{alerts}");
+    assert!(alerted("first_use", "break-glass"), "{alerts}");
+    assert!(alerted("first_use", "anna"), "{alerts}");
+    assert!(alerted("denials", "anna"), "{alerts}");
     let review: Value =
         serde_json::from_slice(&site.doorkey(&["review", "--json"]).stdout).unwrap();
     let anna = review
@@ -131,7 +140,7 @@ fn n15_n23_n28_a_sealed_code_works_once_and_the_owner_hears_of_it_and_of_refusal
     );
     let csv = String::from_utf8(site.doorkey(&["review", "--csv"]).stdout).unwrap();
     assert_eq!(csv.lines().count(), 3, "{csv}");
-    // The same for each device, signed; sha256sum and anything that knows Ed25519 check it.
+    // A signed CSV file for each device, which sha256sum and any Ed25519 tool can verify.
     site.doorkey(&["review", "--out", "audit", "--key", "ole.key"]);
     let audit = site.path().join("audit");
     assert_eq!(
@@ -152,20 +161,20 @@ fn n15_n23_n28_a_sealed_code_works_once_and_the_owner_hears_of_it_and_of_refusal
     assert!(String::from_utf8_lossy(&checked.stdout).contains("ups-7.csv: OK"));
 }
 
-/// Two of three custodians give a device whose owner's key is lost a new owner, by a stick.
+/// The owner's key is lost: two of three custodians install a new one, over a USB drive.
 #[test]
-fn n16_two_of_three_custodians_install_a_new_owner_key_and_the_old_one_is_dead() {
+fn n16_two_of_three_custodians_install_a_new_owner_key_and_the_old_one_has_no_rights() {
     let site = Site::new(COUNT);
     site.ready();
     for name in ["c1", "c2", "c3", "thief"] {
         site.person(name);
     }
     let custodians = [
-        "--custodian",
+        "--custodian-public-key",
         "c1.pub",
-        "--custodian",
+        "--custodian-public-key",
         "c2.pub",
-        "--custodian",
+        "--custodian-public-key",
         "c3.pub",
     ];
     let draft = [
@@ -177,10 +186,10 @@ fn n16_two_of_three_custodians_install_a_new_owner_key_and_the_old_one_is_dead()
     let adopt = |file: &str| site.run(DOORKEY, &["issuer", "adopt", file]);
     let refused = |file: &str| {
         let out = adopt(file);
-        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        let error = String::from_utf8_lossy(&out.stderr).into_owned();
         assert!(
-            !out.status.success() && said.contains("Signatures are missing"),
-            "{said}"
+            !out.status.success() && error.contains("Signatures are missing"),
+            "{error}"
         );
     };
     let cosign = |file: &str, key: &str| site.doorkey(&["issuer", "cosign", file, "--key", key]);
@@ -190,7 +199,7 @@ fn n16_two_of_three_custodians_install_a_new_owner_key_and_the_old_one_is_dead()
     refused("d1");
     cosign("d1", "c3.key");
     assert!(adopt("d1").status.success());
-    // ole's key is lost. The custodians make a new registry key, which names a new one for him.
+    // ole's key is lost. The custodians make a new registry key, which signs a new owner key for him.
     site.doorkey(&["issuer", "draft", "--out", "d2", "--new", "registry"]);
     cosign("d2", "issuer/keys/root.key");
     cosign("d2", "thief.key");
@@ -198,7 +207,7 @@ fn n16_two_of_three_custodians_install_a_new_owner_key_and_the_old_one_is_dead()
     refused("d2");
     cosign("d2", "c3.key");
     assert!(adopt("d2").status.success());
-    // Twice more, so that what the device lacks no longer fits into one bundle.
+    // Two more rotations, so that the missing statements no longer fit into one bundle.
     for draft in ["d3", "d4"] {
         site.doorkey(&["issuer", "draft", "--out", draft, "--new", "shares"]);
         cosign(draft, "c1.key");
@@ -209,14 +218,14 @@ fn n16_two_of_three_custodians_install_a_new_owner_key_and_the_old_one_is_dead()
     let args = [
         "register",
         "ups-7",
-        "--device-key",
+        "--device-public-key",
         &site.device_key,
         "--owner",
         "ole",
     ];
-    site.doorkey(&[&args[..], &["--owner-key", "ole2.pub"]].concat());
-    site.doorkey(&["bundle", "ups-7", "--out", "stick"]);
-    site.doorward(&["import", "stick", "--state", "state"]);
+    site.doorkey(&[&args[..], &["--owner-public-key", "ole2.pub"]].concat());
+    site.doorkey(&["bundle", "ups-7", "--out", "usb-drive"]);
+    site.doorward(&["import", "usb-drive", "--state", "state"]);
     wait_until("the new key is the owner's", || {
         site.send("ole2", "device.reboot", 10)["outcome"] == "done"
     });

@@ -1,10 +1,9 @@
-//! The daemon on real sled and over a real broker, killed again and again: at any moment, and
-//! before every single thing that it does to its files. `DOORWARD_KILLS=n` kills so often.
+//! The daemon with real sled and a real broker, killed repeatedly: at any moment, and before every
+//! single file operation. `DOORWARD_KILLS=n` sets the number of kills.
 
 use doorward_testkit::site;
 use doorward_testkit::syscall_trace;
 
-#[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -15,10 +14,10 @@ use doorward_protocol::wire::{Bytes, Id, LogHead, Map, Operation, Outcome, Publi
 use doorward_transport::event_log::read_log;
 use site::Site;
 
-/// How often it is killed, unless `DOORWARD_KILLS` says otherwise.
+/// Default number of kills; `DOORWARD_KILLS` overrides it.
 const KILLS: u64 = 100;
 
-/// The program takes long enough to be killed in.
+/// A program that runs long enough to be killed.
 const SLOW: &str = "cd \"$(/usr/bin/dirname \"$0\")\"\necho x >> reboots; /bin/sleep 0.02";
 
 struct Killer {
@@ -27,7 +26,7 @@ struct Killer {
     device_key: PublicKey,
     pass: Vec<u8>,
     wish: CommandRequest,
-    /// What receipts said of the log.
+    /// Log heads in receipts.
     heads: Vec<LogHead>,
     /// People whose share was cancelled.
     cancelled: Vec<String>,
@@ -58,7 +57,7 @@ impl Killer {
         }
     }
 
-    /// Sends a command while `kill` does its work, and waits for the receipt.
+    /// Sends a command while `kill` runs, and waits for the receipt.
     fn send_while(&mut self, kill: impl FnOnce(&mut Site)) -> Receipt {
         let broker = self.site.cloud.broker();
         let request = SendParams {
@@ -94,8 +93,8 @@ impl Killer {
         receipt
     }
 
-    /// Somebody with a share that works.
-    fn newcomer(&self, round: u64) -> (String, String) {
+    /// Makes a new recipient with a working share; returns name and share.
+    fn new_recipient(&self, round: u64) -> (String, String) {
         let bob = format!("bob{round}");
         let share = self.site.share(&bob, "status.read");
         assert_eq!(self.site.send(&bob, "status.read", 10)["outcome"], "done");
@@ -108,16 +107,16 @@ impl Killer {
             .doorkey(&["cancel", "ups-7", share, "--broker", &url]);
     }
 
-    /// Wherever a kill hit the cancellation, the share has ended: the list is kept on the
-    /// broker, and comes before any command.
-    fn has_ended(&mut self, bob: String, round: u64) {
+    /// Checks that the share has ended, whenever the kill happened: the broker retains the list and
+    /// delivers it before any command.
+    fn assert_revoked(&mut self, bob: String, round: u64) {
         let code = &self.site.send(&bob, "status.read", 10)["code"];
         assert_eq!(code, "revoked", "round {round}");
         self.cancelled.push(bob);
     }
 
-    /// Starts the daemon so that it is killed before the n-th thing it does to its files.
-    fn start_to_be_killed(&mut self, library: &Path, n: u64) {
+    /// Starts the daemon so that it is killed before its n-th file operation.
+    fn start_with_kill_at(&mut self, library: &Path, n: u64) {
         let state = self.site.path().join("state");
         self.site.start_with(&[
             ("LD_PRELOAD", library.display().to_string()),
@@ -126,8 +125,8 @@ impl Killer {
         ]);
     }
 
-    /// The outcome is what really happened.
-    fn judge(&self, before: usize, receipt: &Receipt, round: u64) -> &'static str {
+    /// Checks that the outcome in the receipt is the true one; returns its name.
+    fn check_outcome(&self, before: usize, receipt: &Receipt, round: u64) -> &'static str {
         let ran = self.site.reboots() - before;
         let code = code_of(receipt);
         match receipt.body.outcome {
@@ -141,8 +140,11 @@ impl Killer {
 
     fn finish(&self, seen: &BTreeMap<&'static str, u64>) {
         println!("{seen:?}");
-        assert!(seen.contains_key("unknown"), "never killed while it ran");
-        assert!(seen.contains_key("done"), "never left alone");
+        assert!(
+            seen.contains_key("unknown"),
+            "no kill hit a running operation"
+        );
+        assert!(seen.contains_key("done"), "no command was undisturbed");
         let verified = self
             .site
             .doorward(&["events", "verify", "--state", "state"]);
@@ -152,7 +154,7 @@ impl Killer {
             assert_eq!(
                 log.agrees_with(*head),
                 Ok(()),
-                "a record of {head:?} is gone"
+                "a record of {head:?} is missing"
             );
         }
         for person in &self.cancelled {
@@ -174,7 +176,7 @@ fn kills() -> u64 {
 }
 
 #[test]
-fn killed_at_any_moment_it_runs_nothing_twice_and_owes_no_outcome() {
+fn n26_killed_at_any_moment_the_daemon_runs_nothing_twice_and_reports_every_outcome() {
     let mut killer = Killer::new();
     let mut seen = BTreeMap::new();
     for round in 0..kills() / 2 {
@@ -187,54 +189,54 @@ fn killed_at_any_moment_it_runs_nothing_twice_and_owes_no_outcome() {
             site.start();
         });
         *seen
-            .entry(killer.judge(before, &receipt, round))
+            .entry(killer.check_outcome(before, &receipt, round))
             .or_default() += 1;
         if round % 10 == 0 {
-            let (bob, share) = killer.newcomer(round);
+            let (bob, share) = killer.new_recipient(round);
             killer.cancel(&share);
             std::thread::sleep(pause / 8);
             killer.site.kill();
             killer.site.start();
-            killer.has_ended(bob, round);
+            killer.assert_revoked(bob, round);
         }
     }
     killer.finish(&seen);
 }
 
 #[test]
-fn killed_before_anything_that_it_does_to_its_files_it_keeps_every_promise() {
+fn n26_killed_before_any_file_operation_the_daemon_keeps_every_promise() {
     let mut killer = Killer::new();
     let library = syscall_trace::build(killer.site.path());
     let (mut seen, mut ended) = (BTreeMap::new(), 0);
     for round in 0..kills() / 2 {
-        // A start does some twenty things to files, a command about four.
+        // A start has some twenty file operations, a command about four.
         let n = 1 + round % 40;
         killer.site.kill();
-        killer.start_to_be_killed(&library, n);
+        killer.start_with_kill_at(&library, n);
         let before = killer.site.reboots();
         let receipt = killer.send_while(|site| {
             ended += u64::from(site.wait_for_its_end(Duration::from_millis(400)));
             site.start();
         });
         *seen
-            .entry(killer.judge(before, &receipt, round))
+            .entry(killer.check_outcome(before, &receipt, round))
             .or_default() += 1;
         if round % 10 == 0 {
-            let (bob, share) = killer.newcomer(round);
+            let (bob, share) = killer.new_recipient(round);
             killer.site.kill();
-            killer.start_to_be_killed(&library, n);
+            killer.start_with_kill_at(&library, n);
             killer.cancel(&share);
             killer.site.wait_for_its_end(Duration::from_millis(400));
             killer.site.start();
-            killer.has_ended(bob, round);
+            killer.assert_revoked(bob, round);
         }
     }
-    assert!(ended >= kills() / 6, "it was hardly ever killed: {ended}");
+    assert!(ended >= kills() / 6, "too few kills: {ended}");
     killer.finish(&seen);
 }
 
 #[test]
-fn while_the_disk_is_full_all_is_denied_and_afterwards_it_goes_on_by_itself() {
+fn while_the_disk_is_full_every_command_is_denied_and_service_resumes_afterwards() {
     let mut site = Site::new(site::COUNT);
     site.ready();
     let share = site.share("anna", "status.read");
@@ -252,15 +254,16 @@ fn while_the_disk_is_full_all_is_denied_and_afterwards_it_goes_on_by_itself() {
     ]);
     assert_eq!(site.send("bob", "device.reboot", 10)["outcome"], "done");
     std::fs::write(&full, b"").unwrap();
-    // The first one finds out. It is never acknowledged, so it comes again, and runs once.
+    // The first command detects the full disk. It is not acknowledged, so it is delivered again later
+    // and runs once.
     site.try_send("bob", "device.reboot", 1);
     let denied = site.send("ole", "status.read", 10);
     assert_eq!(denied["code"], "store");
-    assert_eq!(denied["log_size"], 0, "nothing is claimed");
-    // What was answered is over: it does not come again.
+    assert_eq!(denied["log_size"], 0, "no log head is claimed");
+    // An answered command is finished and is not delivered again.
     assert_eq!(site.send("ole", "share.freeze", 10)["code"], "store");
     assert!(site.status()["store"].to_string().contains("No space left"));
-    // A cancellation that cannot be written down is not confirmed, so it comes again.
+    // A cancellation that cannot be recorded is not acknowledged, so it is delivered again.
     let url = site.cloud.url();
     site.doorkey(&["cancel", "ups-7", &share, "--broker", &url]);
     assert_eq!(site.send("anna", "status.read", 10)["code"], "store");
@@ -274,13 +277,13 @@ fn while_the_disk_is_full_all_is_denied_and_afterwards_it_goes_on_by_itself() {
 }
 
 #[test]
-fn on_a_read_only_disk_it_says_so_and_once_it_is_writable_it_serves() {
+fn a_read_only_disk_is_reported_and_service_starts_once_it_is_writable() {
     let mut site = Site::new(site::COUNT);
     site.ready();
     site.share("anna", "device.reboot");
     site.kill();
     let before = site.events().len();
-    // A mount of its own, seen by this process only.
+    // A read-only mount in a mount namespace of this process.
     let script = "mount --bind state state && mount -o remount,bind,ro state && exec \"$0\" \"$@\"";
     let out = std::process::Command::new("unshare")
         .args([

@@ -1,9 +1,8 @@
-//! Results that are larger than a receipt: diagnostics and reports, in pieces, whole again at the
-//! other end.
+//! Results larger than a receipt: diagnostics and reports, sent in chunks and reassembled by the
+//! client.
 
 use doorward_testkit::site;
 
-#[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
 use std::process::Command;
 
 use doorward_protocol::wire::Chunk;
@@ -22,7 +21,7 @@ impl Device {
         site.kill();
         let path = site.path().join("doorward.toml");
         let at = site.path().display();
-        // What cannot be compressed: random bytes as text.
+        // Random bytes as text, which cannot be compressed well.
         for name in ["noise", "more-noise"] {
             let mut openssl = Command::new("/usr/bin/openssl");
             let noise = openssl.args(["rand", "-base64", "1500000"]).output();
@@ -45,7 +44,7 @@ impl Device {
         Self { site }
     }
 
-    /// Sends it and has its result written to a file.
+    /// Sends a command; returns its receipt and its result, which doorkey writes to a file.
     fn fetch(&self, person: &str, operation: &str, args: &[&str]) -> (Value, Vec<u8>) {
         let path = self.site.path().join("result");
         let _ = std::fs::remove_file(&path);
@@ -63,7 +62,7 @@ impl Device {
     }
 }
 
-/// The files of a tar.zst, by name.
+/// Names and contents of the files in a tar.zst archive.
 fn unpacked(device: &Device, bytes: &[u8]) -> Vec<(String, String)> {
     let tar = device.site.path().join("bundle.tar.zst");
     std::fs::write(&tar, bytes).unwrap();
@@ -81,7 +80,7 @@ fn unpacked(device: &Device, bytes: &[u8]) -> Vec<(String, String)> {
 }
 
 #[test]
-fn s06_a_diagnostics_bundle_arrives_whole_bounded_and_without_secrets() {
+fn s06_a_diagnostics_bundle_arrives_complete_bounded_and_without_secrets() {
     let device = Device::new();
     device.site.share("anna", "diag.bundle");
     device.site.share("bob", "status.read");
@@ -91,7 +90,7 @@ fn s06_a_diagnostics_bundle_arrives_whole_bounded_and_without_secrets() {
     );
     let (receipt, bundle) = device.fetch("anna", "diag.bundle", &[]);
     assert_eq!(receipt["outcome"], "done", "{receipt}");
-    // More than the device sends for one command: the rest was asked for.
+    // More than the device sends for one command: doorkey has requested the rest.
     assert!(bundle.len() > 1 << 20, "{}", bundle.len());
     assert_eq!(receipt["result"]["size"], bundle.len());
     let files = unpacked(&device, &bundle);
@@ -109,11 +108,11 @@ fn s06_a_diagnostics_bundle_arrives_whole_bounded_and_without_secrets() {
     assert!(text("doorward/status").contains("log.records = "));
     assert!(
         files.iter().all(|(_, text)| !text.contains("s3cret")),
-        "secrets are taken out"
+        "secrets are redacted"
     );
-    // Of the log each sees their own.
+    // Each holder sees only their own log records.
     assert!(text("doorward/events").contains("anna") && !text("doorward/events").contains("bob"));
-    // Debian's tar and zstd read it too, where they are.
+    // Debian's tar and zstd can read it too, if installed.
     if std::path::Path::new("/usr/bin/zstd").exists() {
         let path = device.site.path().join("bundle.tar.zst");
         let listed = Command::new("tar")
@@ -125,7 +124,7 @@ fn s06_a_diagnostics_bundle_arrives_whole_bounded_and_without_secrets() {
 }
 
 #[test]
-fn s09_n14_a_report_is_about_what_its_reader_may_see() {
+fn s09_n14_a_report_contains_only_what_its_reader_may_see() {
     let device = Device::new();
     device.site.share("anna", "report.read,status.read");
     device.site.share("bob", "status.read");
@@ -168,12 +167,12 @@ fn s09_n14_a_report_is_about_what_its_reader_may_see() {
     assert_eq!(counts(&csv("anna", "kind=operations")), [1, 0, 0, 0]);
     let all = csv("ole", "kind=operations");
     assert!(counts(&all)[0] >= 3, "{all}");
-    assert!(!all.contains("bob"), "it names nobody");
+    assert!(!all.contains("bob"), "it contains no names");
     assert!(all.contains("report.read"), "{all}");
 }
 
 #[test]
-fn a_result_belongs_to_whoever_asked_and_pieces_of_others_do_not_pass() {
+fn a_result_belongs_to_its_requester_and_forged_pieces_are_refused() {
     let device = Device::new();
     device.site.share("anna", "report.read");
     device.site.share("carl", "report.read");
@@ -203,21 +202,21 @@ fn a_result_belongs_to_whoever_asked_and_pieces_of_others_do_not_pass() {
         let out: Value = serde_json::from_slice(&out.stdout).unwrap();
         assert_eq!(out["outcome"], "failed", "{out}");
     }
-    // Somebody with the broker in hand puts in a piece of their own, first.
+    // An attacker at the broker publishes a forged first chunk.
     let key = std::fs::read_to_string(device.site.path().join("anna.pub")).unwrap();
     let topic = format!("doorward/v1/ups-7/results/{}", key.trim());
     let broker = device.site.cloud.broker();
     let (stop, stopped) = std::sync::mpsc::channel::<()>();
     let forging = std::thread::spawn(move || {
         block_on(async {
-            let mut caller = MqttClient::connect(&broker).await.unwrap();
-            caller
+            let mut client = MqttClient::connect(&broker).await.unwrap();
+            client
                 .subscribe(vec!["doorward/v1/ups-7/command".to_owned()])
                 .await
                 .unwrap();
             while stopped.try_recv().is_err() {
                 let Ok(Some((_, payload))) =
-                    caller.next(std::time::Duration::from_millis(100)).await
+                    client.next(std::time::Duration::from_millis(100)).await
                 else {
                     continue;
                 };
@@ -228,7 +227,7 @@ fn a_result_belongs_to_whoever_asked_and_pieces_of_others_do_not_pass() {
                     bytes: b"record,time\r\n".to_vec(),
                 };
                 let forged = doorward_protocol::wire::to_bytes(&forged);
-                caller.publish(topic.clone(), forged, true).await.unwrap();
+                client.publish(topic.clone(), forged, true).await.unwrap();
             }
         });
     });
@@ -239,10 +238,10 @@ fn a_result_belongs_to_whoever_asked_and_pieces_of_others_do_not_pass() {
         let out = Command::new(DOORKEY)
             .current_dir(device.site.path())
             .args([
-                "--issuer",
-                "none",
                 "send",
                 "ups-7",
+                "--issuer",
+                "none",
                 "report.read",
                 "kind=events",
                 "--key",
@@ -252,7 +251,7 @@ fn a_result_belongs_to_whoever_asked_and_pieces_of_others_do_not_pass() {
             .output()
             .unwrap();
         match std::fs::read_to_string(device.site.path().join("result")) {
-            Ok(whole) => assert!(whole.starts_with("record,time,time_quality"), "{whole}"),
+            Ok(text) => assert!(text.starts_with("record,time,time_quality"), "{text}"),
             Err(_) => {
                 forged += 1;
                 let stderr = String::from_utf8_lossy(&out.stderr);
@@ -263,7 +262,7 @@ fn a_result_belongs_to_whoever_asked_and_pieces_of_others_do_not_pass() {
             }
         }
     }
-    println!("{forged} of 5 were disturbed");
+    println!("{forged} of 5 transfers were disturbed");
     stop.send(()).unwrap();
     forging.join().unwrap();
 }

@@ -1,11 +1,8 @@
-//! The listener in the daemon: a laptop on the site gets in with no broker anywhere, and
-//! whoever means harm gets nowhere.
+//! The listener in the daemon: access for a laptop on the site without any broker, and attacks on it.
 
 use doorward_testkit::site;
 use doorward_testkit::test_ca;
 
-#[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
-#[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::path::PathBuf;
@@ -22,12 +19,12 @@ use test_ca::{Authority, Files, today};
 const CONNECT: &[u8] = b"\x10\x0d\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x00";
 
 /// A registered device that can only be reached at its own listener.
-struct Alone {
+struct ListenerOnly {
     site: Site,
     port: u16,
 }
 
-impl Alone {
+impl ListenerOnly {
     fn new(more: &str) -> Self {
         let mut site = Site::new(COUNT);
         site.ready();
@@ -40,9 +37,9 @@ impl Alone {
         let config = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, config.replace("links.cloud", "links.listener")).unwrap();
         site.start();
-        let alone = Self { site, port };
-        wait_until("it listens", || alone.link()["up"] == true);
-        alone
+        let device = Self { site, port };
+        wait_until("the listener is up", || device.link()["up"] == true);
+        device
     }
 
     fn link(&self) -> serde_json::Value {
@@ -53,7 +50,7 @@ impl Alone {
         format!("mqtt://127.0.0.1:{}", self.port)
     }
 
-    /// doorkey at the listener; the last arguments first.
+    /// Runs doorkey with the listener as its broker.
     fn doorkey(&self, args: &[&str]) -> Output {
         let url = self.url();
         self.site
@@ -75,7 +72,16 @@ impl Alone {
         self.site.person(name);
         let (key, pass) = (format!("{name}.pub"), format!("{name}.pass"));
         let args = [
-            "share", "ups-7", "--to", name, "--key", &key, "--allow", allow, "--out", &pass,
+            "share",
+            "ups-7",
+            "--to",
+            name,
+            "--public-key",
+            &key,
+            "--allow",
+            allow,
+            "--out",
+            &pass,
             "--json",
         ];
         let out = self.doorkey(&args);
@@ -106,13 +112,13 @@ impl Alone {
 }
 
 #[test]
-fn a_laptop_at_the_device_does_everything_with_no_broker_anywhere() {
-    let alone = Alone::new("");
-    let share = alone.share("anna", "device.reboot");
-    assert_eq!(alone.send("anna", "device.reboot")["outcome"], "done");
-    assert_eq!(alone.send("anna", "status.read")["code"], "not_granted");
-    assert_eq!(alone.send("ole", "status.read")["outcome"], "done");
-    alone.site.person("stranger");
+fn a_laptop_at_the_device_can_do_everything_without_any_broker() {
+    let device = ListenerOnly::new("");
+    let share = device.share("anna", "device.reboot");
+    assert_eq!(device.send("anna", "device.reboot")["outcome"], "done");
+    assert_eq!(device.send("anna", "status.read")["code"], "not_granted");
+    assert_eq!(device.send("ole", "status.read")["outcome"], "done");
+    device.site.person("stranger");
     let args = [
         "send",
         "ups-7",
@@ -123,13 +129,13 @@ fn a_laptop_at_the_device_does_everything_with_no_broker_anywhere() {
         "--wait",
         "1",
     ];
-    let silence: serde_json::Value = serde_json::from_slice(&alone.doorkey(&args).stdout).unwrap();
+    let silence: serde_json::Value = serde_json::from_slice(&device.doorkey(&args).stdout).unwrap();
     assert_eq!(silence["outcome"], "silence");
-    let out = alone.doorkey(&["cancel", "ups-7", &share, "--wait", "10"]);
+    let out = device.doorkey(&["cancel", "ups-7", &share, "--wait", "10"]);
     assert!(out.status.success(), "{out:?}");
-    assert_eq!(alone.send("anna", "device.reboot")["code"], "revoked");
-    assert_eq!(alone.site.reboots(), 1);
-    let events = alone.site.events();
+    assert_eq!(device.send("anna", "device.reboot")["code"], "revoked");
+    assert_eq!(device.site.reboots(), 1);
+    let events = device.site.events();
     let origins: Vec<_> = events
         .iter()
         .filter_map(|event| event["link"].as_str())
@@ -139,7 +145,7 @@ fn a_laptop_at_the_device_does_everything_with_no_broker_anywhere() {
 }
 
 #[test]
-fn n11_what_comes_to_the_listener_is_local_and_what_comes_by_the_cloud_is_not() {
+fn n11_commands_at_the_listener_are_local_and_commands_from_the_cloud_are_not() {
     let mut site = Site::new(COUNT);
     site.ready();
     site.kill();
@@ -157,7 +163,7 @@ fn n11_what_comes_to_the_listener_is_local_and_what_comes_by_the_cloud_is_not() 
         "ups-7",
         "--to",
         "anna",
-        "--key",
+        "--public-key",
         "anna.pub",
         "--allow",
         "device.reboot",
@@ -168,7 +174,7 @@ fn n11_what_comes_to_the_listener_is_local_and_what_comes_by_the_cloud_is_not() 
         "--broker",
         &cloud,
     ]);
-    wait_until("both are up", || {
+    wait_until("both links are up", || {
         let links = &site.status()["links"];
         links["cloud"]["up"] == true && links["listener"]["up"] == true
     });
@@ -200,16 +206,16 @@ fn n11_what_comes_to_the_listener_is_local_and_what_comes_by_the_cloud_is_not() 
 }
 
 #[test]
-fn receipts_are_told_to_whoever_brought_the_command_and_to_nobody_else() {
-    let alone = Alone::new("");
-    let holder = alone.key("ole");
-    let url = alone
+fn a_receipt_is_sent_only_to_the_client_that_brought_the_command() {
+    let device = ListenerOnly::new("");
+    let holder = device.key("ole");
+    let url = device
         .url()
         .parse::<doorward_transport::BrokerUrl>()
         .unwrap();
     let broker = Broker::from(url);
-    let device = doorward_protocol::wire::Id::new("ups-7").unwrap();
-    let receipts = doorward_protocol::wire::topics::receipts(&device, &holder);
+    let device_id = doorward_protocol::wire::Id::new("ups-7").unwrap();
+    let receipts = doorward_protocol::wire::topics::receipts(&device_id, &holder);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -217,28 +223,28 @@ fn receipts_are_told_to_whoever_brought_the_command_and_to_nobody_else() {
     let mut spy = runtime.block_on(MqttClient::connect(&broker)).unwrap();
     runtime.block_on(spy.subscribe(vec![receipts])).unwrap();
     for _ in 0..3 {
-        assert_eq!(alone.send("ole", "status.read")["outcome"], "done");
+        assert_eq!(device.send("ole", "status.read")["outcome"], "done");
     }
-    let heard = runtime.block_on(spy.next(Duration::from_millis(500)));
-    assert_eq!(heard.unwrap(), None);
+    let received = runtime.block_on(spy.next(Duration::from_millis(500)));
+    assert_eq!(received.unwrap(), None);
 }
 
 #[test]
-fn n03_whoever_has_the_issuers_files_brings_what_the_device_lacks_along_with_any_command() {
-    let alone = Alone::new("");
-    let share = alone.share("anna", "status.read");
-    assert_eq!(alone.send("anna", "status.read")["outcome"], "done");
-    let known = |alone: &Alone| alone.site.status()["lists"]["ups-7"]["seq"].clone();
-    let before = known(&alone);
-    // The list is made with no connection to anything.
-    alone.site.doorkey(&["cancel", "ups-7", &share]);
-    assert_eq!(known(&alone), before);
-    assert_eq!(alone.send("ole", "status.read")["outcome"], "done");
-    assert_ne!(known(&alone), before);
-    assert_eq!(alone.send("anna", "status.read")["code"], "revoked");
+fn n03_a_command_sent_with_the_issuers_files_delivers_the_statements_that_the_device_lacks() {
+    let device = ListenerOnly::new("");
+    let share = device.share("anna", "status.read");
+    assert_eq!(device.send("anna", "status.read")["outcome"], "done");
+    let known = |device: &ListenerOnly| device.site.status()["lists"]["ups-7"]["seq"].clone();
+    let before = known(&device);
+    // The list is made without any connection.
+    device.site.doorkey(&["cancel", "ups-7", &share]);
+    assert_eq!(known(&device), before);
+    assert_eq!(device.send("ole", "status.read")["outcome"], "done");
+    assert_ne!(known(&device), before);
+    assert_eq!(device.send("anna", "status.read")["code"], "revoked");
 }
 
-/// A program that was written without us.
+/// Debian's mosquitto_sub, an independent client.
 fn mosquitto_sub(args: &[&str]) -> Output {
     Command::new("mosquitto_sub")
         .args(["-V", "5", "-W", "10"])
@@ -249,7 +255,7 @@ fn mosquitto_sub(args: &[&str]) -> Output {
 }
 
 #[test]
-fn over_tls_whoever_is_not_who_they_should_be_is_refused_and_new_certificates_need_no_restart() {
+fn over_tls_invalid_certificates_are_refused_and_new_ones_need_no_restart() {
     let directory = tempfile::tempdir().unwrap();
     let files = Files(directory.path().to_owned());
     let (first, second) = (Authority::new("first"), Authority::new("second"));
@@ -258,14 +264,14 @@ fn over_tls_whoever_is_not_who_they_should_be_is_refused_and_new_certificates_ne
     let (certificate, key) = files.pair("listener", first.sign("localhost", today()));
     let laptop = files.pair("laptop", first.sign("laptop", today()));
     let stranger = files.pair("stranger", second.sign("laptop", today()));
-    let alone = Alone::new(&format!(
+    let device = ListenerOnly::new(&format!(
         "certificate = \"{}\"\nkey = \"{}\"\nclient_ca = \"{}\"\n",
         certificate.display(),
         key.display(),
         ca.display()
     ));
-    let url = format!("mqtts://localhost:{}", alone.port);
-    let ask = |ca: &PathBuf, pair: Option<&(PathBuf, PathBuf)>| {
+    let url = format!("mqtts://localhost:{}", device.port);
+    let send = |ca: &PathBuf, pair: Option<&(PathBuf, PathBuf)>| {
         let ca = ca.to_str().unwrap();
         let mut args = vec![
             "send",
@@ -284,27 +290,27 @@ fn over_tls_whoever_is_not_who_they_should_be_is_refused_and_new_certificates_ne
             args.extend(["--certificate", certificate.to_str().unwrap()]);
             args.extend(["--certificate-key", key.to_str().unwrap()]);
         }
-        let out = alone.site.run(DOORKEY, &args);
-        let said = [out.stdout, out.stderr].concat();
-        String::from_utf8(said).unwrap()
+        let out = device.site.run(DOORKEY, &args);
+        let output = [out.stdout, out.stderr].concat();
+        String::from_utf8(output).unwrap()
     };
-    for (ca, pair, says) in [
+    for (ca, pair, expected) in [
         (&ca, Some(&laptop), "done"),
         (&other_ca, Some(&laptop), "set tls.ca"),
         (&ca, None, "wants a certificate of ours"),
         (&ca, Some(&stranger), "does not accept our certificate"),
     ] {
-        let said = ask(ca, pair);
-        assert!(said.contains(says), "{said}, not {says}");
+        let output = send(ca, pair);
+        assert!(output.contains(expected), "{output}, not {expected}");
     }
-    // In the clear there is nothing.
-    let out = alone.doorkey(&["send", "ups-7", "status.read", "--key", "ole.key"]);
+    // Connections without TLS are refused.
+    let out = device.doorkey(&["send", "ups-7", "status.read", "--key", "ole.key"]);
     assert!(!out.status.success());
 
-    // The state as Debian's own client reads it.
+    // Debian's client can read the state.
     let [ca_text, certificate_text, key_text] =
         [&ca, &laptop.0, &laptop.1].map(|path| path.to_str().unwrap().to_owned());
-    let port = alone.port.to_string();
+    let port = device.port.to_string();
     let out = mosquitto_sub(&[
         "-h",
         "localhost",
@@ -324,31 +330,31 @@ fn over_tls_whoever_is_not_who_they_should_be_is_refused_and_new_certificates_ne
     ]);
     assert!(out.stdout.starts_with(&[0xd8, 0x3d, 0xd2, 0x84]), "{out:?}");
 
-    // Another authority takes over, and the device is not restarted.
+    // A certificate of another authority, without a restart of the device.
     files.pair("listener", second.sign("localhost", today()));
-    assert!(ask(&ca, Some(&laptop)).contains("set tls.ca"));
-    assert!(ask(&other_ca, Some(&laptop)).contains("done"));
+    assert!(send(&ca, Some(&laptop)).contains("set tls.ca"));
+    assert!(send(&other_ca, Some(&laptop)).contains("done"));
     files.write("listener.key", "no key");
-    assert!(!ask(&other_ca, Some(&laptop)).contains("done"));
+    assert!(!send(&other_ca, Some(&laptop)).contains("done"));
     files.pair("listener", second.sign("localhost", today()));
-    assert!(ask(&other_ca, Some(&laptop)).contains("done"));
+    assert!(send(&other_ca, Some(&laptop)).contains("done"));
 }
 
 #[test]
-fn whoever_only_takes_a_place_loses_it_to_those_who_work() {
-    let alone = Alone::new("");
-    // Some say nothing, some begin a packet and never end it, some never read.
+fn idle_connections_lose_their_places_to_active_clients() {
+    let device = ListenerOnly::new("");
+    // Some clients send nothing, some never complete a packet, some never read.
     let mut idle: Vec<TcpStream> = (0..40)
-        .map(|_| TcpStream::connect(("127.0.0.1", alone.port)).unwrap())
+        .map(|_| TcpStream::connect(("127.0.0.1", device.port)).unwrap())
         .collect();
     for stream in &mut idle[..20] {
         let _ = stream.write_all(&CONNECT[..5]);
     }
     for _ in 0..3 {
-        assert_eq!(alone.send("ole", "status.read")["outcome"], "done");
+        assert_eq!(device.send("ole", "status.read")["outcome"], "done");
     }
-    assert!(alone.link()["connections"].as_u64().unwrap() <= 16);
-    let mut deaf = alone.connect();
+    assert!(device.link()["connections"].as_u64().unwrap() <= 16);
+    let mut not_reading = device.connect();
     let topic = b"doorward/v1/ups-7/state";
     let subscribe = [
         &[0x82, 6 + topic.len() as u8, 0, 1, 0, 0, topic.len() as u8][..],
@@ -357,21 +363,24 @@ fn whoever_only_takes_a_place_loses_it_to_those_who_work() {
     ]
     .concat();
     for _ in 0..20_000 {
-        if deaf.write_all(&subscribe).is_err() {
+        if not_reading.write_all(&subscribe).is_err() {
             break;
         }
-        deaf.set_write_timeout(Some(Duration::from_millis(200)))
+        not_reading
+            .set_write_timeout(Some(Duration::from_millis(200)))
             .unwrap();
     }
-    assert_eq!(alone.send("ole", "status.read")["outcome"], "done");
+    assert_eq!(device.send("ole", "status.read")["outcome"], "done");
     drop(idle);
-    drop(deaf);
-    wait_until("their places are free", || alone.link()["connections"] == 0);
+    drop(not_reading);
+    wait_until("their connections are closed", || {
+        device.link()["connections"] == 0
+    });
 }
 
 #[test]
-fn what_is_no_mqtt_is_cut_off_and_the_device_goes_on() {
-    let alone = Alone::new("");
+fn a_client_that_sends_no_mqtt_is_disconnected_and_the_device_keeps_serving() {
+    let device = ListenerOnly::new("");
     let mut noise = 7u64;
     let mut random = move || {
         noise = noise
@@ -381,33 +390,33 @@ fn what_is_no_mqtt_is_cut_off_and_the_device_goes_on() {
     };
     for round in 0..200 {
         let mut stream = match round % 2 {
-            0 => TcpStream::connect(("127.0.0.1", alone.port)).unwrap(),
-            _ => alone.connect(),
+            0 => TcpStream::connect(("127.0.0.1", device.port)).unwrap(),
+            _ => device.connect(),
         };
         let bytes: Vec<u8> = (0..64).map(|_| random()).collect();
         let _ = stream.write_all(&bytes);
         let _ = stream.shutdown(Shutdown::Write);
         let _ = stream.read_to_end(&mut Vec::new());
     }
-    let mut rumqttd = TcpStream::connect(("127.0.0.1", alone.port)).unwrap();
+    let mut rumqttd = TcpStream::connect(("127.0.0.1", device.port)).unwrap();
     rumqttd.write_all(&[0x20, 2, 0, 0]).unwrap();
     assert_eq!(rumqttd.read(&mut [0; 16]).unwrap_or(0), 0);
-    assert_eq!(alone.send("ole", "status.read")["outcome"], "done");
-    assert!(alone.site.daemon.is_some());
+    assert_eq!(device.send("ole", "status.read")["outcome"], "done");
+    assert!(device.site.daemon.is_some());
 }
 
 #[test]
-fn an_address_that_is_taken_is_said_and_tried_again() {
-    let mut alone = Alone::new("");
-    alone.site.kill();
-    let taken = std::net::TcpListener::bind(("127.0.0.1", alone.port)).unwrap();
-    alone.site.start();
-    wait_until("it says so", || {
-        let why = &alone.link()["why"];
+fn a_listener_address_in_use_is_reported_and_retried() {
+    let mut device = ListenerOnly::new("");
+    device.site.kill();
+    let taken = std::net::TcpListener::bind(("127.0.0.1", device.port)).unwrap();
+    device.site.start();
+    wait_until("the status shows it", || {
+        let why = &device.link()["why"];
         why.as_str()
             .is_some_and(|why| why.contains("cannot listen"))
     });
     drop(taken);
-    wait_until("it listens", || alone.link()["up"] == true);
-    assert_eq!(alone.send("ole", "status.read")["outcome"], "done");
+    wait_until("the listener is up", || device.link()["up"] == true);
+    assert_eq!(device.send("ole", "status.read")["outcome"], "done");
 }

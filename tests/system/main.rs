@@ -14,6 +14,7 @@ mod history;
 mod interop;
 mod key_rotation;
 mod kills;
+mod laptop_issuer;
 mod large_results;
 mod listener;
 mod main_job;

@@ -1,8 +1,7 @@
-//! The system tier: the real programs over Debian's mosquitto.
+//! The main job and its failures: the real programs with Debian's mosquitto.
 
 use doorward_testkit::site;
 
-#[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
 use std::time::Duration;
 
 use doorward_client::{CommandRequest, HolderKey};
@@ -40,12 +39,12 @@ fn provision_share_command_receipt() {
     assert!(
         texts("intent")
             .iter()
-            .any(|t| t.contains("anna asks for device.reboot"))
+            .any(|t| t.contains("anna requested device.reboot"))
     );
     assert!(
         texts("denied")
             .iter()
-            .any(|t| t.contains("bob asks for device.reboot"))
+            .any(|t| t.contains("bob requested device.reboot"))
     );
     let verified = site.doorward(&["events", "verify", "--state", "state"]);
     assert!(
@@ -56,7 +55,7 @@ fn provision_share_command_receipt() {
 }
 
 #[test]
-fn the_broker_is_stopped_and_started_and_the_device_comes_back() {
+fn the_device_reconnects_after_a_restart_of_the_broker() {
     let mut site = Site::new(COUNT);
     site.ready();
     site.share("anna", "device.reboot");
@@ -72,16 +71,16 @@ fn the_broker_is_stopped_and_started_and_the_device_comes_back() {
 }
 
 #[test]
-fn a_sender_whose_broker_goes_meanwhile_finds_it_again_and_gets_the_word() {
+fn a_sender_reconnects_after_a_restart_of_the_broker_and_gets_the_receipt() {
     let mut site = Site::new(&format!("{COUNT}\nexec /bin/sleep 2"));
     site.ready();
     let url = site.cloud.url();
     let line = [
-        "--issuer",
-        "issuer",
         "send",
         "ups-7",
         "device.reboot",
+        "--issuer",
+        "issuer",
         "--key",
         "ole.key",
     ];
@@ -93,23 +92,22 @@ fn a_sender_whose_broker_goes_meanwhile_finds_it_again_and_gets_the_word() {
         .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    wait_until("it has begun", || site.reboots() == 1);
+    wait_until("the operation has started", || site.reboots() == 1);
     site.cloud.kill();
     site.cloud.again();
     let out = sender.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&out.stdout);
-    assert!(out.status.success() && said.starts_with("done"), "{out:?}");
-    let told = String::from_utf8_lossy(&out.stderr);
-    assert!(told.contains("waiting for it to come back"), "{told}");
-    assert_eq!(
-        site.reboots(),
-        1,
-        "the same command again is not another one"
+    let stdout = String::from_utf8_lossy(&out.stdout);
+    assert!(
+        out.status.success() && stdout.starts_with("done"),
+        "{out:?}"
     );
+    let stderr = String::from_utf8_lossy(&out.stderr);
+    assert!(stderr.contains("waiting for it to come back"), "{stderr}");
+    assert_eq!(site.reboots(), 1, "the repeated command did not run again");
 }
 
 #[test]
-fn a_cancellation_is_obeyed_before_the_command_that_was_queued_behind_it() {
+fn a_cancellation_is_applied_before_a_command_that_was_queued_behind_it() {
     let mut site = Site::new(COUNT);
     site.ready();
     let share = site.share("anna", "device.reboot");
@@ -133,29 +131,29 @@ fn a_cancellation_is_obeyed_before_the_command_that_was_queued_behind_it() {
 }
 
 #[test]
-fn a_forged_receipt_is_passed_over_and_a_forged_state_is_named() {
+fn a_forged_receipt_is_ignored_and_a_forged_state_is_reported() {
     let mut site = Site::new(COUNT);
     site.ready();
     site.share("anna", "status.read");
     assert_eq!(site.send("anna", "status.read", 10)["outcome"], "done");
     let holder = HolderKey::open(&site.path().join("anna.key")).unwrap();
     let device = Id::new("ups-7").unwrap();
-    let answers = topics::receipts(&device, &holder.public());
+    let receipts = topics::receipts(&device, &holder.public());
     let broker = site.cloud.broker();
-    // The device is gone; what answers in its place knows the very command, but not the key.
+    // The device is stopped; an attacker answers instead, with the command but without the key.
     site.kill();
-    let forger = SecretKey::from_seed(b"TEST KEY of somebody on the way.");
+    let forger = SecretKey::from_seed(b"TEST KEY of a network attacker 1");
     let sent = std::thread::scope(|scope| {
-        let asking = scope.spawn(|| site.try_send("anna", "status.read", 2));
+        let sender = scope.spawn(|| site.try_send("anna", "status.read", 2));
         block_on(async {
-            let mut caller = MqttClient::connect(&broker).await.unwrap();
-            caller
+            let mut client = MqttClient::connect(&broker).await.unwrap();
+            client
                 .subscribe(vec![topics::command(&device), topics::state(&device)])
                 .await
                 .unwrap();
             let (mut command, mut state) = (None, None);
             while command.is_none() || state.is_none() {
-                let (topic, payload) = caller.next(Duration::from_secs(10)).await.unwrap().unwrap();
+                let (topic, payload) = client.next(Duration::from_secs(10)).await.unwrap().unwrap();
                 if topic == topics::state(&device) {
                     let envelope = Envelope::parse(&payload).unwrap();
                     state = Some(envelope.claims::<State>().unwrap());
@@ -179,22 +177,22 @@ fn a_forged_receipt_is_passed_over_and_a_forged_state_is_named() {
                     log: state.body.log,
                 },
             };
-            caller
-                .publish(answers, sign(&receipt, &forger), false)
+            client
+                .publish(receipts, sign(&receipt, &forger), false)
                 .await
                 .unwrap();
             let state = sign(&state, &forger);
-            caller
+            client
                 .publish(topics::state(&device), state, true)
                 .await
                 .unwrap();
         });
-        asking.join().unwrap()
+        sender.join().unwrap()
     });
     assert_eq!(
         sent.status.code(),
         Some(69),
-        "the forged receipt is nothing"
+        "the forged receipt is ignored"
     );
     let sent = site.try_send("anna", "status.read", 2);
     assert_eq!(sent.status.code(), Some(65));
@@ -203,7 +201,7 @@ fn a_forged_receipt_is_passed_over_and_a_forged_state_is_named() {
 }
 
 #[test]
-fn bad_input_from_the_network_is_survived_and_counted() {
+fn bad_input_from_the_network_is_counted_and_the_daemon_keeps_serving() {
     let site = Site::new(COUNT);
     site.ready();
     site.share("anna", "status.read,device.reboot");
@@ -216,15 +214,15 @@ fn bad_input_from_the_network_is_survived_and_counted() {
     };
     let command = "doorward/v1/ups-7/command";
     block_on(async {
-        let caller = MqttClient::connect(&broker).await.unwrap();
-        let publish = |payload: Vec<u8>, retain| caller.publish(command.into(), payload, retain);
+        let client = MqttClient::connect(&broker).await.unwrap();
+        let publish = |payload: Vec<u8>, retain| client.publish(command.into(), payload, retain);
         publish(b"reboot please".to_vec(), false).await.unwrap();
         publish(Vec::new(), false).await.unwrap();
         publish(vec![0x9f; 60_000], false).await.unwrap();
         for length in (1..good.len()).step_by(7) {
             publish(good[..length].to_vec(), false).await.unwrap();
         }
-        // The broker was told the largest packet that the device takes, and drops this one.
+        // The broker knows the maximum packet size of the device, and drops this one.
         let _ = publish(vec![0xd8; 1 << 20], false).await;
     });
     assert_eq!(site.send("anna", "device.reboot", 10)["outcome"], "done");
@@ -244,7 +242,7 @@ fn a_retained_command_is_refused_when_it_is_sent_and_at_every_reconnection() {
     site.share("anna", "device.reboot");
     let out = site.run(DOORKEY, &["key", "show", "anna.key"]);
     assert!(out.status.success());
-    // A real command, recorded by somebody who then asks the broker to keep it.
+    // An attacker records a valid command and publishes it as retained.
     let topic = "doorward/v1/ups-7/command";
     let broker = site.cloud.broker();
     let recorded = block_on(async {
@@ -272,7 +270,7 @@ fn a_retained_command_is_refused_when_it_is_sent_and_at_every_reconnection() {
 }
 
 #[test]
-fn a_command_that_the_broker_delivers_hours_late_is_refused_and_its_twin_gets_the_same_word() {
+fn a_command_delivered_hours_late_is_refused_and_its_duplicate_gets_the_same_receipt() {
     let mut site = Site::new(COUNT);
     site.ready();
     site.kill();
@@ -281,13 +279,13 @@ fn a_command_that_the_broker_delivers_hours_late_is_refused_and_its_twin_gets_th
     let wish = wish("device.reboot", Map::default());
     let broker = site.cloud.broker();
     let receipts = topics::receipts(&device, &holder.public());
-    let said = block_on(async {
+    let codes = block_on(async {
         let mut owner = MqttClient::connect(&broker).await.unwrap();
         let state = topics::state(&device);
         owner.subscribe(vec![state, receipts]).await.unwrap();
         let (_, state) = owner.next(Duration::from_secs(5)).await.unwrap().unwrap();
         let state: State = Envelope::parse(&state).unwrap().claims().unwrap();
-        // What was signed three hours ago has waited at the broker for the device.
+        // A command that was signed three hours ago has waited at the broker.
         let then = Timestamp(doorward_transport::clock::system().0 - 3 * 3600);
         let counter = holder.next_counter().unwrap();
         let command = holder.command(&wish, counter, &state.body.standing, then, None);
@@ -298,37 +296,37 @@ fn a_command_that_the_broker_delivers_hours_late_is_refused_and_its_twin_gets_th
             publish.await.unwrap();
         }
         site.start();
-        let mut said = Vec::new();
-        while said.len() < 2 {
+        let mut codes = Vec::new();
+        while codes.len() < 2 {
             let (topic, payload) = owner.next(Duration::from_secs(20)).await.unwrap().unwrap();
             if topic.contains("/receipts/") {
                 let receipt: Receipt = Envelope::parse(&payload).unwrap().claims().unwrap();
-                // Others are sent again after a start.
+                // Receipts of other commands may be sent again after a start.
                 if receipt.body.command == name {
-                    said.push(receipt.body.code.unwrap().to_string());
+                    codes.push(receipt.body.code.unwrap().to_string());
                 }
             }
         }
-        said
+        codes
     });
-    assert_eq!(said, ["late", "late"]);
+    assert_eq!(codes, ["late", "late"]);
     assert_eq!(site.reboots(), 0);
 }
 
 #[test]
-fn a_lock_that_outlives_the_daemon_for_a_moment_is_waited_for() {
+fn a_start_waits_for_a_lock_that_briefly_outlives_the_previous_daemon() {
     let mut site = Site::new(COUNT);
     site.ready();
     site.kill();
-    // As a program does that the daemon was just starting when it was killed.
+    // A child process inherits the lock if the daemon is killed while it starts the child.
     let mut child = std::process::Command::new("flock")
         .args(["state/lock", "-c", "echo held; sleep 0.3"])
         .current_dir(site.path())
         .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    let mut said = [0; 4];
-    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut said).unwrap();
+    let mut output = [0; 4];
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut output).unwrap();
     site.start();
     site.ready();
     child.wait().unwrap();
@@ -348,7 +346,7 @@ fn a_second_daemon_on_the_same_state_is_refused() {
 }
 
 #[test]
-fn a_lost_cache_is_asked_for_again_and_said_in_the_status() {
+fn a_lost_cache_is_requested_again_and_shown_in_the_status() {
     let mut site = Site::new(COUNT);
     site.ready();
     let share = site.share("anna", "device.reboot");
@@ -365,18 +363,18 @@ fn a_lost_cache_is_asked_for_again_and_said_in_the_status() {
     site.cloud.stop();
     std::fs::remove_dir_all(site.path().join("state/cache")).unwrap();
     site.start();
-    wait_until("it says what it lacks", || {
+    wait_until("the status shows what is missing", || {
         let out = site.run(DOORWARD, &["status", "--state", "state", "--json"]);
         serde_json::from_slice(&out.stdout).is_ok_and(|status: serde_json::Value| {
             let notes = status["since_start"].to_string();
             status["owner"] == "ole"
                 && status["missing"].to_string().contains("ups-7")
-                && notes.contains("the cache of statements was gone")
+                && notes.contains("the cache of statements was missing")
         })
     });
-    // The broker has kept what it lacks.
+    // The broker has retained the missing statements.
     site.cloud.again();
-    wait_until("it has its list again", || {
+    wait_until("the device has its list again", || {
         site.status()["missing"] == serde_json::json!([])
     });
     assert_eq!(site.send("bob", "device.reboot", 10)["outcome"], "done");
@@ -385,7 +383,7 @@ fn a_lost_cache_is_asked_for_again_and_said_in_the_status() {
 }
 
 #[test]
-fn a_lost_log_is_a_new_epoch_with_the_same_owner_and_said_in_the_status() {
+fn a_lost_log_starts_a_new_epoch_with_the_same_owner_and_is_shown_in_the_status() {
     let mut site = Site::new(COUNT);
     site.ready();
     site.share("anna", "device.reboot");
@@ -393,14 +391,14 @@ fn a_lost_log_is_a_new_epoch_with_the_same_owner_and_said_in_the_status() {
     let (before, broker) = (site.status(), site.cloud.broker());
     let device = Id::new("ups-7").unwrap();
     let holder = HolderKey::open(&site.path().join("anna.key")).unwrap();
-    // A command that was signed before, and never arrived.
+    // A command that was signed before and has not arrived.
     let old = block_on(async {
-        let mut caller = MqttClient::connect(&broker).await.unwrap();
-        caller
+        let mut client = MqttClient::connect(&broker).await.unwrap();
+        client
             .subscribe(vec![topics::state(&device)])
             .await
             .unwrap();
-        let (_, state) = caller.next(Duration::from_secs(10)).await.unwrap().unwrap();
+        let (_, state) = client.next(Duration::from_secs(10)).await.unwrap().unwrap();
         let state: State = Envelope::parse(&state).unwrap().claims().unwrap();
         let wish = CommandRequest {
             device: device.clone(),
@@ -431,12 +429,12 @@ fn a_lost_log_is_a_new_epoch_with_the_same_owner_and_said_in_the_status() {
     assert!(
         after["since_start"]
             .to_string()
-            .contains("the event log was gone")
+            .contains("the event log was missing")
     );
     let refused = after["refused"]["epoch"].as_u64();
     block_on(async {
-        let caller = MqttClient::connect(&broker).await.unwrap();
-        caller
+        let client = MqttClient::connect(&broker).await.unwrap();
+        client
             .publish(topics::command(&device), old, false)
             .await
             .unwrap();
@@ -448,12 +446,12 @@ fn a_lost_log_is_a_new_epoch_with_the_same_owner_and_said_in_the_status() {
     assert_eq!(
         site.send("anna", "device.reboot", 10)["outcome"],
         "done",
-        "a new one is not"
+        "a new one runs"
     );
 }
 
 #[test]
-fn n04_whoever_cancels_can_wait_for_the_signed_word_of_the_device() {
+fn n04_a_cancellation_can_wait_for_the_signed_confirmation_of_the_device() {
     let mut site = Site::new(COUNT);
     site.ready();
     let share = site.share("anna", "status.read");
@@ -464,38 +462,41 @@ fn n04_whoever_cancels_can_wait_for_the_signed_word_of_the_device() {
         ];
         args.extend(shares);
         let out = site.run(DOORKEY, &args);
-        let said: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
-        (out.status.code().unwrap(), said["devices"]["ups-7"].clone())
+        let output: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+        (
+            out.status.code().unwrap(),
+            output["devices"]["ups-7"].clone(),
+        )
     };
     let (exit, applied) = cancel(&site, "10", &[&share]);
     assert_eq!(exit, 0);
     assert!(applied.as_str().unwrap().starts_with("20"), "{applied}");
     assert_eq!(site.send("anna", "status.read", 10)["code"], "revoked");
-    // Switched off, it says nothing, and nobody else can say it for the device.
+    // A stopped device does not confirm, and no other key can confirm in its place.
     site.kill();
     let topic = topics::state(&Id::new("ups-7").unwrap());
     block_on(async {
-        let mut caller = MqttClient::connect(&site.cloud.broker()).await.unwrap();
-        caller.subscribe(vec![topic.clone()]).await.unwrap();
-        let (_, kept) = caller.next(Duration::from_secs(5)).await.unwrap().unwrap();
+        let mut client = MqttClient::connect(&site.cloud.broker()).await.unwrap();
+        client.subscribe(vec![topic.clone()]).await.unwrap();
+        let (_, kept) = client.next(Duration::from_secs(5)).await.unwrap().unwrap();
         let mut state: State = Envelope::parse(&kept).unwrap().claims().unwrap();
         let lists = state.body.standing.revocations.iter();
         let lists = lists.map(|(audience, _)| (audience.clone(), 99));
         state.body.standing.revocations = Map::new(lists.collect::<Vec<_>>());
-        let forger = SecretKey::from_seed(b"TEST KEY of somebody on the way.");
+        let forger = SecretKey::from_seed(b"TEST KEY of a network attacker 1");
         let forged = sign(&state, &forger);
-        caller.publish(topic, forged, true).await.unwrap();
+        client.publish(topic, forged, true).await.unwrap();
     });
     let (exit, applied) = cancel(&site, "1", &[]);
     assert_eq!((exit, applied), (69, serde_json::Value::Null));
-    // When it is back, it has the list that the broker kept.
+    // After a restart it receives the retained list.
     site.start();
     let (exit, _) = cancel(&site, "10", &[]);
     assert_eq!(exit, 0);
 }
 
 #[test]
-fn status_says_how_the_links_are_what_to_do_and_the_same_for_prometheus() {
+fn status_shows_the_links_with_remedies_and_the_same_as_prometheus_metrics() {
     let mut site = Site::new(COUNT);
     site.ready();
     let share = site.share("anna", "status.read");
@@ -509,9 +510,9 @@ fn status_says_how_the_links_are_what_to_do_and_the_same_for_prometheus() {
     assert!((86_340..=86_400).contains(&left), "{left}");
     site.cloud.stop();
     let link = |site: &Site| site.status()["links"]["cloud"].clone();
-    wait_until("the loss is noticed and explained", || {
+    wait_until("the loss is detected and explained", || {
         let why = link(&site)["why"].to_string();
-        why.contains("is it running, and is the port right?")
+        why.contains("check that the broker is running")
     });
     assert!(link(&site)["next_try_s"].as_u64() <= Some(60));
     assert!(link(&site)["losses"].as_u64() >= Some(1));
@@ -534,82 +535,90 @@ fn status_says_how_the_links_are_what_to_do_and_the_same_for_prometheus() {
 }
 
 #[test]
-fn n03_what_is_carried_on_a_stick_reaches_a_device_that_hears_nothing() {
+fn n03_statements_on_a_usb_drive_reach_a_device_without_a_link_to_the_issuer() {
     let mut site = Site::new(COUNT);
     site.ready();
     let share = site.share("anna", "status.read");
     assert_eq!(site.send("anna", "status.read", 10)["outcome"], "done");
-    // The site's broker is there, the issuer's word does not reach it.
+    // The device is connected to its broker, but the issuer is not.
     site.doorkey(&["cancel", "ups-7", &share]);
     for number in 0..9 {
         site.person(&format!("guest{number}"));
         let (name, key) = (format!("guest{number}"), format!("guest{number}.pub"));
-        let mut args = vec!["share", "ups-7", "--to", &name, "--key", &key];
+        let mut args = vec!["share", "ups-7", "--to", &name, "--public-key", &key];
         args.extend(["--allow", "status.read", "--for", "3d"]);
         let out = site.run(DOORKEY, &args);
-        // As many as the device has slots for: anna's counts until the device says that it obeys.
+        // As many as there are slots; anna keeps hers until the device confirms the cancellation.
         assert_eq!(out.status.success(), number < 4, "{number}");
     }
     assert_eq!(site.send("anna", "status.read", 10)["outcome"], "done");
-    site.doorkey(&["bundle", "ups-7", "--out", "stick"]);
+    site.doorkey(&["bundle", "ups-7", "--out", "usb-drive"]);
     let import = |site: &Site| {
-        let args = ["import", "stick", "--state", "state", "--json"];
+        let args = ["import", "usb-drive", "--state", "state", "--json"];
         let out = site.run(DOORWARD, &args);
-        let said: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap_or_default();
-        (out.status.code(), said)
+        let report: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap_or_default();
+        (out.status.code(), report)
     };
-    let (exit, said) = import(&site);
-    // Issuers, registration, the list, four shares.
-    assert_eq!((exit, &said["statements"]), (Some(0), &7.into()), "{said}");
+    let (exit, report) = import(&site);
+    // Issuers, registration, revocation list, four shares.
+    assert_eq!(
+        (exit, &report["statements"]),
+        (Some(0), &7.into()),
+        "{report}"
+    );
     assert_eq!(site.send("anna", "status.read", 10)["code"], "revoked");
-    let stick = site.path().join("stick");
-    let bytes = std::fs::read(&stick).unwrap();
-    std::fs::write(&stick, bytes.repeat(3)).unwrap();
-    let (exit, said) = import(&site);
-    assert_eq!((exit, &said["statements"]), (Some(0), &21.into()), "{said}");
-    // What nobody has signed is named, and what is no statement is not even tried.
-    site.doorkey(&["cancel", "ups-7", "--out", "stick"]);
-    let mut forged = std::fs::read(&stick).unwrap();
+    let drive = site.path().join("usb-drive");
+    let bytes = std::fs::read(&drive).unwrap();
+    std::fs::write(&drive, bytes.repeat(3)).unwrap();
+    let (exit, report) = import(&site);
+    assert_eq!(
+        (exit, &report["statements"]),
+        (Some(0), &21.into()),
+        "{report}"
+    );
+    // An invalid signature is reported, and a file without statements is not sent.
+    site.doorkey(&["cancel", "ups-7", "--out", "usb-drive"]);
+    let mut forged = std::fs::read(&drive).unwrap();
     let last = forged.len() - 1;
     forged[last] ^= 1;
-    std::fs::write(&stick, forged).unwrap();
-    let (exit, said) = import(&site);
+    std::fs::write(&drive, forged).unwrap();
+    let (exit, report) = import(&site);
     assert_eq!(
-        (exit, &said["refused"]["bad_signature"]),
+        (exit, &report["refused"]["bad_signature"]),
         (Some(77), &1.into())
     );
-    std::fs::write(&stick, "hello").unwrap();
+    std::fs::write(&drive, "hello").unwrap();
     assert_eq!(import(&site).0, Some(65));
-    std::fs::write(&stick, bytes).unwrap();
+    std::fs::write(&drive, bytes).unwrap();
     site.kill();
     assert_eq!(import(&site).0, Some(69));
 }
 
 #[test]
-fn the_broker_says_that_a_device_is_gone_however_it_went() {
+fn the_broker_reports_a_device_as_offline_however_it_stopped() {
     let mut site = Site::new(COUNT);
     site.ready();
     let topic = topics::link(&Id::new("ups-7").unwrap(), "cloud");
     let broker = site.cloud.broker();
-    let says = |word: &str| {
-        wait_until(word, || {
+    let wait_for = |status: &str| {
+        wait_until(status, || {
             block_on(async {
-                let mut caller = MqttClient::connect(&broker).await.unwrap();
-                caller.subscribe(vec![topic.clone()]).await.unwrap();
-                let kept = caller.next(Duration::from_millis(500)).await.unwrap();
-                kept.is_some_and(|(_, text)| text == word.as_bytes())
+                let mut client = MqttClient::connect(&broker).await.unwrap();
+                client.subscribe(vec![topic.clone()]).await.unwrap();
+                let kept = client.next(Duration::from_millis(500)).await.unwrap();
+                kept.is_some_and(|(_, text)| text == status.as_bytes())
             })
         });
     };
-    says("up");
+    wait_for("up");
     site.kill();
-    says("down");
+    wait_for("down");
     site.start();
-    says("up");
-    // A goodbye is one too.
+    wait_for("up");
+    // Also after a graceful stop.
     let pid = site.daemon.as_ref().unwrap().0.id().to_string();
     let ended = std::process::Command::new("kill").arg(pid).status();
     assert!(ended.unwrap().success());
-    says("down");
+    wait_for("down");
     assert!(site.daemon.as_mut().unwrap().0.wait().unwrap().success());
 }

@@ -1,8 +1,7 @@
-//! `doorward provision` and `doorward factory-reset`, as an installer at a rack uses them.
+//! `doorward provision` and `doorward factory-reset`, as an installer uses them.
 
 use doorward_testkit::site;
 
-#[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -11,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 use site::{COUNT, DOORKEY, DOORWARD, Mosquitto, Site, wait_until};
 
-/// A new device, and an issuer that it may trust.
+/// A new device and an issuer.
 struct Bench {
     directory: tempfile::TempDir,
 }
@@ -31,8 +30,9 @@ impl Bench {
 
     fn doorkey(&self, args: &[&str]) -> Value {
         let out = Command::new(DOORKEY)
-            .args(["--issuer", "issuer", "--json"])
             .args(args)
+            .args(["--json"])
+            .env("DOORKEY_ISSUER", "issuer")
             .current_dir(self.path())
             .output()
             .unwrap();
@@ -49,7 +49,7 @@ impl Bench {
         command
     }
 
-    /// Provisions with a configuration of its own.
+    /// Runs `doorward provision` with its own configuration and state directory.
     fn provision(&self, more: &[&str]) -> Output {
         let here = ["provision", "--config", "etc/doorward.toml", "--state"];
         self.command(&[&here[..], &[&self.state()], more].concat())
@@ -68,16 +68,16 @@ impl Bench {
         serde_json::from_slice(&out.stdout).unwrap()
     }
 
-    /// Types lines on a terminal.
-    fn type_in(&self, args: &[&str], typed: &str) -> (String, i32) {
-        let mut words = vec![site::doorward().into_string().unwrap()];
-        words.extend(args.iter().map(|arg| format!("'{arg}'")));
+    /// Runs doorward on a terminal and types lines; returns output and exit status.
+    fn type_in(&self, args: &[&str], input: &str) -> (String, i32) {
+        let mut command = vec![site::doorward().into_string().unwrap()];
+        command.extend(args.iter().map(|arg| format!("'{arg}'")));
         let mut child = Command::new("script")
             .args([
                 "--quiet",
                 "--return",
                 "--command",
-                &words.join(" "),
+                &command.join(" "),
                 "/dev/null",
             ])
             .current_dir(self.path())
@@ -85,23 +85,23 @@ impl Bench {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("util-linux has script");
+            .expect("script of util-linux is not installed");
         child
             .stdin
             .take()
             .unwrap()
-            .write_all(typed.as_bytes())
+            .write_all(input.as_bytes())
             .unwrap();
         let out = child.wait_with_output().unwrap();
-        let said = String::from_utf8_lossy(&out.stdout).replace('\r', "");
-        (said, out.status.code().unwrap())
+        let output = String::from_utf8_lossy(&out.stdout).replace('\r', "");
+        (output, out.status.code().unwrap())
     }
 
-    /// Every file with its content.
+    /// Every file of configuration and state with its content.
     fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let mut found = Vec::new();
-        for room in ["etc", "state"] {
-            collect(&self.path().join(room), &mut found);
+        for directory in ["etc", "state"] {
+            collect(&self.path().join(directory), &mut found);
         }
         found.sort();
         found
@@ -117,13 +117,14 @@ fn collect(directory: &Path, found: &mut Vec<(PathBuf, Vec<u8>)>) {
     }
 }
 
-fn said(out: &Output) -> (i32, String) {
+/// Exit status and standard error.
+fn status_and_error(out: &Output) -> (i32, String) {
     let text = String::from_utf8_lossy(&out.stderr).into_owned();
     (out.status.code().unwrap(), text)
 }
 
 #[test]
-fn provisioning_twice_is_provisioning_once() {
+fn provisioning_twice_with_the_same_values_changes_nothing() {
     let bench = Bench::new();
     let links = ["--device", "ups-7", "--cloud", "mqtts://broker.example"];
     let first = bench.provisioned(&links);
@@ -157,7 +158,7 @@ fn provisioning_twice_is_provisioning_once() {
         .output()
         .unwrap();
     assert!(out.status.success(), "{out:?}");
-    // Another broker is no other device.
+    // Another broker does not make another device.
     let moved = bench.provisioned(&["--device", "ups-7", "--cloud", "mqtts://other.example"]);
     assert_eq!(moved["key"], first["key"]);
     let part = bench.path().join("etc/doorward.d/provisioned.toml");
@@ -169,7 +170,7 @@ fn provisioning_twice_is_provisioning_once() {
 }
 
 #[test]
-fn a_device_that_is_provisioned_needs_no_issuer_to_get_another_link() {
+fn a_provisioned_device_needs_no_issuer_file_for_another_link() {
     let bench = Bench::new();
     let cloud = ["--cloud", "mqtts://broker.example"];
     let first = bench.provisioned(&[&["--device", "ups-7"], &cloud[..]].concat());
@@ -186,12 +187,12 @@ fn a_device_that_is_provisioned_needs_no_issuer_to_get_another_link() {
         part.contains("broker.example") && part.contains(":1884"),
         "{part}"
     );
-    // A fingerprint that was expected counts then too.
+    // An expected fingerprint is checked here too.
     let other = "0".repeat(64);
-    let (status, text) = said(&bench.provision(&["--fingerprint", &other]));
+    let (status, text) = status_and_error(&bench.provision(&["--fingerprint", &other]));
     assert_eq!(status, 77, "{text}");
-    // A log-in for a link that nobody has named.
-    let (status, text) = said(&bench.provision(&["--user", "x"]));
+    // Credentials without a link.
+    let (status, text) = status_and_error(&bench.provision(&["--user", "x"]));
     assert_eq!(status, 64, "{text}");
 }
 
@@ -202,7 +203,8 @@ fn a_device_has_one_id_one_issuer_and_one_owner_until_it_is_reset() {
     bench.provisioned(&[&["--device", "ups-7"], &local[..]].concat());
     let files = bench.files();
     let issuers = ["--issuers", "issuer/issuers.cwt", "--yes"];
-    let (status, text) = said(&bench.provision(&[&issuers[..], &["--device", "ups-8"]].concat()));
+    let (status, text) =
+        status_and_error(&bench.provision(&[&issuers[..], &["--device", "ups-8"]].concat()));
     assert_eq!(status, 77, "{text}");
     assert!(text.contains("this device is ups-7 already"), "{text}");
     assert!(text.contains("doorward factory-reset"), "{text}");
@@ -213,14 +215,14 @@ fn a_device_has_one_id_one_issuer_and_one_owner_until_it_is_reset() {
         .display()
         .to_string();
     let second = ["--device", "ups-7", "--issuers", &file, "--yes"];
-    let (status, text) = said(&bench.provision(&second));
+    let (status, text) = status_and_error(&bench.provision(&second));
     assert_eq!(status, 77, "{text}");
     assert!(text.contains("trusts acme already"), "{text}");
     assert_eq!(bench.files(), files);
 }
 
 #[test]
-fn a_dry_run_says_what_would_be_done_and_does_nothing() {
+fn a_dry_run_shows_what_would_be_done_and_changes_nothing() {
     let bench = Bench::new();
     let args = [
         "--device",
@@ -239,27 +241,26 @@ fn a_dry_run_says_what_would_be_done_and_does_nothing() {
 }
 
 #[test]
-fn nothing_is_trusted_that_nobody_has_confirmed() {
+fn no_issuer_is_trusted_without_confirmation() {
     let bench = Bench::new();
     let local = ["--local", "mqtt://127.0.0.1", "--device", "ups-7"];
     let try_with = |more: &[&str]| {
-        said(&bench.provision(&[&local[..], &["--issuers", "issuer/issuers.cwt"], more].concat()))
+        status_and_error(
+            &bench.provision(&[&local[..], &["--issuers", "issuer/issuers.cwt"], more].concat()),
+        )
     };
     let shown = bench.doorkey(&["issuer", "show"]);
     let fingerprint = shown["sha256"].as_str().unwrap();
     let (status, text) = try_with(&[]);
     assert_eq!(status, 64, "{text}");
-    assert!(
-        text.contains("nobody has confirmed the issuer acme"),
-        "{text}"
-    );
+    assert!(text.contains("the issuer acme was not confirmed"), "{text}");
     let wrong = fingerprint.replace(|c: char| c.is_ascii_digit(), "0");
     let (status, text) = try_with(&["--fingerprint", &wrong]);
     assert_eq!(status, 77, "{text}");
     let (status, text) = try_with(&["--fingerprint", &fingerprint[..32]]);
     assert_eq!(status, 77, "half of it: {text}");
     assert_eq!(bench.files(), []);
-    // As people write it down.
+    // In upper case and groups, as on paper.
     let upper = fingerprint.to_uppercase();
     let groups = upper.as_bytes().chunks(4);
     let groups: Vec<_> = groups.map(String::from_utf8_lossy).collect();
@@ -269,7 +270,7 @@ fn nothing_is_trusted_that_nobody_has_confirmed() {
 }
 
 #[test]
-fn the_issuer_is_taken_from_pasted_text_and_from_standard_input() {
+fn the_issuer_is_read_from_pasted_text_and_from_standard_input() {
     let bench = Bench::new();
     let shown = bench.doorkey(&["issuer", "show"]);
     let (text, fingerprint) = (
@@ -306,19 +307,19 @@ fn the_issuer_is_taken_from_pasted_text_and_from_standard_input() {
     for name in ["a", "b", "c"] {
         assert_eq!(pinned(name).unwrap(), std::fs::read(&file).unwrap());
     }
-    // What is no issuer is not trusted.
+    // A file that is not an issuer file is refused.
     let args = [
         &common[..],
         &["--state", "d", "--issuers", "issuer/keys/root"],
     ]
     .concat();
-    let (status, said) = said(&bench.command(&args).output().unwrap());
-    assert!(status == 65 || status == 74, "{status} {said}");
+    let (status, error) = status_and_error(&bench.command(&args).output().unwrap());
+    assert!(status == 65 || status == 74, "{status} {error}");
     assert!(!bench.path().join("d").exists());
 }
 
 #[test]
-fn on_a_terminal_what_is_missing_is_asked_for_and_the_claim_is_shown_as_a_picture() {
+fn on_a_terminal_missing_values_are_prompted_for_and_the_claim_is_shown_as_a_qr_code() {
     let bench = Bench::new();
     let state = bench.state();
     let args = [
@@ -328,15 +329,15 @@ fn on_a_terminal_what_is_missing_is_asked_for_and_the_claim_is_shown_as_a_pictur
         "--state",
         &state,
     ];
-    // An id that is none, then a good one; the issuer; no cloud; the usual broker; not yes.
-    let typed = "ups 7\nups-7\nissuer/issuers.cwt\nnone\n\nno\n";
-    let (text, status) = bench.type_in(&args, typed);
+    // An invalid id, then a valid one; the issuer; no cloud; the default broker; no confirmation.
+    let input = "ups 7\nups-7\nissuer/issuers.cwt\nnone\n\nno\n";
+    let (text, status) = bench.type_in(&args, input);
     assert_eq!(status, 77, "{text}");
     assert!(text.contains("an id is 1 to 64"), "{text}");
     assert!(text.contains("the issuer was not confirmed"), "{text}");
     assert_eq!(bench.files(), []);
-    let typed = "ups-7\nissuer/issuers.cwt\nhttp://x\nmqtts://broker.example\n\nyes\n";
-    let (text, status) = bench.type_in(&args, typed);
+    let input = "ups-7\nissuer/issuers.cwt\nhttp://x\nmqtts://broker.example\n\nyes\n";
+    let (text, status) = bench.type_in(&args, input);
     assert_eq!(status, 0, "{text}");
     let shown = bench.doorkey(&["issuer", "show"]);
     let groups: String = text
@@ -374,13 +375,13 @@ fn many_devices_are_provisioned_from_one_file() {
     assert!(out.status.success(), "{out:?}");
     let part = std::fs::read_to_string(bench.path().join("etc/doorward.d/provisioned.toml"));
     assert!(part.unwrap().contains("user = \"fleet\""));
-    // A word that means nothing is not passed over.
+    // An unknown key is an error.
     std::fs::write(
         bench.path().join("fleet.toml"),
         format!("{answers}brokr = \"x\"\n"),
     )
     .unwrap();
-    let (status, text) = said(&bench.provision(&["--answers", "fleet.toml"]));
+    let (status, text) = status_and_error(&bench.provision(&["--answers", "fleet.toml"]));
     assert_eq!(status, 64, "{text}");
     assert!(text.contains("brokr"), "{text}");
 }
@@ -395,7 +396,7 @@ fn a_configuration_that_cannot_work_is_not_written() {
         "issuer/issuers.cwt",
         "--yes",
     ];
-    // A password would go over the network for everybody to read.
+    // The password would be sent in the clear.
     let links = [
         "--cloud",
         "mqtt://broker.example",
@@ -404,10 +405,10 @@ fn a_configuration_that_cannot_work_is_not_written() {
         "--password-file",
         "/p",
     ];
-    let (status, text) = said(&bench.provision(&[&usual[..], &links].concat()));
+    let (status, text) = status_and_error(&bench.provision(&[&usual[..], &links].concat()));
     assert_eq!(status, 78, "{text}");
     assert!(text.contains("[links.cloud]"), "{text}");
-    let (status, text) = said(&bench.provision(&usual));
+    let (status, text) = status_and_error(&bench.provision(&usual));
     assert_eq!(status, 78, "{text}");
     assert!(
         text.contains("at least one of cloud, local and listener"),
@@ -417,14 +418,21 @@ fn a_configuration_that_cannot_work_is_not_written() {
 }
 
 #[test]
-fn the_claim_registers_the_device_once_and_goes_when_it_has_an_owner() {
+fn the_claim_registers_the_device_once_and_is_deleted_when_it_has_an_owner() {
     let bench = Bench::new();
     let broker = Mosquitto::start(bench.path(), "cloud");
     let url = broker.url();
     let made = bench.provisioned(&["--device", "ups-7", "--cloud", &url]);
     let claim = made["claim"].as_str().unwrap();
     bench.doorkey(&["key", "new", "ole.key"]);
-    let owner = ["--owner", "ole", "--owner-key", "ole.pub", "--broker", &url];
+    let owner = [
+        "--owner",
+        "ole",
+        "--owner-public-key",
+        "ole.pub",
+        "--broker",
+        &url,
+    ];
     bench.doorkey(&[&["register", claim][..], &owner].concat());
     let file = bench.path().join("state/identity/claim.secret");
     assert!(file.exists());
@@ -433,14 +441,14 @@ fn the_claim_registers_the_device_once_and_goes_when_it_has_an_owner() {
         .spawn()
         .unwrap();
     let _daemon = site::Process(daemon);
-    wait_until("the claim is gone", || !file.exists());
+    wait_until("the claim is deleted", || !file.exists());
     let again = bench.provisioned(&["--device", "ups-7"]);
     assert_eq!(
         (&again["claim"], &again["owner"]),
         (&Value::Null, &"ole".into())
     );
     assert_eq!(again["key"], made["key"]);
-    // Second owner refused: neither here nor at the platform.
+    // A second device id is refused once there is an owner.
     let other = [
         "--device",
         "ups-8",
@@ -448,32 +456,33 @@ fn the_claim_registers_the_device_once_and_goes_when_it_has_an_owner() {
         "issuer/issuers.cwt",
         "--yes",
     ];
-    let (status, text) = said(&bench.provision(&other));
+    let (status, text) = status_and_error(&bench.provision(&other));
     assert_eq!(status, 77);
     assert!(text.contains("and belongs to ole"), "{text}");
 }
 
 #[test]
-fn a_claim_kept_by_the_platform_is_taken_as_it_was_printed() {
+fn a_claim_stored_by_the_platform_is_accepted_as_it_was_printed() {
     let bench = Bench::new();
     let made = bench.provisioned(&["--device", "ups-7", "--local", "mqtt://127.0.0.1"]);
-    let said = bench.doorkey(&["claim", made["claim"].as_str().unwrap()]);
+    let output = bench.doorkey(&["claim", made["claim"].as_str().unwrap()]);
     assert!(
-        said.to_string()
+        output
+            .to_string()
             .contains("ups-7 waits for whoever shows its secret"),
-        "{said}"
+        "{output}"
     );
 }
 
 #[test]
-fn nobody_resets_a_device_from_afar() {
+fn a_device_cannot_be_reset_remotely() {
     let mut site = Site::new(COUNT);
     site.ready();
     let bench = ["factory-reset", "--config", "doorward.toml"];
-    // Nobody at a terminal; then a terminal that is not the device's own; then a button not held.
+    // Without a terminal; on a terminal that is not the device's console; with a button not pressed.
     let out = site.run(DOORWARD, &bench);
     assert_eq!(out.status.code(), Some(77), "{out:?}");
-    let typed = Command::new("script")
+    let input = Command::new("script")
         .args(["--quiet", "--return", "--command"])
         .arg(format!(
             "{} {}",
@@ -485,7 +494,7 @@ fn nobody_resets_a_device_from_afar() {
         .stdin(Stdio::null())
         .output()
         .unwrap();
-    assert_eq!(typed.status.code(), Some(77), "{typed:?}");
+    assert_eq!(input.status.code(), Some(77), "{input:?}");
     let path = site.path().join("doorward.toml");
     let config = std::fs::read_to_string(&path).unwrap();
     let with = |button: &str| {
@@ -502,16 +511,16 @@ fn nobody_resets_a_device_from_afar() {
     };
     let (status, text) = with("/bin/false");
     assert_eq!(status, 77, "{text}");
-    // Held, but the daemon still decides.
+    // The button is pressed, but the daemon is running.
     let (status, text) = with("/bin/true");
     assert_eq!(status, 74, "{text}");
-    assert!(text.contains("another process holds it"), "{text}");
+    assert!(text.contains("another process holds the lock"), "{text}");
     assert!(site.path().join("state/identity/device.id").exists());
     site.kill();
 }
 
 #[test]
-fn after_a_reset_the_device_is_another_one_and_the_old_registration_is_not_taken() {
+fn after_a_reset_the_device_has_another_key_and_the_old_registration_is_refused() {
     let mut site = Site::new(COUNT);
     site.share("anna", "status.read");
     site.ready();
@@ -529,7 +538,7 @@ fn after_a_reset_the_device_is_another_one_and_the_old_registration_is_not_taken
         .map(|entry| entry.unwrap().file_name())
         .collect();
     assert_eq!(left, ["lock"]);
-    // A second time there is nothing to do, which is no fault.
+    // A second reset has nothing to do and succeeds.
     site.doorward(&["factory-reset", "--config", "doorward.toml", "--json"]);
     let issuers = ["--issuers", "issuer/issuers.cwt", "--yes", "--json"];
     let new = ["provision", "--state", "state", "--device", "ups-7"];
@@ -537,18 +546,18 @@ fn after_a_reset_the_device_is_another_one_and_the_old_registration_is_not_taken
     let made: Value = serde_json::from_slice(&out.stdout).unwrap();
     assert_ne!(made["key"], site.device_key.as_str());
     site.start();
-    wait_until("it runs", || site.status()["device"] == "ups-7");
-    // The broker still has the registration of the device that it was.
-    wait_until("it was refused", || {
+    wait_until("the daemon runs", || site.status()["device"] == "ups-7");
+    // The broker still retains the registration of the device before the reset.
+    wait_until("the registration is refused", || {
         site.status()["refused"]["wrong_device"] != Value::Null
     });
-    let (status, text) = said(&site.try_send("anna", "status.read", 2));
+    let (status, text) = status_and_error(&site.try_send("anna", "status.read", 2));
     assert_eq!(status, 65, "{text}");
     assert!(text.contains("is not signed by its key"), "{text}");
 }
 
 #[test]
-fn files_are_given_to_the_user_of_the_daemon() {
+fn files_belong_to_the_user_of_the_daemon() {
     let bench = Bench::new();
     let state = bench.path().join("state");
     std::fs::create_dir(&state).unwrap();

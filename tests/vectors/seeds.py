@@ -1,5 +1,5 @@
-"""Makes the seed corpora of the fuzz targets from samples.json: whole bundles, and for the
-targets of one object its claims."""
+"""Makes the seed corpora of the fuzz targets from samples.json: complete bundles, and the claims for
+the targets of a single object."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ def head(data, at):
 
 
 def claims(data):
-    """Kind and claims of the envelope at the beginning of some bytes."""
+    """Kind and claims of the first envelope in the data."""
     length, start = head(data, 4)
     protected = data[start : start + length]
     kind = protected.split(b"doorward-")[1].split(b"+cwt")[0].decode()
@@ -37,8 +37,8 @@ def keep(target, data):
 
 
 def listener():
-    """A client of the listener that connects, subscribes, publishes and leaves; the pieces as
-    the fuzzer reads them: bytes, their length behind them."""
+    """Packets of a listener client that connects, subscribes, publishes and disconnects, in the form
+    that the fuzzer reads."""
     topic = b"doorward/v1/ups-7/"
     connect = b"\x10\x0d\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x00"
 

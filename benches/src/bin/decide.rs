@@ -1,23 +1,24 @@
-//! What a decision costs, as a ratio to its floor: one strict Ed25519 verification of the same
-//! message by the same function. Prints JSON; `benches/run` makes a table of many launches.
+//! The cost of a decision as a ratio to its floor: one strict Ed25519 verification of the same
+//! message by the same function. Prints JSON; `benches/run` summarises many launches in a table.
 //!
 //! decide [SHARES [only]]
 
 use std::hint::black_box;
 
-use doorward::wire::*;
+use doorward_protocol::wire::*;
 use doorward_benches::timing::{Subject, allocations, compare};
-use doorward_benches::world::{Agent, World, command, key, share};
+use doorward_testkit::key;
+use doorward_testkit::large_device::{DeviceCore, World, command, share};
 use minicbor::Decoder;
 use serde_json::{Value, json};
 
-/// Commands in one round, and rounds.
+/// Commands per round, and number of rounds.
 const COMMANDS: usize = 200;
 const ROUNDS: usize = 21;
 /// Refused messages for each valid one.
 const REFUSED: usize = 10;
 
-/// What a command's signature covers, and the signature.
+/// The signed bytes of a command, and its signature.
 fn signed(bytes: &[u8]) -> (Vec<u8>, [u8; 64]) {
     let mut d = Decoder::new(bytes);
     d.tag().unwrap();
@@ -36,7 +37,7 @@ fn rows(timed: Vec<doorward_benches::timing::Timed>) -> Vec<Value> {
         .collect()
 }
 
-/// Somebody's commands, and the floor under a decision about them.
+/// The commands of one user, and the floor of a decision about them.
 struct Sent {
     commands: Vec<Vec<u8>>,
     messages: Vec<(Vec<u8>, [u8; 64])>,
@@ -63,7 +64,7 @@ impl Sent {
     }
 }
 
-/// A decision with more and more shares in memory.
+/// The cost of a decision with an increasing number of shares in memory.
 fn growth(most: usize) -> Value {
     let sizes = [10, 100, 1_000, 10_000, 100_000];
     let rows = sizes
@@ -90,7 +91,7 @@ fn growth(most: usize) -> Value {
     rows.collect()
 }
 
-/// What is refused without a signature, and what costs one.
+/// The cost of refusals, before and after a signature check.
 fn refusals() -> Value {
     let world = World::new(10_000);
     let sent = Sent::by("person-5000");
@@ -131,15 +132,15 @@ fn refusals() -> Value {
     rows(compare(ROUNDS, subjects)).into()
 }
 
-/// The agent's whole step for a command, and what refused messages take of its throughput: those
-/// that name a key that it does not know, and those of a link that has used up what it was allowed.
+/// The cost of a complete step of the core for a command, alone and with refused messages: those
+/// that name an unknown key, and those of a link that has used up its quota.
 fn throughput() -> Value {
     let sent = Sent::by("person-50");
     let stranger = command(1, "stranger");
     let mut forged = command(1, "person-51");
     *forged.last_mut().unwrap() ^= 1;
-    let mut agents = [Agent::new(100), Agent::new(100), Agent::new(100)];
-    // Its bucket is empty from here on; the owner's link is another.
+    let mut agents = [DeviceCore::new(100), DeviceCore::new(100), DeviceCore::new(100)];
+    // The bucket of link 1 is empty from here on; the owner uses link 0.
     for _ in 0..1000 {
         agents[2].step_on(1, &forged);
     }
@@ -170,7 +171,7 @@ fn throughput() -> Value {
     rows(compare(ROUNDS, subjects)).into()
 }
 
-/// A share that was never seen before arrives.
+/// The cost of a share that arrives for the first time.
 fn first_sight() -> Value {
     let mut world = World::new(10);
     let sent = Sent::by("person-5");
@@ -239,7 +240,7 @@ fn main() {
         .nth(1)
         .map_or(10_000, |most| most.parse().unwrap());
     let growth = growth(most);
-    // Another build, of which only the decision is of interest.
+    // Another build, for which only the decision is measured.
     if std::env::args().nth(2).as_deref() == Some("only") {
         println!("{:#}", json!({"growth": growth}));
         return;

@@ -1,7 +1,7 @@
-//! Many devices in two processes against one mosquitto: the real agent, link and store, each with a
-//! state directory of its own. How long a revocation takes until the last device's signed word on
-//! it was verified, beside bare MQTT clients that only answer; whether any device allows anything
-//! after that; and how a fleet comes back after the broker was away. Prints JSON.
+//! Many devices in two processes against one mosquitto, with the real core, link and store and a
+//! state directory for each. Measures the time until the signed confirmation of a revocation by the
+//! last device is verified, beside bare MQTT clients that only answer; whether any device allows
+//! anything after that; and how a fleet reconnects after a restart of the broker. Prints JSON.
 //!
 //! fleet DEVICES [--rounds N] [--away SECONDS] [--in DIRECTORY]
 
@@ -11,22 +11,22 @@ use std::process;
 use std::time::{Duration, Instant};
 
 use doorward::config::Config;
-use doorward::link::topics;
-use doorward::wire::*;
+use doorward_protocol::wire::topics;
+use doorward_protocol::wire::*;
 use doorward_benches::client::Client;
 use doorward_benches::site::{self, Mosquitto, Process, ask};
 use doorward_benches::timing::middle;
-use doorward_benches::world::{id, key};
+use doorward_testkit::{id, key};
 use serde_json::{Value as Json, json};
 use tokio::sync::watch;
 
-/// Processes that the devices share: as many as processors, and 5,000 devices have more files open
-/// than one may have.
+/// Processes that the devices share: one per processor, since 5,000 devices need more open files
+/// than one process may have.
 const PROCESSES: usize = 2;
 const SITE: &str = "north";
-/// Whose share is cancelled.
+/// The user whose share is cancelled.
 const GUEST: &str = "anna";
-/// How long the slowest device may take for anything.
+/// Time limit for the slowest device.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 fn name(at: usize) -> String {
@@ -37,7 +37,7 @@ fn note(words: &str) {
     eprintln!("fleet: {words}");
 }
 
-/// Makes a device's state directory and its configuration.
+/// Creates a device's state directory and its configuration.
 fn prepare(directory: &Path, at: usize, port: u16) {
     let state = directory.join(name(at));
     site::provision(&state, &name(at));
@@ -49,7 +49,7 @@ fn prepare(directory: &Path, at: usize, port: u16) {
     std::fs::write(state.join("doorward.toml"), words).unwrap();
 }
 
-/// Runs this process's part of the devices until it is ended.
+/// Runs this process's part of the devices until it is killed.
 fn run(directory: &Path, first: usize, count: usize) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -59,7 +59,7 @@ fn run(directory: &Path, first: usize, count: usize) {
     for at in (first..count).step_by(PROCESSES) {
         let config = Config::load(&directory.join(name(at)).join("doorward.toml")).unwrap();
         local.spawn_local(async move {
-            doorward::agent::run(&config, std::future::pending())
+            doorward::daemon::run(&config, std::future::pending())
                 .await
                 .unwrap();
         });
@@ -67,12 +67,12 @@ fn run(directory: &Path, first: usize, count: usize) {
     runtime.block_on(local);
 }
 
-/// Whoever looks at the whole fleet.
+/// The observer of the whole fleet.
 struct Fleet {
     observer: Client,
     keys: HashMap<Id, PublicKey>,
     epochs: HashMap<Id, Bytes<16>>,
-    /// What GUEST has asked last of each device, and been told on it.
+    /// The last command of GUEST to each device, and its answer.
     asked: HashMap<Hash, Id>,
     answers: HashMap<Id, (Outcome, Option<Id>)>,
     counter: u64,
@@ -96,7 +96,7 @@ impl Fleet {
         }
     }
 
-    /// The next `state` of a device, if that is what comes next; answers to GUEST are kept.
+    /// Handles the next message: returns a `state`, stores an answer to GUEST.
     async fn heard(&mut self) -> Option<State> {
         let (_, payload) = self.observer.next().await;
         let envelope = Envelope::parse(&payload).unwrap();
@@ -122,7 +122,7 @@ impl Fleet {
         }
     }
 
-    /// Seconds until every device has said that something holds; each is told to `then` once.
+    /// Seconds until the `state` of each device meets a condition; calls `then` once for each.
     async fn all(
         &mut self,
         since: Instant,
@@ -133,7 +133,7 @@ impl Fleet {
         let mut took = Vec::new();
         while !waiting.is_empty() {
             let heard = tokio::time::timeout(PATIENCE, self.heard()).await;
-            let Some(state) = heard.expect("a device is silent") else {
+            let Some(state) = heard.expect("timeout: no `state` from a device") else {
                 continue;
             };
             if holds(&state) && waiting.remove(&state.iss) {
@@ -144,7 +144,7 @@ impl Fleet {
         took
     }
 
-    /// GUEST asks a device, and does not wait.
+    /// Sends a command of GUEST to a device, without waiting for the answer.
     fn ask(&mut self, device: &Id) {
         self.counter += 1;
         let command = ask(
@@ -158,11 +158,11 @@ impl Fleet {
             .publish(&topics::command(device), command, false);
     }
 
-    /// What every device has answered what GUEST asked last.
+    /// Waits for the answers to GUEST and counts them by outcome and code.
     async fn answers(&mut self) -> HashMap<String, usize> {
         while !self.asked.is_empty() {
             let heard = tokio::time::timeout(PATIENCE, self.heard()).await;
-            heard.expect("a device does not answer");
+            heard.expect("timeout: no answer from a device");
         }
         let mut counts = HashMap::new();
         for (outcome, code) in std::mem::take(&mut self.answers).into_values() {
@@ -175,7 +175,7 @@ impl Fleet {
     }
 }
 
-/// Milliseconds: the first, the middle and the last of a fleet.
+/// First, median and last time of a fleet, in milliseconds.
 fn spread(took: &[f64]) -> Json {
     let at = |part: usize| took[(took.len() - 1) * part / 2] * 1e3;
     json!([at(0), at(1), at(2)])
@@ -198,7 +198,7 @@ async fn devices(count: usize, rounds: u64, away: u64, place: &Path) -> Json {
         statements.publish(&topic, site::registration(&name(at), Some(SITE)), true);
         statements.taken(1).await;
     }
-    note(&format!("{count} devices are provisioned"));
+    note(&format!("{count} devices provisioned"));
     let mut fleet = Fleet::new(count, port).await;
     let start = Instant::now();
     let running: Vec<_> = (0..PROCESSES)
@@ -208,7 +208,7 @@ async fn devices(count: usize, rounds: u64, away: u64, place: &Path) -> Json {
             Process::start(command.args([first.to_string(), count.to_string()]))
         })
         .collect();
-    // After its registration a device hears its site's statements, and says what it has.
+    // After its registration a device receives its site's statements and publishes its `state`.
     fleet
         .all(
             start,
@@ -217,8 +217,8 @@ async fn devices(count: usize, rounds: u64, away: u64, place: &Path) -> Json {
         )
         .await;
     let up = start.elapsed().as_secs_f64();
-    note(&format!("they are up after {up:.1} s"));
-    // Until the share has come to everybody, GUEST is refused.
+    note(&format!("all devices are up after {up:.1} s"));
+    // GUEST is refused until the share has reached every device.
     let devices: Vec<Id> = fleet.keys.keys().cloned().collect();
     let before = loop {
         devices.iter().for_each(|device| fleet.ask(device));
@@ -240,7 +240,7 @@ async fn devices(count: usize, rounds: u64, away: u64, place: &Path) -> Json {
             let lists = &state.body.standing.revocations;
             lists.get(&of_site).is_some_and(|known| *known >= seq)
         };
-        // In one round each is asked right after its word: nobody may be let in any more.
+        // In the last round GUEST sends a command right after each confirmation; all are refused.
         let took = match seq == rounds {
             true => {
                 fleet
@@ -251,12 +251,12 @@ async fn devices(count: usize, rounds: u64, away: u64, place: &Path) -> Json {
         };
         times.push(took);
     }
-    // A share that is gone is no grant any more.
+    // A cancelled share grants nothing.
     for (said, count) in fleet.answers().await {
         *after.entry(said).or_insert(0) += count;
     }
     assert!(!after.contains_key("done"), "{after:?}");
-    note("every device has said that the share is cancelled");
+    note("all devices have confirmed the cancellation");
     let lasts: Vec<f64> = times.iter().map(|took| took[took.len() - 1]).collect();
     let typical = times
         .iter()
@@ -272,7 +272,7 @@ async fn devices(count: usize, rounds: u64, away: u64, place: &Path) -> Json {
     })
 }
 
-/// When the links are up again after the broker was away: how many in each quarter of a second.
+/// The number of links that reconnect after a restart of the broker, by quarter of a second.
 async fn storm(broker: &mut Mosquitto, count: usize, away: u64) -> Json {
     broker.stop();
     tokio::time::sleep(Duration::from_secs(away)).await;
@@ -283,7 +283,7 @@ async fn storm(broker: &mut Mosquitto, count: usize, away: u64) -> Json {
     let (mut up, mut bins) = (HashSet::new(), Vec::new());
     while up.len() < count {
         let heard = tokio::time::timeout(PATIENCE, observer.next()).await;
-        let (topic, payload) = heard.expect("a device does not come back");
+        let (topic, payload) = heard.expect("timeout: a device did not reconnect");
         if payload == b"up" && up.insert(topic) {
             let bin = since.elapsed().as_millis() as usize / 250;
             bins.resize(bins.len().max(bin + 1), 0);
@@ -293,7 +293,7 @@ async fn storm(broker: &mut Mosquitto, count: usize, away: u64) -> Json {
     json!({"away_s": away, "last_s": since.elapsed().as_secs_f64(), "quarter_seconds": bins})
 }
 
-/// Clients that only answer, with as many bytes as a device's `state` has.
+/// Clients that only answer, with as many bytes as a device's `state`.
 async fn bare(count: usize, rounds: u64) -> Json {
     let directory = tempfile::tempdir().unwrap();
     let broker = Mosquitto::start(directory.path());
@@ -368,7 +368,7 @@ fn main() {
     };
     let rounds = option("--rounds", 9);
     let place = words.iter().position(|word| word == "--in");
-    // A disk that is one, beside what was built.
+    // A real disk, that of the build directory.
     let built = concat!(env!("CARGO_MANIFEST_DIR"), "/target");
     let place = place.map_or(built, |at| &words[at + 1]);
     let runtime = tokio::runtime::Builder::new_current_thread()

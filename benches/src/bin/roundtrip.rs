@@ -1,5 +1,5 @@
-//! From a command's publication to the receipt over mosquitto, QoS 1 both ways: our daemon, and
-//! others that answer on the same broker, in turn. Prints JSON.
+//! The time from the publication of a command to its receipt over mosquitto, with QoS 1 both ways,
+//! for the daemon and for other responders on the same broker, alternately. Prints JSON.
 //!
 //! roundtrip DAEMON [--agent PYTHON] [--grow COMMANDS] [--quick]
 
@@ -11,27 +11,27 @@ use std::path::{Path, PathBuf};
 use std::process::{self, Stdio};
 use std::time::{Duration, Instant};
 
-use doorward::link::topics;
-use doorward::wire::*;
+use doorward_protocol::wire::topics;
+use doorward_protocol::wire::*;
 use doorward_benches::client::Client;
 use doorward_benches::site::{self, Mosquitto, Process, ask, asks, memory_of};
 use doorward_benches::timing::{middle, percentile};
-use doorward_benches::world::{id, key};
+use doorward_testkit::{id, key};
 use serde_json::{Value as Json, json};
 
-/// Commands in flight where throughput is asked for.
+/// Commands in flight for the measurement of throughput.
 const IN_FLIGHT: usize = 256;
-/// Messages of a flood in each second.
+/// Messages of a flood per second.
 const FLOOD: u64 = 20_000;
 
-/// How much is measured.
+/// The extent of the measurements.
 struct Extent {
     rounds: usize,
     one_at_a_time: usize,
     sustained: usize,
 }
 
-/// Somebody who answers commands on the broker.
+/// A responder to commands on the broker.
 struct Answering {
     name: &'static str,
     device: &'static str,
@@ -41,8 +41,8 @@ struct Answering {
 }
 
 impl Answering {
-    /// The bare echo, or one that verifies the command and signs a receipt, or that also writes
-    /// durably in between.
+    /// Starts the bare echo, or a responder that verifies the command and signs a receipt, or one
+    /// that also makes a durable write in between.
     fn peer(
         (port, disk): (u16, &Path),
         name: &'static str,
@@ -55,7 +55,7 @@ impl Answering {
         Self::begin(command, name, device)
     }
 
-    /// One in Python.
+    /// Starts the agent in Python.
     fn agent(python: &Path, directory: &Path, port: u16) -> Self {
         let device = "ups-python";
         let holder = key("ole").public().hex();
@@ -90,7 +90,7 @@ impl Answering {
         }
     }
 
-    /// Our daemon, on some directory.
+    /// Starts the daemon with its state in a directory.
     async fn daemon(place: &Place<'_>, name: &'static str, device: &'static str) -> Self {
         let Place {
             program,
@@ -115,7 +115,7 @@ impl Answering {
         let mut command = process::Command::new(program);
         command.arg("run").arg("--config").arg(config);
         let process = Process::start(command.stderr(Stdio::null()));
-        // It says that it has its registration.
+        // Its `state` shows that it has its registration.
         let epoch = loop {
             let (_, payload) = client.next().await;
             let state: State = Envelope::parse(&payload).unwrap().claims().unwrap();
@@ -133,16 +133,16 @@ impl Answering {
     }
 }
 
-/// Where a daemon lives.
+/// The settings of a daemon.
 struct Place<'a> {
     program: &'a Path,
     port: u16,
     directory: &'a Path,
-    /// More links.
+    /// Additional links.
     more: String,
 }
 
-/// Whoever sends commands, and takes the answers.
+/// The sender of commands, who receives the answers.
 struct Asking {
     client: Client,
     owner: SecretKey,
@@ -170,8 +170,8 @@ impl Asking {
             .collect()
     }
 
-    /// Sends commands, so many at once in flight. Returns how long each took, sorted, and all of
-    /// them, in seconds; and the size that the log had last.
+    /// Sends commands, with this number in flight. Returns the times of all commands, sorted, and
+    /// their total time, in seconds; and the last size of the log.
     async fn run(
         &mut self,
         device: &str,
@@ -214,7 +214,7 @@ impl Asking {
     }
 }
 
-/// What one durable write of a record takes here, in seconds, sorted.
+/// The times of durable writes of a record on this disk, in seconds, sorted.
 fn syncs(file: &File, count: usize, at: &mut u64) -> Vec<f64> {
     let mut took: Vec<f64> = (0..count)
         .map(|_| {
@@ -229,7 +229,7 @@ fn syncs(file: &File, count: usize, at: &mut u64) -> Vec<f64> {
     took
 }
 
-/// One command at a time, everybody in turn.
+/// Latencies with one command at a time, for all responders alternately.
 async fn latencies(asking: &mut Asking, all: &mut [Answering], disk: &Path, much: &Extent) -> Json {
     let file = File::create(disk.join("floor")).unwrap();
     let mut at = 0;
@@ -241,7 +241,7 @@ async fn latencies(asking: &mut Asking, all: &mut [Answering], disk: &Path, much
             taken.push(asking.run(whom.device, commands, 1).await.0);
         }
         taken.push(syncs(&file, much.one_at_a_time, &mut at));
-        // The first round is for warming up.
+        // The first round is a warm-up.
         if round > 0 {
             found
                 .iter_mut()
@@ -264,7 +264,7 @@ async fn latencies(asking: &mut Asking, all: &mut [Answering], disk: &Path, much
     rows.collect()
 }
 
-/// What a command, and ten seconds without one, write to the disk.
+/// Bytes written to the disk by one command, and in ten idle seconds.
 async fn flash(asking: &mut Asking, daemon: &mut Answering, much: &Extent) -> Json {
     let count = much.one_at_a_time;
     let commands = asking.signed(daemon, count);
@@ -276,7 +276,7 @@ async fn flash(asking: &mut Asking, daemon: &mut Answering, much: &Extent) -> Js
     json!({"command": busy, "idle": daemon.process.written() - before})
 }
 
-/// Many commands in flight, everybody in turn.
+/// Throughput with many commands in flight, for all responders alternately.
 async fn sustained(asking: &mut Asking, all: &mut [Answering], much: &Extent) -> Json {
     let mut found = vec![(Vec::new(), Vec::new()); all.len()];
     for _ in 0..much.rounds {
@@ -296,7 +296,7 @@ async fn sustained(asking: &mut Asking, all: &mut [Answering], much: &Extent) ->
     .collect()
 }
 
-/// The owner's latency while somebody on the site forges commands in the owner's name.
+/// The owner's latency while a sender on the site forges commands in the owner's name.
 async fn flood(place: &Place<'_>, directory: &Path, much: &Extent) -> Json {
     let local = Mosquitto::start(directory);
     let more = format!("[links.local]\nurl = \"mqtt://127.0.0.1:{}\"", local.port);
@@ -328,7 +328,7 @@ async fn flood(place: &Place<'_>, directory: &Path, much: &Extent) -> Json {
     json!({"quiet": row(&quiet), "flooded": row(&flooded)})
 }
 
-/// Forged commands, many a second, as raw packets (MQTT 5 section 3.3) without QoS.
+/// Sends forged commands at a high rate, as raw packets (MQTT 5 section 3.3) with QoS 0.
 fn flooding(port: u16, device: &str) {
     let mut payload = vec![0];
     std::io::copy(&mut std::io::stdin(), &mut payload).unwrap();
@@ -353,7 +353,7 @@ fn flooding(port: u16, device: &str) {
     }
 }
 
-/// How the daemon grows over very many commands, of which the log is taken away as it grows.
+/// The memory of the daemon over very many commands, with a log that is acknowledged in between.
 async fn growth(place: &Place<'_>, commands: usize) -> Json {
     let mut daemon = Answering::daemon(place, "growing", "ups-growing").await;
     let mut asking = Asking::new(place.port, &[daemon.device]).await;
@@ -373,7 +373,7 @@ async fn growth(place: &Place<'_>, commands: usize) -> Json {
     json!(memory)
 }
 
-/// Answers commands: as they came, or verified and with a receipt.
+/// Answers commands: with an echo, or after verification with a receipt.
 async fn answer(port: u16, device: &str, how: &str) {
     let command = topics::command(&id(device));
     let mut client = Client::connect(port, device, &[command]).await;
@@ -448,7 +448,7 @@ async fn measure(words: &[String]) -> Json {
         },
     };
     let program = PathBuf::from(&words[0]);
-    // A disk that is one, beside what was built; and memory.
+    // A real disk, that of the build directory, and a directory in memory.
     let disk = Path::new(env!("CARGO_MANIFEST_DIR")).join("target");
     let disk = tempfile::tempdir_in(disk).unwrap();
     let memory = tempfile::tempdir_in("/dev/shm").unwrap();

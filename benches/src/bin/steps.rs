@@ -1,12 +1,12 @@
-//! A decision, or a whole step of the agent, a fixed number of times: for a profiler that counts
-//! instructions, which is told to count in `measured_decision` and `measured_step` only.
-//! `benches/instructions` runs it.
+//! Runs a decision, or a complete step of the core, a fixed number of times, for a profiler that
+//! counts instructions in `measured_decision` and `measured_step` only. `benches/instructions` runs
+//! it.
 
 use std::hint::black_box;
 
-use doorward_benches::world::{Agent, World, command};
+use doorward_testkit::large_device::{DeviceCore, World, command};
 
-/// How often, after a first time that pays for what is found out once.
+/// Number of measured runs, after a first one that fills the caches.
 const TIMES: u64 = 20;
 const SHARES: usize = 100;
 const PERSON: &str = "person-50";
@@ -38,7 +38,7 @@ fn main() {
             assert!(allowed);
         }
         Some("step") => {
-            let mut agent = Agent::new(SHARES);
+            let mut agent = DeviceCore::new(SHARES);
             assert!(agent.step(&first));
             assert!(
                 commands

@@ -1,4 +1,4 @@
-//! Why a command could not be sent, or its answer not be used.
+//! Errors of sending a command and of using its receipt.
 
 use doorward_protocol::gate::Code;
 use doorward_protocol::wire::{Id, MAX_ITEMS};
@@ -22,13 +22,13 @@ pub enum ClientError {
     },
     /// The retained `state` is not signed by the device's key.
     ForeignState(Id),
-    /// The statements to bring along are not a CBOR sequence of envelopes.
+    /// The statements to attach are not a CBOR sequence of envelopes.
     BadStatements(&'static str),
-    /// More statements than one bundle may hold.
+    /// There are more statements than a bundle may contain.
     TooManyStatements,
-    /// Statements and command are larger than one bundle may be.
+    /// Statements and command exceed the maximum size of a bundle.
     TooLarge,
-    /// The receipt names no large result.
+    /// The receipt describes no large result.
     NoResult,
     /// Parts of a large result are missing.
     Incomplete {
@@ -39,20 +39,20 @@ pub enum ClientError {
         /// The device's explanation.
         why: String,
     },
-    /// A large result is not the one that the receipt has signed for.
+    /// A large result does not match its receipt.
     WrongResult,
-    /// The device denied what was asked, or failed.
+    /// The device denied a command, or the operation failed.
     Refused {
         /// The device.
         device: Id,
         /// The operation.
         operation: &'static str,
-        /// The code of its receipt, if this program knows it.
+        /// The code of its receipt, if it is known.
         code: Option<Code>,
     },
     /// The device does not answer.
     NoAnswer(Id),
-    /// The device no longer sends what follows a record.
+    /// The device does not send the next record.
     Gap {
         /// The device.
         device: Id,
@@ -61,12 +61,12 @@ pub enum ClientError {
     },
     /// The copy of an event log is damaged.
     Damaged(Damage),
-    /// A record does not fit to the ones before it, or to what the device has signed.
+    /// A record does not match the previous ones, or a head that the device has signed.
     Forged(String),
 }
 
 impl ClientError {
-    /// What to do next, if that is known.
+    /// The recommended action, if there is one.
     #[must_use]
     pub fn remedy(&self) -> Option<&'static str> {
         Some(match self {
@@ -74,15 +74,15 @@ impl ClientError {
                 "Check the device's id and broker, and that its daemon has run once."
             }
             Self::ForeignState(_) => {
-                "Another client may be publishing there, or the device's key is not this one."
+                "Check the device's key. Another client may also have published on that topic."
             }
             Self::TooManyStatements => {
-                "Carry fewer, or write them into a file with `doorkey bundle` and import that on the device."
+                "Attach fewer, or use `doorkey bundle` and import its file on the device."
             }
-            Self::NoResult => "Leave out --out.",
+            Self::NoResult => "Omit --out.",
             Self::Refused { code, .. } => return code.map(|code| code.remedy()),
             Self::Gap { .. } => {
-                "If the device no longer keeps that record, start with an empty directory."
+                "If the device no longer stores that record, start with an empty directory."
             }
             Self::Damaged(_) => "Keep it unchanged as evidence, and start with an empty directory.",
             Self::Forged(_) => {
@@ -111,12 +111,14 @@ impl std::fmt::Display for ClientError {
                 f,
                 "the state of {device} on the broker is not signed by its key"
             ),
-            Self::BadStatements(why) => write!(f, "the statements to carry: {why}"),
-            Self::TooManyStatements => {
-                write!(f, "a command carries at most {} statements", MAX_ITEMS - 1)
-            }
+            Self::BadStatements(why) => write!(f, "invalid attached statements: {why}"),
+            Self::TooManyStatements => write!(
+                f,
+                "at most {} statements can be attached to a command",
+                MAX_ITEMS - 1
+            ),
             Self::TooLarge => {
-                f.write_str("the statements to carry and the command exceed 64 KiB together")
+                f.write_str("the command and its attached statements exceed 64 KiB together")
             }
             Self::NoResult => f.write_str(
                 "this operation has no result beyond its receipt, so no file was written",
@@ -126,7 +128,7 @@ impl std::fmt::Display for ClientError {
                 "the result is incomplete from byte {from} of {size}: {why}"
             ),
             Self::WrongResult => {
-                f.write_str("the result is not the one that the device's receipt describes")
+                f.write_str("the received bytes are not the result that the receipt describes")
             }
             Self::Refused {
                 device,

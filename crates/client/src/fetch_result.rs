@@ -1,4 +1,4 @@
-//! Results that are larger than a receipt: assembled from their chunks; missing chunks are requested
+//! Results that are larger than a receipt, assembled from chunks. Missing chunks are requested
 //! again.
 
 use std::collections::BTreeMap;
@@ -37,8 +37,8 @@ impl Described {
     }
 }
 
-/// Assembles the result that a receipt describes, from the chunks received so far and those that are
-/// requested again. The SHA-256 of the whole is checked against the receipt.
+/// Assembles the result that a receipt describes, from the chunks received so far and those that
+/// are requested again. The SHA-256 of the whole is checked against the receipt.
 ///
 /// # Errors
 /// If the receipt describes no result, or if it cannot be completed.
@@ -73,7 +73,7 @@ pub async fn fetch_result(
         keep(&mut held, &described, sent.chunks);
         let next = first_missing(&held, described.size);
         if next == Some(from) {
-            return Err(incomplete(from, described.size, "its chunks do not arrive"));
+            return Err(incomplete(from, described.size, "no further chunks arrive"));
         }
         missing = next;
     }

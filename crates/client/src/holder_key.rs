@@ -1,4 +1,4 @@
-//! The key of a recipient or an owner, and its command counter, which never goes back.
+//! The key of a recipient or an owner, and its command counter, which never decreases.
 
 use std::path::{Path, PathBuf};
 
@@ -23,7 +23,7 @@ pub struct CommandRequest {
     pub args: Map<Text, Value>,
     /// Lifetime of the command, in seconds.
     pub ttl: u64,
-    /// Whether to ask only if it would be allowed, without running it.
+    /// Whether it is a dry run: the decision without running the operation.
     pub dry: bool,
 }
 
@@ -44,7 +44,7 @@ impl HolderKey {
             let error = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
             return Err(error).doing("overwrite the key in", path);
         }
-        let key = SecretKey::from_seed(&random().doing("make a key for", path)?);
+        let key = SecretKey::from_seed(&random().doing("create a key for", path)?);
         files::replace(path, key.to_text().as_bytes(), 0o600)?;
         Self::open(path)
     }
@@ -52,10 +52,10 @@ impl HolderKey {
     /// Opens a key file.
     ///
     /// # Errors
-    /// If it cannot be read or holds no key.
+    /// If it cannot be read or contains no key.
     pub fn open(path: &Path) -> Result<Self, FileError> {
         let key = SecretKey::from_text(&files::read(path, LIMIT)?)
-            .ok_or_else(|| files::invalid("it does not hold 64 hexadecimal digits"))
+            .ok_or_else(|| files::invalid("it does not contain 64 hexadecimal digits"))
             .doing("use", path)?;
         Ok(Self {
             key,
@@ -99,7 +99,7 @@ impl HolderKey {
             aud: Audience::Device(request.device.clone()),
             exp: now.plus(request.ttl.clamp(1, MAX_TTL)),
             iat: now,
-            cti: Bytes(random().doing("make an id with", &self.counter_file)?),
+            cti: Bytes(random().doing("create a command id for", &self.counter_file)?),
             body: CommandBody {
                 format: 1,
                 counter,
@@ -117,8 +117,9 @@ impl HolderKey {
         Ok(sign(&command, &self.key))
     }
 
-    /// Reserves a counter: the instance of this client and a value it has never used. The file holds
-    /// `INSTANCE COUNTER` and is durable before this returns. Without it this is a new client.
+    /// Reserves a counter: the instance of this client and a value that it has never used. The
+    /// file contains `INSTANCE COUNTER` and is durable before this returns. Without the file, this
+    /// is a new client.
     ///
     /// # Errors
     /// If the file cannot be used.
@@ -133,11 +134,11 @@ impl HolderKey {
                     Some((Bytes::from_hex(instance)?, count.parse::<u64>().ok()?))
                 })
                 .ok_or_else(|| {
-                    files::invalid("it holds no counter; delete it to start as a new client")
+                    files::invalid("it contains no counter; delete it to start as a new client")
                 })
                 .doing("use", path)?,
             Err(error) if error.source.kind() == std::io::ErrorKind::NotFound => {
-                (Bytes(random().doing("begin", path)?), 0)
+                (Bytes(random().doing("create", path)?), 0)
             }
             Err(error) => return Err(error),
         };

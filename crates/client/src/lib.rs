@@ -1,8 +1,8 @@
 //! A client of doorward devices: a key and its counter, sending a command and following it to its
 //! signed receipt, large results, and collecting the event log.
 //!
-//! The library prints nothing and knows nothing of issuers, accounts or databases. What a device
-//! answers counts only with its signature; see `docs/protocol.md`.
+//! The library prints nothing, and does not depend on issuers, accounts or databases. Answers of a
+//! device are accepted only with its signature; see `docs/protocol.md`.
 
 mod error;
 mod fetch_result;

@@ -15,15 +15,15 @@ use doorward_transport::{Broker, MqttClient};
 use crate::send::{SendParams, code_of, send};
 use crate::{ClientError, CommandRequest, HolderKey};
 
-/// Silence after which the device is asked to send again.
+/// Time without records after which they are requested again.
 const SILENCE: Duration = Duration::from_secs(5);
-/// How often it is asked in a row.
+/// Maximum number of requests in a row.
 const ATTEMPTS: u32 = 3;
 /// Records between two acknowledgements.
 const ACKNOWLEDGE_EVERY: u64 = 1000;
 const ACKNOWLEDGE: &str = "history.acknowledge";
 
-/// What a step of the collection has brought.
+/// The result of one step of the collection.
 #[derive(Debug)]
 pub enum Collected {
     /// New records, durable in the copy.
@@ -33,7 +33,7 @@ pub enum Collected {
 }
 
 struct Connection {
-    caller: MqttClient,
+    client: MqttClient,
     /// The last head that the device has signed.
     goal: LogHead,
     acknowledged: u64,
@@ -55,8 +55,8 @@ pub struct LogCollector {
 }
 
 impl LogCollector {
-    /// Opens or creates the copy in a directory. `holder` is the key of the owner, or of a recipient
-    /// with `history.acknowledge`.
+    /// Opens or creates the copy in a directory. `holder` is the key of the owner, or of a
+    /// recipient with `history.acknowledge`.
     ///
     /// # Errors
     /// If the copy is damaged or cannot be used.
@@ -84,8 +84,8 @@ impl LogCollector {
         self.copy.next
     }
 
-    /// Waits for the next records, or reports once that all are there. After an error the next call
-    /// connects again.
+    /// Waits for the next records, or reports once that the copy is complete. After an error the
+    /// next call connects again.
     ///
     /// # Errors
     /// If the broker is lost, the device refuses, or records were changed.
@@ -99,12 +99,12 @@ impl LogCollector {
 
     async fn try_next(&mut self) -> Result<Collected, ClientError> {
         if self.connection.is_none() {
-            let caller = MqttClient::connect(&self.broker).await?;
-            caller
+            let client = MqttClient::connect(&self.broker).await?;
+            client
                 .subscribe(vec![topics::records(&self.device)])
                 .await?;
             self.connection = Some(Connection {
-                caller,
+                client,
                 goal: self.acknowledge().await?,
                 acknowledged: self.copy.next,
                 attempts: 0,
@@ -129,7 +129,7 @@ impl LogCollector {
                     return Ok(Collected::Complete(link.goal));
                 }
             }
-            match link.caller.next(SILENCE).await? {
+            match link.client.next(SILENCE).await? {
                 Some((_, payload)) => {
                     let records = self.copy.append(&payload)?;
                     if !records.is_empty() {
@@ -155,8 +155,8 @@ impl LogCollector {
         }
     }
 
-    /// Tells the device how many records are kept here. Its receipt signs the head of its log from
-    /// before this command.
+    /// Acknowledges the number of stored records. The device's receipt contains the head of its log
+    /// from before this command.
     async fn acknowledge(&self) -> Result<LogHead, ClientError> {
         let size = i64::try_from(self.copy.next).unwrap_or(i64::MAX);
         let command = CommandRequest {
@@ -224,12 +224,12 @@ impl LogCopy {
             let is_snapshot = matches!(record.event, Event::Snapshot(_));
             let begins = self.hashes.is_empty() && is_snapshot;
             if record.seq > self.next && !begins {
-                // A gap: the device is asked for it when nothing more arrives.
+                // A gap: the missing records are requested when no more arrive.
                 break;
             }
             let before = self.hashes.last().map_or(Bytes([0; 32]), |(_, hash)| *hash);
             if !begins && record.previous != before {
-                let why = format!("record {} does not follow the one before it", record.seq);
+                let why = format!("record {} does not follow the previous one", record.seq);
                 return Err(ClientError::Forged(why));
             }
             if self.hashes.is_empty() || is_snapshot {

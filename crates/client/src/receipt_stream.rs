@@ -1,5 +1,5 @@
-//! Waiting for a device's receipts while the broker may come and go: where it runs on the device
-//! itself, a reboot stops it too.
+//! Waiting for a device's receipts across reconnections: if the broker runs on the device itself, a
+//! reboot stops it too.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use doorward_protocol::wire::{Chunk, Hash, Kind, Outcome, Receipt, State};
 use doorward_transport::clock::Stopwatch;
 use doorward_transport::{MqttClient, MqttError};
 
-/// Chunks of a large result that one command brings at most.
+/// Maximum number of chunks of a large result for one command.
 const MAX_CHUNKS: usize = 256;
-/// How long to wait for the retained `state` of the device.
+/// Timeout for the device's retained `state`.
 const STATE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause between two attempts to connect again.
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
@@ -20,7 +20,7 @@ const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 /// A connection to the device's broker with subscriptions to the device's answers to one key.
 pub(super) struct ReceiptStream<'a> {
     params: &'a SendParams<'a>,
-    caller: MqttClient,
+    client: MqttClient,
     receipts: String,
     results: String,
     /// Chunks of a large result, in order of arrival.
@@ -32,7 +32,7 @@ impl<'a> ReceiptStream<'a> {
         let (device, key) = (&params.command.device, params.holder.public());
         Ok(Self {
             params,
-            caller: connect(params).await?,
+            client: connect(params).await?,
             receipts: topics::receipts(device, &key),
             results: topics::results(device, &key),
             chunks: Vec::new(),
@@ -60,7 +60,7 @@ impl<'a> ReceiptStream<'a> {
     ) -> Result<Option<Vec<u8>>, ClientError> {
         let watch = Stopwatch::start();
         while let Some(left) = wait.checked_sub(watch.elapsed()) {
-            match self.caller.next(left).await? {
+            match self.client.next(left).await? {
                 Some((on, payload)) if on == topic => return Ok(Some(payload)),
                 Some(_) => {}
                 None => break,
@@ -69,20 +69,20 @@ impl<'a> ReceiptStream<'a> {
         Ok(None)
     }
 
-    /// Sends a bundle that ends with a command and waits for the last receipt. If the connection is
-    /// lost, the same bytes are sent again when it is back: the device never runs a command twice,
-    /// and answers the copy with the same receipt.
-    pub(super) async fn ask(
+    /// Sends a bundle that ends with a command and waits for the final receipt. After a lost
+    /// connection the same bytes are sent again: the device never runs a command twice, and answers
+    /// the copy with the same receipt.
+    pub(super) async fn send(
         &mut self,
         bundle: &[u8],
         command: Hash,
     ) -> Result<Option<Receipt>, ClientError> {
         let params = self.params;
-        publish(&self.caller, params, bundle).await?;
+        publish(&self.client, params, bundle).await?;
         let mut watch = Stopwatch::start();
         let mut last = None;
         while let Some(left) = params.wait.checked_sub(watch.elapsed()) {
-            let (topic, payload) = match self.caller.next(left).await {
+            let (topic, payload) = match self.client.next(left).await {
                 Ok(Some(message)) => message,
                 Ok(None) => break,
                 Err(error) => {
@@ -97,7 +97,7 @@ impl<'a> ReceiptStream<'a> {
                 continue;
             }
             let receipt = verified::<Receipt>(&payload, Kind::Receipt, params.device_key);
-            // Skips what others published here and answers to other commands.
+            // Skip forged messages and receipts for other commands.
             if let Some(receipt) = receipt
                 && receipt.body.command == command
                 && receipt.iss == params.command.device
@@ -112,7 +112,7 @@ impl<'a> ReceiptStream<'a> {
         Ok(last)
     }
 
-    /// Connects again within a time, and sends the bundle again.
+    /// Connects again within `left`, and sends the bundle again.
     async fn reconnect(
         &mut self,
         left: Duration,
@@ -124,9 +124,9 @@ impl<'a> ReceiptStream<'a> {
         loop {
             tokio::time::sleep(RECONNECT_PAUSE).await;
             let result = match connect(self.params).await {
-                Ok(caller) => {
-                    let sent = publish(&caller, self.params, bundle).await;
-                    sent.map(|()| self.caller = caller)
+                Ok(client) => {
+                    let sent = publish(&client, self.params, bundle).await;
+                    sent.map(|()| self.client = client)
                 }
                 Err(error) => Err(error),
             };
@@ -139,19 +139,19 @@ impl<'a> ReceiptStream<'a> {
 }
 
 async fn connect(params: &SendParams<'_>) -> Result<MqttClient, ClientError> {
-    let caller = MqttClient::connect(params.broker).await?;
+    let client = MqttClient::connect(params.broker).await?;
     let (device, key) = (&params.command.device, params.holder.public());
     let mut filters = vec![topics::receipts(device, &key), topics::state(device)];
     filters.extend(params.results.then(|| topics::results(device, &key)));
-    caller.subscribe(filters).await?;
-    Ok(caller)
+    client.subscribe(filters).await?;
+    Ok(client)
 }
 
 async fn publish(
-    caller: &MqttClient,
+    client: &MqttClient,
     params: &SendParams<'_>,
     bundle: &[u8],
 ) -> Result<(), ClientError> {
     let topic = topics::command(&params.command.device);
-    Ok(caller.publish(topic, bundle.to_vec(), false).await?)
+    Ok(client.publish(topic, bundle.to_vec(), false).await?)
 }

@@ -16,16 +16,16 @@ use doorward_transport::{Broker, MqttError};
 /// Lifetime of a command for a device without a clock, in seconds of its uptime.
 const UPTIME_LIMIT: u64 = 120;
 
-/// What happens before the last receipt.
+/// Events before the final receipt.
 #[derive(Debug)]
 pub enum Progress<'a> {
-    /// The device reports how far the operation has come.
+    /// A progress report of the running operation.
     Executing(&'a Receipt),
-    /// The broker was lost; the command is sent again when it is back.
+    /// The connection was lost; the command is sent again after reconnection.
     ConnectionLost(&'a MqttError),
 }
 
-/// A command, where to send it, and what goes with it.
+/// A command, its broker, and the statements to attach.
 pub struct SendParams<'a> {
     /// The broker.
     pub broker: &'a Broker,
@@ -37,18 +37,18 @@ pub struct SendParams<'a> {
     pub command: &'a CommandRequest,
     /// Statements to attach to the command.
     pub carry: &'a [Vec<u8>],
-    /// Statements to attach as far as the device's `state` shows that it lacks them.
+    /// Statements to attach if the device's `state` shows that they are missing there.
     pub if_missing: &'a [Vec<u8>],
-    /// How long to wait for a receipt; each progress receipt starts it again.
+    /// Timeout for a receipt; each progress report restarts it.
     pub wait: Duration,
-    /// Whether to receive the chunks of a large result too.
+    /// Whether to receive the chunks of a large result.
     pub results: bool,
-    /// Called for everything before the last receipt.
+    /// Called for every event before the final receipt.
     pub progress: &'a (dyn Fn(Progress<'_>) + Sync),
 }
 
 impl<'a> SendParams<'a> {
-    /// A command without attached statements, with 30 seconds to wait.
+    /// A command without attached statements, with a timeout of 30 seconds.
     #[must_use]
     pub fn new(
         broker: &'a Broker,
@@ -78,7 +78,7 @@ pub struct Sent {
     pub chunks: Vec<Chunk>,
     /// The last bundle that was sent.
     pub bundle: Vec<u8>,
-    /// From sending to the receipt.
+    /// Time from sending to the receipt.
     pub took: Duration,
 }
 
@@ -94,7 +94,7 @@ pub async fn send(params: &SendParams<'_>) -> Result<Sent, ClientError> {
     let mut now = clock::system();
     let mut until = None;
     let mut again = true;
-    // The counter stays when the command is signed again: only one of the two may run.
+    // A command that is signed again keeps its counter: only one of the two may run.
     let mut counter = params.holder.next_counter()?;
     loop {
         let command = params
@@ -106,10 +106,10 @@ pub async fn send(params: &SendParams<'_>) -> Result<Sent, ClientError> {
             return Err(ClientError::TooLarge);
         }
         let watch = Stopwatch::start();
-        let receipt = stream.ask(&bundle, name).await?;
+        let receipt = stream.send(&bundle, name).await?;
         let took = watch.elapsed();
         match &receipt {
-            // The device's log knows the lists, but it may have lost them.
+            // The log records the lists, but the cache may have lost them.
             Some(receipt) if again && !params.if_missing.is_empty() && is_stale(receipt) => {
                 again = false;
                 carry = attached(params, None)?;
@@ -135,9 +135,9 @@ pub async fn send(params: &SendParams<'_>) -> Result<Sent, ClientError> {
     }
 }
 
-/// The statements to attach: those of `if_missing` that the device's `state` shows it lacks, or all
-/// of them without a `state`, and those of `carry`. Lists of issuer keys go only together with other
-/// statements, which those keys may have signed.
+/// The statements to attach: those of `if_missing` that the device's `state` shows as missing, or
+/// all of them without a `state`, and those of `carry`. Issuer keys are attached only together with
+/// other statements, which those keys may have signed.
 fn attached(
     params: &SendParams<'_>,
     standing: Option<&DeviceStanding>,
@@ -147,32 +147,32 @@ fn attached(
         !envelope.is_some_and(|it| standing.is_some_and(|standing| is_known(&it, standing)))
     };
     let is_issuers = |item: &&[u8]| Envelope::parse(item).is_ok_and(|it| it.kind == Kind::Issuers);
-    let mut along: Vec<&[u8]> = split(params.if_missing)?
+    let mut attached: Vec<&[u8]> = split(params.if_missing)?
         .into_iter()
         .filter(is_missing)
         .collect();
-    if along.iter().all(is_issuers) {
-        along.clear();
+    if attached.iter().all(is_issuers) {
+        attached.clear();
     }
     for item in split(params.carry)? {
-        if !along.contains(&item) {
-            along.push(item);
+        if !attached.contains(&item) {
+            attached.push(item);
         }
     }
-    if along.len() >= MAX_ITEMS {
+    if attached.len() >= MAX_ITEMS {
         return Err(ClientError::TooManyStatements);
     }
-    Ok(along.concat())
+    Ok(attached.concat())
 }
 
 fn split(statements: &[Vec<u8>]) -> Result<Vec<&[u8]>, ClientError> {
-    let broken = |error| match error {
+    let invalid = |error| match error {
         WireError::Malformed(why) => ClientError::BadStatements(why),
         _ => ClientError::BadStatements("not a sequence of statements"),
     };
     let lists = statements.iter().map(|statements| items(statements));
     let lists: Result<Vec<_>, _> = lists.collect();
-    Ok(lists.map_err(broken)?.concat())
+    Ok(lists.map_err(invalid)?.concat())
 }
 
 fn is_known(envelope: &Envelope<'_>, standing: &DeviceStanding) -> bool {
@@ -188,18 +188,18 @@ fn is_known(envelope: &Envelope<'_>, standing: &DeviceStanding) -> bool {
     }
 }
 
-/// Whether the device lacks a recent revocation list for the share's audience.
+/// Returns whether the device lacks a recent revocation list for the share's audience.
 fn is_stale(receipt: &Receipt) -> bool {
     code_of(receipt) == Some(Code::Stale)
 }
 
-/// Whether signing the command again is enough. A command that may have run is never sent again
+/// Returns whether the command can be signed again. A command that may have run is never sent again
 /// automatically.
 fn needs_new_signature(receipt: &Receipt) -> bool {
     code_of(receipt).is_some_and(|code| code.retry() == Retry::SignAgain && !code.may_have_run())
 }
 
-/// Decodes an object of a kind if this key has signed it.
+/// Verifies and decodes an object; `None` if it is of another kind or not signed by this key.
 #[must_use]
 pub fn verified<T: doorward_protocol::wire::Object>(
     bytes: &[u8],
@@ -211,7 +211,7 @@ pub fn verified<T: doorward_protocol::wire::Object>(
     envelope.claims().ok()
 }
 
-/// The code of a receipt, if this program knows it.
+/// The code of a receipt, if it is known.
 #[must_use]
 pub fn code_of(receipt: &Receipt) -> Option<Code> {
     Code::from_name(receipt.body.code.as_ref()?.as_str())

@@ -1,7 +1,10 @@
-//! `doorward demo`: the main job from beginning to end, on real parts. What a row says has
-//! happened on the path that it names; a row that comes out otherwise fails the demo.
+//! `doorward demo`: the main use case from beginning to end, on real parts. Each row is the result
+//! of a command that was sent over the named connection; an unexpected result fails the demo.
 
 use doorward_terminal::outln;
+mod broker;
+mod issuer;
+mod printer;
 mod scratch;
 mod world;
 
@@ -9,8 +12,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::json;
 
+use broker::DemoBroker;
 use doorward_client::{ClientError, SendParams, code_of, send};
 use doorward_protocol::gate::Code;
 use doorward_protocol::wire::topics;
@@ -21,16 +24,17 @@ use doorward_transport::MqttClient;
 use doorward_transport::clock;
 use doorward_transport::clock::Stopwatch;
 use doorward_transport::event_log::read_log;
+use printer::Printer;
 use scratch::Scratch;
-use world::{DemoBroker, Person, World, broken};
+use world::{Person, World};
 
 /// Options of `doorward demo`.
 #[derive(Debug, Args)]
 pub struct Demo {
-    /// Keep the brokers and the daemon running afterwards, to go on by hand.
+    /// Keep the brokers and the daemon running afterwards, to continue by hand.
     #[arg(long)]
     stay: bool,
-    /// Print the rows as JSON, one a line.
+    /// Print the rows as JSON, one object per line.
     #[arg(long)]
     json: bool,
 }
@@ -38,76 +42,19 @@ pub struct Demo {
 const DONE: &str = "done";
 const REBOOT: &str = "device.reboot";
 const STATUS: &str = "status.read";
-/// How long the contractor's share lasts, in seconds.
+/// Validity of the contractor's share, in seconds.
 const CONTRACT: u64 = 6;
-/// How long to listen for an answer that should come, and for one that should not.
+/// Timeout for an answer that is expected, and for one that is not.
 const ANSWER: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// Plays the demo.
+/// Runs the demo.
 ///
 /// # Errors
-/// If the machine cannot show it, or a step did not come out as described.
+/// If the machine cannot run it, or the result of a step is not the expected one.
 pub fn run(demo: &Demo) -> Result<ExitCode, CliError> {
     let mut scratch = Scratch::new()?;
     block_on(play(demo, &mut scratch))
-}
-
-/// The stage: prints rows and notes, and remembers whether all came out as the story says.
-struct Stage {
-    json: bool,
-    surprises: usize,
-}
-
-impl Stage {
-    fn note(&self, text: &str) {
-        if !self.json {
-            outln!("\n{}", style::bold(text));
-        }
-    }
-
-    fn row(&mut self, who: &str, operation: &str, link: &str, came: &Outcome, expected: &str) {
-        let as_told = came.code == expected;
-        self.surprises += usize::from(!as_told);
-        if self.json {
-            outln!(
-                "{}",
-                json!({
-                    "who": who, "operation": operation, "link": link, "decision": came.decision,
-                    "code": came.code, "took_ms": came.took.as_secs_f64() * 1000.0,
-                    "as_told": as_told,
-                })
-            );
-            return;
-        }
-        let decision = format!("{:<11}", came.decision);
-        let decision = if came.decision == DONE {
-            style::green(&decision)
-        } else {
-            style::red(&decision)
-        };
-        let code = if came.code == DONE { "" } else { &came.code };
-        outln!(
-            "  {who:<12} {operation:<14} {link:<6} {decision} {code:<13} {:>7.1} ms{}",
-            came.took.as_secs_f64() * 1000.0,
-            if as_told {
-                String::new()
-            } else {
-                format!("  EXPECTED {expected}")
-            }
-        );
-    }
-
-    fn check(&mut self, holds: bool, text: &str) {
-        self.surprises += usize::from(!holds);
-        if self.json {
-            outln!("{}", json!({ "check": text, "holds": holds }));
-        } else if holds {
-            outln!("  {} {text}", style::green("ok"));
-        } else {
-            outln!("  {} {text}", style::red("NOT SO:"));
-        }
-    }
 }
 
 struct Outcome {
@@ -149,7 +96,8 @@ async fn ask(
     })
 }
 
-/// Sends recorded bytes once more, as somebody on the network can; how many replays that was.
+/// Replays recorded bytes, as an attacker on the network can. Returns how many replays the device
+/// has counted for it.
 async fn replay(
     world: &World,
     owner: &Person,
@@ -158,9 +106,9 @@ async fn replay(
 ) -> Result<(Outcome, i64), CliError> {
     let before = refused(world, owner, Code::Replay, broker).await?;
     let watch = Stopwatch::start();
-    let caller = MqttClient::connect(broker).await?;
+    let client = MqttClient::connect(broker).await?;
     let topic = topics::command(&world.device);
-    caller.publish(topic, recorded.to_vec(), false).await?;
+    client.publish(topic, recorded.to_vec(), false).await?;
     let took = watch.elapsed();
     let seen = refused(world, owner, Code::Replay, broker).await? - before;
     let code = if seen > 0 { Code::Replay.name() } else { DONE }.to_owned();
@@ -174,7 +122,7 @@ async fn replay(
     Ok((outcome, seen))
 }
 
-/// What the device's own counters say, asked by the owner.
+/// The device's counter of commands refused with `code`, read by the owner.
 async fn refused(
     world: &World,
     owner: &Person,
@@ -193,9 +141,9 @@ async fn refused(
 }
 
 async fn play(demo: &Demo, scratch: &mut Scratch) -> Result<ExitCode, CliError> {
-    let mut stage = Stage {
+    let mut printer = Printer {
         json: demo.json,
-        surprises: 0,
+        unexpected: 0,
     };
     let cloud = DemoBroker::start()?;
     let local = DemoBroker::start()?;
@@ -209,7 +157,8 @@ async fn play(demo: &Demo, scratch: &mut Scratch) -> Result<ExitCode, CliError> 
     world.ready(&cloud.url, true).await?;
     world.ready(&local.url, true).await?;
 
-    stage.note("The owner shares a UPS: a technician may reboot and read, an auditor may read.");
+    printer
+        .heading("The owner shares a UPS: a technician may reboot and read, an auditor may read.");
     let mut technician = world.person("technician")?;
     let mut auditor = world.person("auditor")?;
     let mut contractor = world.person("contractor")?;
@@ -227,96 +176,99 @@ async fn play(demo: &Demo, scratch: &mut Scratch) -> Result<ExitCode, CliError> 
     world
         .share(&mut auditor, &[STATUS], month, now, Some(&cloud.url))
         .await?;
-    stage.head();
+    printer.column_names();
     let first = ask(&world, &technician, REBOOT, &cloud.url, ANSWER).await?;
-    stage.row("technician", REBOOT, "cloud", &first, DONE);
-    let came = ask(&world, &auditor, STATUS, &cloud.url, ANSWER).await?;
-    stage.row("auditor", STATUS, "cloud", &came, DONE);
-    let came = ask(&world, &auditor, REBOOT, &cloud.url, ANSWER).await?;
-    stage.row("auditor", REBOOT, "cloud", &came, "not_granted");
-    let came = ask(&world, &stranger, REBOOT, &cloud.url, SILENCE).await?;
-    stage.row("stranger", REBOOT, "cloud", &came, "silence");
+    printer.row("technician", REBOOT, "cloud", &first, DONE);
+    let result = ask(&world, &auditor, STATUS, &cloud.url, ANSWER).await?;
+    printer.row("auditor", STATUS, "cloud", &result, DONE);
+    let result = ask(&world, &auditor, REBOOT, &cloud.url, ANSWER).await?;
+    printer.row("auditor", REBOOT, "cloud", &result, "not_granted");
+    let result = ask(&world, &stranger, REBOOT, &cloud.url, SILENCE).await?;
+    printer.row("stranger", REBOOT, "cloud", &result, "silence");
     let counted = refused(&world, &owner, Code::NoGrant, &cloud.url).await?;
-    stage.check(
+    printer.check(
         counted == 1,
-        "strangers get no answer, but the device has counted it (refused.no_grant = 1)",
+        "a stranger gets no answer, but the device has counted the command (refused.no_grant = 1)",
     );
-    let (came, seen) = replay(&world, &owner, &first.bundle, &cloud.url).await?;
-    stage.row("eavesdropper", REBOOT, "cloud", &came, "replay");
-    stage.check(
+    let (result, seen) = replay(&world, &owner, &first.bundle, &cloud.url).await?;
+    printer.row("eavesdropper", REBOOT, "cloud", &result, "replay");
+    printer.check(
         seen == 1 && world.reboots() == 1,
-        "the recorded reboot came again, and the program has still run once",
+        "the recorded reboot was replayed, and the program has still run only once",
     );
 
-    stage.note("The cloud is gone: its broker is shut down, every connection to it cut.");
+    printer.heading("The cloud is gone: its broker is shut down, every connection to it cut.");
     let unreachable = cloud.url.clone();
     cloud.stop();
-    stage.head();
+    printer.column_names();
     let watch = Stopwatch::start();
     let outcome = ask(&world, &technician, REBOOT, &unreachable, ANSWER).await;
-    let came = Outcome {
+    let result = Outcome {
         decision: "unreachable",
         code: if outcome.is_err() { "no broker" } else { DONE }.to_owned(),
         took: watch.elapsed(),
         receipt: None,
         bundle: Vec::new(),
     };
-    stage.row("technician", REBOOT, "cloud", &came, "no broker");
-    let came = ask(&world, &technician, REBOOT, &local.url, ANSWER).await?;
-    stage.row("technician", REBOOT, "local", &came, DONE);
+    printer.row("technician", REBOOT, "cloud", &result, "no broker");
+    let result = ask(&world, &technician, REBOOT, &local.url, ANSWER).await?;
+    printer.row("technician", REBOOT, "local", &result, DONE);
 
-    stage.note("The owner cancels the technician. The auditor, on the way in, carries the news.");
+    printer.heading(
+        "The owner cancels the technician. The auditor's next command delivers the revocation list.",
+    );
     let list = world.revocations(2, &[(share, month)], clock::system())?;
     auditor.carry.push(list);
-    stage.head();
-    let came = ask(&world, &auditor, STATUS, &local.url, ANSWER).await?;
-    stage.row("auditor", STATUS, "local", &came, DONE);
-    let came = ask(&world, &technician, REBOOT, &local.url, ANSWER).await?;
-    stage.row("technician", REBOOT, "local", &came, "revoked");
+    printer.column_names();
+    let result = ask(&world, &auditor, STATUS, &local.url, ANSWER).await?;
+    printer.row("auditor", STATUS, "local", &result, DONE);
+    let result = ask(&world, &technician, REBOOT, &local.url, ANSWER).await?;
+    printer.row("technician", REBOOT, "local", &result, "revoked");
 
-    stage.note(&format!(
-        "A contractor gets {CONTRACT} seconds, by a pass alone; nothing tells the device when they end."
+    printer.heading(&format!(
+        "A contractor gets access for {CONTRACT} seconds, by a pass alone; no message tells the \
+         device when it ends."
     ));
     let now = clock::system();
     let end = now.plus(CONTRACT);
     world
         .share(&mut contractor, &[STATUS], end, now, None)
         .await?;
-    stage.head();
-    let came = ask(&world, &contractor, STATUS, &local.url, ANSWER).await?;
-    stage.row("contractor", STATUS, "local", &came, DONE);
+    printer.column_names();
+    let result = ask(&world, &contractor, STATUS, &local.url, ANSWER).await?;
+    printer.row("contractor", STATUS, "local", &result, DONE);
     while clock::system() < end {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    // The token has ended by now, so the device would not take it anew: it knows it.
-    let came = ask(&world, &contractor, STATUS, &local.url, ANSWER).await?;
-    stage.row("contractor", STATUS, "local", &came, "expired");
+    // The expired token would not be accepted now: the device has it from the first command.
+    let result = ask(&world, &contractor, STATUS, &local.url, ANSWER).await?;
+    printer.row("contractor", STATUS, "local", &result, "expired");
 
-    stage.note("The daemon is killed (SIGKILL) and started again. The cloud is still gone.");
+    printer.heading("The daemon is killed (SIGKILL) and started again. The cloud is still gone.");
     world.kill_daemon();
     scratch.watch(world.start_daemon()?);
-    stage.head();
+    printer.column_names();
     let watch = Stopwatch::start();
-    let came = loop {
-        let came = ask(&world, &technician, REBOOT, &local.url, SILENCE).await?;
-        if came.receipt.is_some() || watch.elapsed() > ANSWER {
-            break came;
+    let result = loop {
+        let result = ask(&world, &technician, REBOOT, &local.url, SILENCE).await?;
+        if result.receipt.is_some() || watch.elapsed() > ANSWER {
+            break result;
         }
     };
-    stage.row("technician", REBOOT, "local", &came, "revoked");
-    let (came, seen) = replay(&world, &owner, &first.bundle, &local.url).await?;
-    stage.row("eavesdropper", REBOOT, "local", &came, "replay");
-    let came = ask(&world, &auditor, STATUS, &local.url, ANSWER).await?;
-    stage.row("auditor", STATUS, "local", &came, DONE);
+    printer.row("technician", REBOOT, "local", &result, "revoked");
+    let (result, seen) = replay(&world, &owner, &first.bundle, &local.url).await?;
+    printer.row("eavesdropper", REBOOT, "local", &result, "replay");
+    let result = ask(&world, &auditor, STATUS, &local.url, ANSWER).await?;
+    printer.row("auditor", STATUS, "local", &result, DONE);
 
-    stage.note("What the device can prove.");
-    let found = read_log(&scratch.path.join("device").join("log"))?;
+    printer.heading("What the device can prove.");
+    let log = read_log(&scratch.path.join("device").join("log"))?;
     let text = format!(
         "the event log: {} records, each holding the hash of the one before, unbroken",
-        found.records.len()
+        log.records.len()
     );
-    stage.check(found.damage.is_none() && found.records.len() > 20, &text);
-    stage.check(
+    printer.check(log.damage.is_none() && log.records.len() > 20, &text);
+    printer.check(
         seen == 1 && world.reboots() == 2,
         "the reboot program has run twice, once for each reboot that was allowed",
     );
@@ -324,32 +276,20 @@ async fn play(demo: &Demo, scratch: &mut Scratch) -> Result<ExitCode, CliError> 
         stay(&world, &owner, &auditor, &local.url).await?;
     } else if !demo.json {
         outln!(
-            "\nTo go on by hand: doorward demo --stay  (with cargo: cargo run --release -- demo --stay)"
+            "\nTo continue by hand: doorward demo --stay  (with cargo: cargo run --release -- demo --stay)"
         );
     }
     local.stop();
-    match stage.surprises {
+    match printer.unexpected {
         0 => Ok(ExitCode::SUCCESS),
         n => Err(CliError::new(
             exit_status::FAILED,
-            format!("{n} things did not come out as told above"),
+            format!("{n} results differ from the expected ones"),
         )),
     }
 }
 
-impl Stage {
-    fn head(&self) {
-        if !self.json {
-            let head = format!(
-                "  {:<12} {:<14} {:<6} {:<11} {:<13} {:>10}",
-                "who", "operation", "link", "decision", "code", "time taken"
-            );
-            outln!("{}", style::dim(&head));
-        }
-    }
-}
-
-/// Keeps everything running until a signal ends it, and prints what to type.
+/// Keeps everything running until a signal, and prints example commands.
 async fn stay(
     world: &World,
     owner: &Person,
@@ -367,7 +307,7 @@ async fn stay(
         |path| path.display().to_string(),
     );
     let key = world.device_key.bytes();
-    let flags = format!("--broker {local} --device-key {key}");
+    let flags = format!("--broker {local} --device-public-key {key}");
     eprintln!("\nStill running; Ctrl-C ends it. Type in another terminal:");
     for Person { name, .. } in [owner, auditor] {
         eprintln!("  {doorkey} send {device} {REBOOT} {flags} --key {directory}/{name}.key");
@@ -379,7 +319,7 @@ async fn stay(
         .map_err(|error| broken("waiting for a signal", error))
 }
 
-/// Ready at the first signal that asks the program to end.
+/// Completes at the first signal that asks the program to end.
 async fn end_signal() -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut hangup = signal(SignalKind::hangup())?;
@@ -398,4 +338,9 @@ async fn end_signal() -> std::io::Result<()> {
 fn cli_error(error: ClientError) -> CliError {
     let remedy = error.remedy().unwrap_or_default();
     CliError::new(exit_status::UNAVAILABLE, error).with_remedy(remedy)
+}
+
+/// An error of the machine that runs the demo.
+fn broken(what: &str, error: impl std::fmt::Display) -> CliError {
+    CliError::new(exit_status::IO, format!("{what}: {error}"))
 }

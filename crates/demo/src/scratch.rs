@@ -1,6 +1,5 @@
-//! The demo's directory, with keys in it. It is removed however the demo ends: a shell that outlives
-//! the demo, even after SIGKILL, waits for its standard input to close, ends the daemon, and removes
-//! the directory.
+//! The demo's temporary directory, with keys in it. It is removed even after SIGKILL: a shell waits
+//! until the demo closes its standard input, ends the daemon, and removes the directory.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -10,7 +9,7 @@ use doorward_protocol::wire::Bytes;
 use doorward_terminal::{CliError, exit_status};
 use doorward_transport::{files, random};
 
-/// Reads process ids, a line each; the last one is ended.
+/// Shell script: reads process IDs, one per line, and ends the last one.
 const CLEANER: &str = r#"trap '' HUP INT QUIT TERM
 while read -r line; do daemon=$line; done
 [ -z "$daemon" ] || kill -9 "$daemon" 2>/dev/null
@@ -41,7 +40,7 @@ impl Scratch {
         Ok(Self { path, cleaner })
     }
 
-    /// Names the daemon's process, which must not outlive the demo; `None` when it has ended.
+    /// Sets the daemon's process, which is ended with the demo; `None` if it has ended already.
     pub(super) fn watch(&mut self, daemon: Option<u32>) {
         let line = daemon.map_or_else(String::new, |id| id.to_string());
         if let Some(input) = &mut self.cleaner.stdin {

@@ -1,140 +1,36 @@
-//! The demo's world: two brokers on loopback, a daemon in its own process, people with keys.
+//! The demo's environment: two brokers on loopback, a daemon in its own process, users with keys.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::sync::mpsc;
 use std::time::Duration;
-
-use mqtt5::broker::config::{StorageBackend, StorageConfig};
-use mqtt5::broker::{BrokerConfig, MqttBroker};
 
 use doorward_client::{CommandRequest, HolderKey};
 use doorward_protocol::wire::{
-    Audience, Bytes, Confirmation, Id, Issuers, KeyBytes, Kind, Map, Object, Operation, Permission,
-    Plan, PublicKey, Registration, RegistrationBody, Revocations, RevocationsBody, Role, RoleKeys,
-    SecretKey, Share, ShareBody, Text, Timestamp, default_leases, default_plans, sign, topics,
+    Audience, Bytes, Confirmation, Id, KeyBytes, Kind, Map, Operation, Permission, Plan, PublicKey,
+    Registration, RegistrationBody, Revocations, RevocationsBody, Role, Share, ShareBody, Text,
+    Timestamp, default_leases, default_plans, topics,
 };
 use doorward_terminal::{CliError, exit_status};
-use doorward_transport::{Broker, BrokerUrl, MqttClient, files, random};
+use doorward_transport::{Broker, MqttClient, files, random};
+
+use crate::broken;
+use crate::issuer::DemoIssuer;
 
 const REGION: &str = "eu";
 const DAY: u64 = 86400;
-
-/// Things that can go wrong on the machine that shows the demo.
-pub(super) fn broken(what: &str, error: impl std::fmt::Display) -> CliError {
-    CliError::new(exit_status::IO, format!("{what}: {error}"))
-}
-
-/// A broker on loopback, in a thread of its own.
-pub(super) struct DemoBroker {
-    pub(super) url: Broker,
-    stop: tokio::sync::oneshot::Sender<()>,
-    thread: std::thread::JoinHandle<()>,
-}
-
-impl DemoBroker {
-    pub(super) fn start() -> Result<Self, CliError> {
-        let (stop, stopped) = tokio::sync::oneshot::channel();
-        let (sender, started) = mpsc::channel();
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
-            let Ok(runtime) = runtime else { return };
-            runtime.block_on(async move {
-                let config = BrokerConfig {
-                    bind_addresses: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
-                    sys_topics_enabled: false,
-                    storage_config: StorageConfig {
-                        backend: StorageBackend::Memory,
-                        ..StorageConfig::default()
-                    },
-                    ..BrokerConfig::default()
-                };
-                let mut broker = match MqttBroker::with_config(config).await {
-                    Ok(broker) => broker,
-                    Err(error) => return drop(sender.send(Err(error.to_string()))),
-                };
-                let address = broker.local_addr().ok_or_else(|| "no address".to_owned());
-                if sender.send(address).is_err() {
-                    return;
-                }
-                tokio::select! {
-                    _ = stopped => {}
-                    _ = broker.run() => {}
-                }
-            });
-            // Dropping the runtime drops every connection, like pulling the cable.
-        });
-        let address = started
-            .recv()
-            .map_err(|error| broken("the broker did not start", error))?
-            .map_err(|error| broken("the broker did not start", error))?;
-        let url: BrokerUrl = format!("mqtt://{address}")
-            .parse()
-            .map_err(|error| broken("the broker's address", error))?;
-        let url = url.into();
-        Ok(Self { url, stop, thread })
-    }
-
-    /// Ends the broker and every connection to it.
-    pub(super) fn stop(self) {
-        let _ = self.stop.send(());
-        let _ = self.thread.join();
-    }
-}
 
 fn id(text: &str) -> Result<Id, CliError> {
     Id::new(text).map_err(|error| broken(text, error))
 }
 
-/// A person with a key.
+/// A user with a key.
 pub(super) struct Person {
     pub(super) name: &'static str,
     pub(super) holder: HolderKey,
-    /// Statements that the person has: the pass, and what is to be carried.
+    /// Statements to attach to commands: the pass, and a newer revocation list.
     pub(super) carry: Vec<Vec<u8>>,
-}
-
-/// The demo's issuer: a key for each role, held in memory only.
-struct DemoIssuer {
-    id: Id,
-    keys: Vec<(Role, SecretKey)>,
-}
-
-impl DemoIssuer {
-    fn new(id: Id) -> Result<Self, CliError> {
-        let mut keys = Vec::new();
-        for role in Role::ALL {
-            keys.push((role, new_key()?));
-        }
-        Ok(Self { id, keys })
-    }
-
-    /// The signed list of keys that the device pins.
-    fn issuers(&self, now: Timestamp) -> Result<Vec<u8>, CliError> {
-        let roles = self.keys.iter().map(|(role, key)| {
-            let keys = vec![key.public()];
-            (*role, RoleKeys { threshold: 1, keys })
-        });
-        let issuers = Issuers::new(self.id.clone(), now, 1, Map::new(roles));
-        self.sign(Role::Root, &issuers)
-    }
-
-    fn sign<T: Object>(&self, role: Role, claims: &T) -> Result<Vec<u8>, CliError> {
-        let key = self.keys.iter().find(|(of, _)| *of == role);
-        let (_, key) = key.ok_or_else(|| broken("signing", "the role has no key"))?;
-        claims.check().map_err(|error| broken("signing", error))?;
-        Ok(sign(claims, key))
-    }
-}
-
-fn new_key() -> Result<SecretKey, CliError> {
-    let seed = random().map_err(|error| broken("no random bytes", error))?;
-    Ok(SecretKey::from_seed(&seed))
 }
 
 /// The device, its daemon, and the issuer.
@@ -148,7 +44,7 @@ pub(super) struct World {
 }
 
 impl World {
-    /// Makes an issuer and a device, and registers the device to the owner.
+    /// Creates an issuer and a device, and registers the device to the owner.
     pub(super) async fn build(
         directory: &Path,
         cloud: &Broker,
@@ -196,17 +92,17 @@ impl World {
             daemon: None,
         };
         let topic = topics::statement(&world.audience(), Kind::Registration, None);
-        let caller = MqttClient::connect(cloud).await?;
-        caller
+        let client = MqttClient::connect(cloud).await?;
+        client
             .publish(topic, world.registration.clone(), true)
             .await?;
         let topic = topics::statement(&world.audience(), Kind::Revocations, None);
         let first = world.revocations(1, &[], now)?;
-        caller.publish(topic, first, true).await?;
+        client.publish(topic, first, true).await?;
         Ok((world, owner))
     }
 
-    /// A revocation list with these shares and their ends.
+    /// A signed revocation list with the given shares and their end times.
     pub(super) fn revocations(
         &self,
         seq: u64,
@@ -234,13 +130,13 @@ impl World {
         Audience::Device(self.device.clone())
     }
 
-    /// A person with a new key and no rights.
+    /// A user with a new key and no permissions.
     pub(super) fn person(&self, name: &'static str) -> Result<Person, CliError> {
         person(&self.directory, name)
     }
 
-    /// Shares the device, gives the person a pass, and publishes the share if there is a broker.
-    /// Returns the id of the share.
+    /// Shares the device, writes a pass for the user, and publishes the share if there is a broker.
+    /// Returns the ID of the share.
     pub(super) async fn share(
         &self,
         person: &mut Person,
@@ -278,8 +174,8 @@ impl World {
         let bytes = self.issuer.sign(Role::Shares, &share)?;
         if let Some(broker) = broker {
             let topic = topics::statement(&share.aud, Kind::Share, Some(&share.cti.hex()));
-            let caller = MqttClient::connect(broker).await?;
-            caller.publish(topic, bytes.clone(), true).await?;
+            let client = MqttClient::connect(broker).await?;
+            client.publish(topic, bytes.clone(), true).await?;
         }
         let pass = [self.registration.as_slice(), &bytes].concat();
         let path = self.directory.join(person.name).with_extension("pass");
@@ -313,7 +209,7 @@ impl World {
         Ok(Some(id))
     }
 
-    /// Ends the daemon as a power cut would: SIGKILL.
+    /// Ends the daemon with SIGKILL, like a power cut.
     pub(super) fn kill_daemon(&mut self) {
         if let Some(mut child) = self.daemon.take() {
             let _ = child.kill();
@@ -321,13 +217,14 @@ impl World {
         }
     }
 
-    /// Waits until the device's retained state on a broker is signed after its start.
+    /// Waits until the device has published its `state` on a broker, and with `registered` until it
+    /// has its registration.
     pub(super) async fn ready(&self, broker: &Broker, registered: bool) -> Result<(), CliError> {
-        let mut caller = MqttClient::connect(broker).await?;
-        caller.subscribe(vec![topics::state(&self.device)]).await?;
+        let mut client = MqttClient::connect(broker).await?;
+        client.subscribe(vec![topics::state(&self.device)]).await?;
         let watch = doorward_transport::clock::Stopwatch::start();
         while let Some(left) = Duration::from_secs(20).checked_sub(watch.elapsed()) {
-            let Some((_, payload)) = caller.next(left).await? else {
+            let Some((_, payload)) = client.next(left).await? else {
                 break;
             };
             let state = doorward_protocol::wire::Envelope::parse(&payload)
@@ -339,13 +236,13 @@ impl World {
         Err(CliError::new(
             exit_status::UNAVAILABLE,
             format!(
-                "the daemon did not come up; see {}",
+                "the daemon did not start; see {}",
                 self.directory.join("doorward.log").display()
             ),
         ))
     }
 
-    /// How often the reboot program has run.
+    /// The number of runs of the reboot program.
     pub(super) fn reboots(&self) -> usize {
         fs::read_to_string(self.directory.join("reboots")).map_or(0, |text| text.lines().count())
     }
@@ -375,7 +272,7 @@ fn person(directory: &Path, name: &'static str) -> Result<Person, CliError> {
     })
 }
 
-/// The program that stands for rebooting the machine: it only writes down that it ran.
+/// Writes the program that replaces rebooting the machine: it only records its runs.
 fn write_handler(directory: &Path) -> Result<(), CliError> {
     let path = directory.join("reboot.sh");
     let script = format!(
@@ -387,7 +284,7 @@ fn write_handler(directory: &Path) -> Result<(), CliError> {
         .map_err(|error| broken("the reboot program", error))
 }
 
-/// Gives the device its id and the issuer by `doorward provision`. Returns its public key.
+/// Provisions the device by `doorward provision`. Returns its public key.
 #[expect(
     clippy::disallowed_methods,
     reason = "the demo provisions the device as an installer would"
@@ -411,8 +308,8 @@ fn provision(directory: &Path, device: &Id, issuers: &[u8]) -> Result<KeyBytes, 
         .stdin(Stdio::null())
         .output()
         .map_err(|error| broken("doorward provision", error))?;
-    let answer: Option<serde_json::Value> = serde_json::from_slice(&out.stdout).ok();
-    let key = answer.as_ref().and_then(|answer| answer["key"].as_str());
+    let output: Option<serde_json::Value> = serde_json::from_slice(&out.stdout).ok();
+    let key = output.as_ref().and_then(|output| output["key"].as_str());
     key.and_then(Bytes::from_hex).ok_or_else(|| {
         let why = String::from_utf8_lossy(&out.stderr).into_owned();
         broken("doorward provision", why)

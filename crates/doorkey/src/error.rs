@@ -1,4 +1,4 @@
-//! Errors of the sharing side.
+//! Errors of the use cases, and their exit codes on the command line.
 
 use doorward_client::ClientError;
 use doorward_protocol::wire::{Audience, WireError};
@@ -8,16 +8,16 @@ use doorward_transport::files::FileError;
 use crate::broker::publish::BrokerSyncError;
 use crate::domain::Refusal;
 
-/// Why the sharing side refused.
+/// Why a use case failed.
 #[derive(Debug)]
 pub enum IssuerError {
-    /// A file.
+    /// A file could not be read or written.
     File(FileError),
-    /// A rule of sharing, with its code.
+    /// A rule of sharing forbids it.
     Refused(Refusal),
-    /// Something that cannot be, as a sentence with what to do.
+    /// Another reason, as a sentence that includes the remedy.
     Rule(String),
-    /// The ledger.
+    /// The database could not be used.
     Ledger(sqlx::Error),
 }
 
@@ -27,7 +27,7 @@ impl std::fmt::Display for IssuerError {
             Self::File(error) => error.fmt(f),
             Self::Refused(refusal) => refusal.fmt(f),
             Self::Rule(sentence) => f.write_str(sentence),
-            Self::Ledger(error) => write!(f, "the ledger cannot be used: {error}"),
+            Self::Ledger(error) => write!(f, "cannot use the database: {error}"),
         }
     }
 }
@@ -48,7 +48,7 @@ impl From<sqlx::Error> for IssuerError {
 
 impl From<WireError> for IssuerError {
     fn from(error: WireError) -> Self {
-        Self::Rule(format!("That cannot be signed: {error}."))
+        Self::Rule(format!("This statement cannot be signed: {error}."))
     }
 }
 
@@ -58,7 +58,7 @@ impl From<Refusal> for IssuerError {
     }
 }
 
-/// What came of it for one audience.
+/// The result for each audience.
 pub type PerAudience<T> = Vec<(Audience, Result<T, IssuerError>)>;
 
 impl From<IssuerError> for CliError {
@@ -84,8 +84,8 @@ impl From<BrokerSyncError> for CliError {
     }
 }
 
-/// Converts an error of the client library. (A `From` impl cannot be written here: both types belong
-/// to other crates.)
+/// Converts an error of the client library. (A `From` impl cannot be written here: both types
+/// belong to other crates.)
 pub(crate) fn client_error(error: ClientError) -> CliError {
     let exit = match &error {
         ClientError::Broker(_)

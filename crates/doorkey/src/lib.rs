@@ -1,7 +1,7 @@
 //! doorkey: the command-line tool and the service for owners, installers and platforms.
 //!
-//! Imports go one way: [`domain`] (the rules of sharing, pure) <- [`ledger`] (SQL) and [`keys`] <-
-//! [`service`] (use cases) <- [`http`], [`email`] and [`broker`] <- [`cli`].
+//! Imports go one way: [`domain`] (the rules of sharing, without I/O) <- [`ledger`] (the database)
+//! and [`keys`] <- [`service`] (use cases) <- [`http`], [`email`] and [`broker`] <- [`cli`].
 
 pub mod broker;
 pub mod cli;

@@ -1,4 +1,4 @@
-//! doorkey, the program of owners, installers and platforms.
+//! The program `doorkey`.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,5 @@
-//! `doorkey serve`: the API, the broker and the chores in one process, of which several may run
-//! on one ledger.
+//! `doorkey serve`: API, broker connections and maintenance in one process. Several processes may
+//! share one database.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,53 +15,55 @@ use doorward_transport::Broker;
 use doorward_transport::MqttClient;
 use doorward_transport::clock;
 
-/// Pause before a broker that was lost is tried again.
-const PAUSE: Duration = Duration::from_secs(2);
-/// How often the ledger is looked at for what others have changed.
-const GLANCE: Duration = Duration::from_secs(1);
-/// How often chores are done.
-const MAINTENANCE: Duration = Duration::from_secs(60);
-/// How long requests that have begun may take when the service ends.
-const GRACE: Duration = Duration::from_secs(10);
+/// Delay before the connection to the broker is tried again.
+const RECONNECT_DELAY: Duration = Duration::from_secs(2);
+/// How often the outbox is polled for statements that other processes have signed.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// How often maintenance runs.
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(60);
+/// How long running requests may take when the service stops.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
-/// Where to serve.
+/// Listener and broker of the service.
 #[derive(Debug)]
 pub struct Options {
-    /// Where people connect.
+    /// The listener for HTTP clients.
     pub listener: std::net::TcpListener,
     /// The broker of the devices, if there is one.
     pub broker: Option<Broker>,
 }
 
-/// Serves until `stop` completes, then ends what has begun.
+/// Serves until `stop` completes, then finishes running requests within a grace period.
 ///
 /// # Errors
-/// If the address cannot be served.
+/// If the listener cannot be used.
 pub async fn serve(
     shared: Arc<Shared>,
     options: Options,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    let (ending, ended) = watch::channel(false);
+    let (stop_tasks, stopping) = watch::channel(false);
     let mut tasks = tokio::task::JoinSet::new();
     if let Some(broker) = options.broker {
-        let (to, from) = (broker.clone(), broker);
-        tasks.spawn(until(ended.clone(), send_out(shared.clone(), to)));
-        tasks.spawn(until(ended.clone(), listen(shared.clone(), from)));
+        let publishing = publish_loop(shared.clone(), broker.clone());
+        tasks.spawn(run_until(stopping.clone(), publishing));
+        let subscribing = subscribe_loop(shared.clone(), broker);
+        tasks.spawn(run_until(stopping.clone(), subscribing));
     }
-    tasks.spawn(until(ended.clone(), maintenance(shared.clone())));
+    let maintenance = maintenance_loop(shared.clone());
+    tasks.spawn(run_until(stopping.clone(), maintenance));
     options.listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(options.listener)?;
     let service = router(shared).into_make_service_with_connect_info::<SocketAddr>();
-    let mut stopped = ended;
+    let mut stopping = stopping;
     let server = axum::serve(listener, service).with_graceful_shutdown(async move {
-        let _ = stopped.changed().await;
+        let _ = stopping.changed().await;
     });
     let server = tokio::spawn(server.into_future());
     stop.await;
-    let _ = ending.send(true);
-    // A client that keeps its connection open does not keep the service from ending.
-    let served = match tokio::time::timeout(GRACE, server).await {
+    let _ = stop_tasks.send(true);
+    // A client that keeps its connection open must not block the shutdown.
+    let served = match tokio::time::timeout(SHUTDOWN_GRACE, server).await {
         Ok(Ok(served)) => served,
         Ok(Err(_)) | Err(_) => Ok(()),
     };
@@ -69,75 +71,77 @@ pub async fn serve(
     served
 }
 
-/// Does something without end until the service ends.
-async fn until(mut ended: watch::Receiver<bool>, work: impl Future<Output = ()>) {
+/// Runs `work` until the service stops.
+async fn run_until(mut stopping: watch::Receiver<bool>, work: impl Future<Output = ()>) {
     tokio::select! {
         () = work => {}
-        _ = ended.changed() => {}
+        _ = stopping.changed() => {}
     }
 }
 
-/// Publishes what was signed, by this process or another.
-async fn send_out(shared: Arc<Shared>, broker: Broker) {
+/// Publishes signed statements of this and other processes; reconnects after errors.
+async fn publish_loop(shared: Arc<Shared>, broker: Broker) {
     loop {
         match MqttClient::connect(&broker).await {
-            Ok(caller) => loop {
+            Ok(client) => loop {
                 if let Err(error) =
-                    publish::send_all(&shared.platform, &caller, clock::system).await
+                    publish::send_all(&shared.platform, &client, clock::system).await
                 {
-                    tracing::warn!(%error, "statements wait");
+                    tracing::warn!(%error, "cannot publish statements, retrying");
                     break;
                 }
                 tokio::select! {
-                    () = shared.changed.notified() => {}
-                    () = tokio::time::sleep(GLANCE) => {}
+                    () = shared.outbox_changed.notified() => {}
+                    () = tokio::time::sleep(POLL_INTERVAL) => {}
                 }
             },
-            Err(error) => tracing::warn!(%error, "statements wait"),
+            Err(error) => tracing::warn!(%error, "cannot publish statements, retrying"),
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(RECONNECT_DELAY).await;
     }
 }
 
-/// Takes the words of devices. What they keep on the broker comes at every connection.
-async fn listen(shared: Arc<Shared>, broker: Broker) {
+/// Receives signed device reports; reconnects after errors. The broker delivers the retained ones
+/// at every connection.
+async fn subscribe_loop(shared: Arc<Shared>, broker: Broker) {
     loop {
-        if let Err(error) = listen_once(&shared, &broker).await {
-            tracing::warn!(%error, "devices are not heard");
+        if let Err(error) = subscribe_once(&shared, &broker).await {
+            tracing::warn!(%error, "cannot receive device reports, retrying");
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(RECONNECT_DELAY).await;
     }
 }
 
-async fn listen_once(shared: &Shared, broker: &Broker) -> Result<(), publish::BrokerSyncError> {
-    let mut caller = MqttClient::connect(broker)
+async fn subscribe_once(shared: &Shared, broker: &Broker) -> Result<(), publish::BrokerSyncError> {
+    let mut client = MqttClient::connect(broker)
         .await
         .map_err(publish::BrokerSyncError::Broker)?;
-    let words = topics::device_report_filters().to_vec();
-    caller
-        .subscribe(words)
+    let filters = topics::device_report_filters().to_vec();
+    client
+        .subscribe(filters)
         .await
         .map_err(publish::BrokerSyncError::Broker)?;
     loop {
-        let next = caller
-            .next(MAINTENANCE)
+        let next = client
+            .next(MAINTENANCE_INTERVAL)
             .await
             .map_err(publish::BrokerSyncError::Broker)?;
         if let Some((topic, payload)) = next
             && subscribe::apply_report(&shared.platform, &topic, &payload).await?
         {
-            shared.changed.notify_one();
+            shared.outbox_changed.notify_one();
         }
     }
 }
 
-async fn maintenance(shared: Arc<Shared>) {
+/// Runs maintenance periodically.
+async fn maintenance_loop(shared: Arc<Shared>) {
     loop {
-        match shared.platform.chores(clock::system()).await {
+        match shared.platform.run_maintenance(clock::system()).await {
             Ok(0) => {}
-            Ok(_) => shared.changed.notify_one(),
-            Err(error) => tracing::warn!(%error, "chores wait"),
+            Ok(_) => shared.outbox_changed.notify_one(),
+            Err(error) => tracing::warn!(%error, "maintenance failed, retrying"),
         }
-        tokio::time::sleep(MAINTENANCE).await;
+        tokio::time::sleep(MAINTENANCE_INTERVAL).await;
     }
 }

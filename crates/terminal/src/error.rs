@@ -1,4 +1,4 @@
-//! Errors of a command, and how the program exits.
+//! Errors of a command, and exit statuses.
 
 use std::process::ExitCode;
 
@@ -13,13 +13,13 @@ pub mod exit_status {
     pub const USAGE: u8 = 64;
     /// The data is wrong.
     pub const DATA: u8 = 65;
-    /// A service is not available, or did not answer.
+    /// A service is not available, or did not respond.
     pub const UNAVAILABLE: u8 = 69;
     /// A file cannot be used.
     pub const IO: u8 = 74;
     /// The outcome is not known.
     pub const UNKNOWN: u8 = 75;
-    /// The device, or a rule, denies it.
+    /// The device, or a rule, denies the command.
     pub const DENIED: u8 = 77;
     /// The configuration is wrong.
     pub const CONFIG: u8 = 78;
@@ -64,7 +64,7 @@ impl From<FileError> for CliError {
 
 impl From<MqttError> for CliError {
     fn from(error: MqttError) -> Self {
-        // Its text already says what to do.
+        // Its text already contains the remedy.
         Self::new(exit_status::UNAVAILABLE, error)
     }
 }

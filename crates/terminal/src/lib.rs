@@ -1,5 +1,5 @@
-//! What the command lines of doorward share: exit statuses, errors for people, output that survives
-//! a closed pipe, colours, and QR codes.
+//! Shared by the command lines of doorward: exit statuses, error messages, output that tolerates a
+//! closed pipe, colours, and QR codes.
 #![allow(
     clippy::print_stderr,
     reason = "this crate prints for the command lines"

@@ -1,4 +1,4 @@
-//! Verification of a copy of an event log, also against a head that was kept elsewhere.
+//! Verification of an event log or a copy of it, also against a head that was stored elsewhere.
 
 use std::path::Path;
 use std::str::FromStr;
@@ -31,21 +31,20 @@ impl FromStr for LogHeadArg {
 /// Reads the segments of a log and prints how many records they hold.
 ///
 /// # Errors
-/// With the first record that is missing or changed, or if the log is not the one of `head`.
+/// With the first record that is missing or changed, or if the log does not match `head`.
 pub fn verify(directory: &Path, head: Option<LogHead>, json: bool) -> Result<(), CliError> {
-    let found = read_log(directory)?;
-    if let Some(damage) = &found.damage {
+    let log = read_log(directory)?;
+    if let Some(damage) = &log.damage {
         return Err(CliError::new(exit_status::DATA, damage)
             .with_remedy("Keep a copy of the state directory as evidence."));
     }
     if let Some(head) = head {
-        found
-            .agrees_with(head)
+        log.agrees_with(head)
             .map_err(|differs| disagreement(differs, head))?;
     }
-    let count = found.records.len();
-    let size = found.records.last().map_or(0, |record| record.seq + 1);
-    let last = found.records.last();
+    let count = log.records.len();
+    let size = log.records.last().map_or(0, |record| record.seq + 1);
+    let last = log.records.last();
     let name = last.map_or_else(|| "none".to_owned(), |last| hash(&last.encode()).hex());
     if json {
         let out = serde_json::json!({"ok": true, "records": count, "size": size, "head": name});
@@ -60,14 +59,16 @@ fn disagreement(differs: Differs, head: LogHead) -> CliError {
     let LogHead { size, .. } = head;
     let why = match differs {
         Differs::Shorter => format!("the log is shorter than the {size} records of that head"),
-        Differs::Other => format!("record {} is not the one of that head", size - 1),
-        Differs::Gone => format!("record {} is no longer kept here", size - 1),
+        Differs::Other => format!("record {} does not match that head", size - 1),
+        Differs::Gone => format!("record {} was deleted here already", size - 1),
     };
     let remedy = match differs {
         Differs::Shorter | Differs::Other => {
-            "Records were taken away or written anew. Keep a copy of it as evidence."
+            "Records were removed or rewritten. Keep a copy of the log as evidence."
         }
-        Differs::Gone => "Compare with a later head, or with where the older records are kept.",
+        Differs::Gone => {
+            "Compare with a later head, or with a collected copy of the older records."
+        }
     };
     CliError::new(exit_status::DATA, why).with_remedy(remedy)
 }

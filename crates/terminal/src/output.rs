@@ -1,6 +1,6 @@
-//! Standard output. A reader that closes the pipe, such as `head`, ends the output quietly and never
-//! the program: its work is completed and its exit status holds. Results that are shown only once
-//! go to standard error then.
+//! Standard output. If the reader closes the pipe, as `head` does, the remaining output is dropped;
+//! the command is completed and its exit status stays valid. Results that are shown only once then
+//! go to standard error.
 
 use std::fmt::Arguments;
 use std::io::Write;
@@ -27,8 +27,8 @@ macro_rules! out {
     ($($rest:tt)*) => { $crate::output::write(format_args!($($rest)*), false) };
 }
 
-/// Prints a line that cannot be had again, such as a one-time code: on standard error if standard
-/// output is closed.
+/// Prints a line that cannot be printed again, such as a one-time code: on standard error if
+/// standard output is closed.
 #[macro_export]
 macro_rules! outln_once {
     ($format:literal $($rest:tt)*) => {
@@ -62,12 +62,13 @@ pub fn print_json(value: &serde_json::Value) {
     crate::outln!("{value:#}");
 }
 
-/// Prints a value that holds something that cannot be had again.
+/// Prints a value as indented JSON that cannot be printed again; see
+/// [`outln_once`](crate::outln_once).
 pub fn print_json_once(value: &serde_json::Value) {
     crate::outln_once!("{value:#}");
 }
 
-/// Why the output is not complete, unless its reader has closed it.
+/// The error that made the output incomplete, other than a closed pipe.
 pub(crate) fn failure() -> Option<std::io::Error> {
     FAILURE.lock().ok()?.take()
 }

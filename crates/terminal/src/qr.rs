@@ -1,11 +1,11 @@
-//! What is to be held up to a camera.
+//! QR codes on the terminal, to be scanned by a camera.
 
 use std::io::IsTerminal;
 
 use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
 
-/// Shows a text as QR code, if people look on and it is not too long for one.
+/// Prints a text as QR code, if standard output is a terminal and the text fits into one.
 pub fn show(text: &str) {
     if std::io::stdout().is_terminal()
         && let Some(picture) = picture(text)
@@ -14,7 +14,7 @@ pub fn show(text: &str) {
     }
 }
 
-/// Black on white, whatever the terminal's colours: cameras want it so.
+/// Black on white, independent of the terminal's colours: cameras need this.
 fn picture(text: &str) -> Option<String> {
     let code = QrCode::new(text).ok()?;
     let plain = code.render::<Dense1x2>().build();

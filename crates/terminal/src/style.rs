@@ -1,5 +1,5 @@
-//! Colours. They are removed where the output is no terminal, and where `NO_COLOR` is set
-//! (<https://no-color.org>), so print styled text by the macros of [`output`](crate::output).
+//! Colours. Print styled text with the macros of [`output`](crate::output): they remove colours if
+//! the output is not a terminal, or if `NO_COLOR` is set (<https://no-color.org>).
 
 use anstyle::{AnsiColor, Effects, Style};
 

@@ -1,4 +1,4 @@
-//! A platform, a device and people for tests: keys from fixed seeds, time as an argument.
+//! A platform, a device and users for tests: keys from fixed seeds, time as an argument.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -27,7 +27,7 @@ pub fn operation(text: &str) -> Operation {
     Operation::new(text).unwrap()
 }
 
-/// A TEST KEY from a name; never use one outside tests.
+/// A TEST KEY derived from a name; never use one outside tests.
 pub fn key(name: &str) -> SecretKey {
     SecretKey::from_seed(&hash(name.as_bytes()).0)
 }
@@ -36,7 +36,7 @@ pub fn device() -> Audience {
     Audience::Device(id("ups-7"))
 }
 
-/// The issuer "acme": one key a role, named after the role.
+/// The issuer "acme", with one key per role, named after the role.
 pub fn issuers() -> Issuers {
     let roles = Role::ALL.map(|role| {
         let keys = vec![key(role.name()).public()];
@@ -73,7 +73,7 @@ pub fn registration() -> Registration {
     }
 }
 
-/// A share of the device with `person` for `operations`, from an hour ago to in 30 days.
+/// A share of the device for `person` with `operations`, valid from an hour ago for 30 days.
 pub fn share(person: &str, operations: &[&str]) -> Share {
     let name = format!("share of {person} {operations:?}");
     Share {
@@ -132,7 +132,7 @@ pub fn limited(person: &str, operations: &[&str], limits: Limits) -> Share {
     share
 }
 
-/// A share with the group TZBV, whose key is "tzbv".
+/// A share for the group TZBV, whose key is "tzbv".
 pub fn group_share(operations: &[&str]) -> Share {
     let mut share = share("tzbv", operations);
     share.sub = id("partner");
@@ -140,7 +140,7 @@ pub fn group_share(operations: &[&str]) -> Share {
     share
 }
 
-/// The roster of TZBV.
+/// The member list of TZBV.
 pub fn roster(seq: u64, members: &[&str]) -> Vec<u8> {
     let roster = Roster {
         sub: id("TZBV"),
@@ -172,7 +172,7 @@ pub fn release(version: u32, minimum: u32) -> Release {
     }
 }
 
-/// The next version of the issuers, in which `role` has other keys.
+/// The next version of the issuers, with other keys for `role`.
 pub fn rotated(before: &Issuers, role: Role, names: &[&str], threshold: u8) -> Issuers {
     let mut next = before.clone();
     next.body.version += 1;
@@ -186,7 +186,7 @@ pub fn rotated(before: &Issuers, role: Role, names: &[&str], threshold: u8) -> I
     next
 }
 
-/// With the keys of these names.
+/// Signs a statement with each of the named keys.
 pub fn signed_by<T: Object>(claims: &T, names: &[&str]) -> Vec<u8> {
     names
         .iter()
@@ -194,14 +194,14 @@ pub fn signed_by<T: Object>(claims: &T, names: &[&str]) -> Vec<u8> {
         .collect()
 }
 
-/// What a disk would hold: the log and the cache.
+/// The content of a disk: the log, the cache and the identity files.
 #[derive(Default, Clone)]
 pub struct Disk {
     pub log: Vec<Record>,
     pub cache: std::collections::BTreeMap<String, Vec<u8>>,
     pub registration: Option<Vec<u8>>,
     pub issuers: Option<Vec<u8>>,
-    /// What the next start finds wrong with the log, and beyond it.
+    /// Damage of the log that the next start finds, and the records after it.
     pub damage: Option<doorward_transport::event_log::Damage>,
     pub salvaged: Vec<Record>,
 }
@@ -218,34 +218,34 @@ impl Disk {
     }
 }
 
-/// A core with a disk in memory, and clocks that the test sets.
+/// A core with a disk in memory, and clocks set by the test.
 pub struct Bench {
     pub core: Core,
     pub disk: Disk,
     pub reading: ClockReading,
-    /// Receipts and `state` that the device has published, oldest first.
+    /// Messages that the device has published, apart from checkpoints, oldest first.
     pub published: Vec<(ReplyTopic, Vec<u8>)>,
     /// Checkpoints of the log, oldest first.
     pub checkpoints: Vec<Vec<u8>>,
     /// Operations that have been started.
     pub started: Vec<doorward_protocol::gate::Permit>,
-    /// Operations that are to be brought to their end after a stop.
+    /// Operations that were resumed after a stop, and whether the machine has rebooted.
     pub resumed: Vec<(Intent, bool)>,
-    /// Whether news is looked out for.
+    /// Whether the equipment is watched.
     pub watched: bool,
     pub acknowledged: usize,
-    /// Messages of clients that were not heard.
+    /// Number of rejected messages of clients.
     pub unheard: usize,
-    /// How often the brokers were asked for retained statements again.
+    /// Number of requests for the retained statements.
     pub refreshed: usize,
-    /// From where records were to be sent, and whether again.
+    /// Requested uploads: first record, and whether to send it again.
     pub uploads: Vec<(u64, bool)>,
-    /// The record before which the log may have been cut off.
+    /// The first record that has not been deleted from the log.
     pub dropped: u64,
-    /// Which way messages come.
+    /// Origin of messages.
     pub origin: Origin,
     counter: u64,
-    /// One client of the listener.
+    /// A client of the listener.
     pub client: LinkId,
 }
 
@@ -322,7 +322,7 @@ pub fn settings() -> CoreConfig {
 }
 
 impl Bench {
-    /// A device that has been provisioned and not yet registered.
+    /// A provisioned device that is not registered.
     pub fn provisioned() -> Self {
         let reading = ClockReading {
             system: Timestamp(NOON),
@@ -344,14 +344,14 @@ impl Bench {
     }
 
     pub fn start(disk: Disk, reading: ClockReading, settings: CoreConfig) -> Self {
-        // In the daemon these are random bytes; here every start has its own.
+        // Random bytes in the daemon; here different at every start.
         static STARTS: AtomicU64 = AtomicU64::new(0);
         let start = STARTS.fetch_add(1, Ordering::Relaxed).to_be_bytes();
         let fresh = Bytes(hash(&start).0[..16].try_into().unwrap());
         Self::start_with(disk, reading, settings, fresh)
     }
 
-    /// With the epoch that a device without a log begins with.
+    /// The same with the epoch that a device without a log starts with.
     pub fn start_with(
         disk: Disk,
         reading: ClockReading,
@@ -394,7 +394,7 @@ impl Bench {
         bench
     }
 
-    /// Power off and on again: what was not on the disk is gone.
+    /// Restarts the core from the disk: state that was not durable is lost.
     pub fn restart(&mut self) {
         self.restart_with(settings());
     }
@@ -406,7 +406,7 @@ impl Bench {
         *self = Self { counter, ..fresh };
     }
 
-    /// Makes a batch durable, tells the core, and does what it then wants, until all is quiet.
+    /// Makes a batch durable, notifies the core and carries out its actions, until there are none.
     pub fn settle(&mut self, effects: Effects) {
         let mut next = Some(effects);
         while let Some(Effects { batch, actions, .. }) = next.take() {
@@ -446,7 +446,7 @@ impl Bench {
             Action::Ack(_) => self.acknowledged += 1,
             Action::Refuse(_) => self.unheard += 1,
             Action::Upload(from, again) => self.uploads.push((from, again)),
-            Action::Resume(intent, booted) => self.resumed.push((*intent, booted)),
+            Action::Resume(intent, rebooted) => self.resumed.push((*intent, rebooted)),
             Action::SetSite(_) | Action::ClearUserData => {}
             Action::WatchEquipment(watched) => self.watched = watched,
             Action::RequestRetained => self.refreshed += 1,
@@ -479,7 +479,7 @@ impl Bench {
         self.input(Self::arrived(payload, self.origin, false));
     }
 
-    /// What a holder would sign now.
+    /// The command that a user would sign now.
     pub fn command(&mut self, wanted: &str) -> Command {
         self.counter += 1;
         let state = self.state();
@@ -505,8 +505,8 @@ impl Bench {
         self.core.status(&self.reading).standing
     }
 
-    /// Sends a command and, if it was started, lets it end well. Returns the word of the
-    /// receipt: a code, or `done`; `silence` without one.
+    /// Sends a command and, if it was started, lets it succeed. Returns the code of the receipt, or
+    /// its outcome such as `done`; `silence` without a receipt.
     pub fn ask(&mut self, person: &str, wanted: &str) -> String {
         let command = self.command(wanted);
         self.send(&command, person)
@@ -532,7 +532,7 @@ impl Bench {
         receipt(bytes)
     }
 
-    /// Sends the bytes of a bundle that ends with a command.
+    /// Sends the bytes of a bundle that ends with a command; returns the same as `ask`.
     pub fn send_bytes(&mut self, bytes: &[u8]) -> String {
         let before = self.published.len();
         let running = self.started.len();
@@ -555,7 +555,7 @@ impl Bench {
         }
     }
 
-    /// Lets an operation end well.
+    /// Lets an operation succeed.
     pub fn finish(&mut self, command: Hash) {
         self.input(Input::Finished(
             command,
@@ -563,20 +563,20 @@ impl Bench {
         ));
     }
 
-    /// How often a code was counted since the start.
+    /// Number of refusals with a code since the start.
     pub fn counted(&mut self, code: Code) -> u64 {
-        let facts = self.core.status(&self.reading);
-        facts.refused.get(&code).copied().unwrap_or(0)
+        let status = self.core.status(&self.reading);
+        status.refused.get(&code).copied().unwrap_or(0)
     }
 
-    /// Lets time pass on every clock.
+    /// Advances all clocks.
     pub fn pass(&mut self, seconds: u64) {
         self.reading.system = self.reading.system.plus(seconds);
         self.reading.uptime += seconds;
     }
 }
 
-/// A receipt, verified with the device's key.
+/// Decodes a receipt and verifies it with the device's key.
 pub fn receipt(bytes: &[u8]) -> Receipt {
     let envelope = Envelope::parse(bytes).unwrap();
     let device = PublicKey::new(&key("device").public()).unwrap();

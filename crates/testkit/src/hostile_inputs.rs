@@ -1,6 +1,6 @@
-//! Texts for handlers to choke on.
+//! Hostile text inputs for handlers.
 
-/// Texts that would do harm if anything took them for more than a text.
+/// Texts that cause harm if a program interprets them instead of passing them on.
 pub fn hostile() -> Vec<String> {
     let seeds = [
         "; reboot",

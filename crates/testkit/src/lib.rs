@@ -9,7 +9,9 @@
 )]
 
 mod fixtures;
+pub mod fuzz_device;
 pub mod hostile_inputs;
+pub mod large_device;
 pub mod site;
 pub mod syscall_trace;
 pub mod tcp_relay;
@@ -19,7 +21,7 @@ pub use fixtures::*;
 
 use std::path::PathBuf;
 
-/// The checkout.
+/// The root of the source tree.
 pub fn root() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
         .canonicalize()

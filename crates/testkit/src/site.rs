@@ -1,5 +1,5 @@
-//! A site for tests of the system tier: mosquitto, the daemon, people with key files, all in
-//! a directory of its own, on loopback, ended by pid.
+//! A site for tests of the system tier: mosquitto, the daemon and users with key files, in a
+//! directory of its own and on loopback; processes are stopped by pid.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -13,17 +13,17 @@ use doorward_transport::{Broker, BrokerUrl};
 pub const DOORWARD: &str = concat!(env!("PROGRAMS"), "/doorward");
 pub const DOORKEY: &str = concat!(env!("PROGRAMS"), "/doorkey");
 
-/// The daemon that is tested: another build of it, such as one for ARM under qemu, if
-/// `DOORWARD_PROGRAM` names one. `tests/arm` does.
+/// The daemon under test: `DOORWARD_PROGRAM` can name another build of it; `tests/arm` names one
+/// for ARM under qemu.
 pub fn doorward() -> std::ffi::OsString {
     std::env::var_os("DOORWARD_PROGRAM").unwrap_or_else(|| DOORWARD.into())
 }
 
-/// A script for rebooting that appends a line to `reboots` beside itself; the daemon's
-/// environment is empty.
+/// A reboot script that appends a line to `reboots` in its own directory; the daemon runs it with
+/// an empty environment.
 pub const COUNT: &str = "cd \"$(/usr/bin/dirname \"$0\")\"\necho x >> reboots";
 
-/// What is asked of "ups-7".
+/// A request for an operation of "ups-7".
 pub fn wish(operation: &str, args: Map<Text, Value>) -> CommandRequest {
     CommandRequest {
         device: Id::new("ups-7").unwrap(),
@@ -34,7 +34,7 @@ pub fn wish(operation: &str, args: Map<Text, Value>) -> CommandRequest {
     }
 }
 
-/// Runs what waits for a broker.
+/// Runs a future on a single-threaded runtime.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -43,11 +43,11 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
         .block_on(future)
 }
 
-/// A child process that does not outlive the test.
+/// A child process that is killed at the end of the test.
 pub struct Process(pub Child);
 
 impl Process {
-    /// SIGKILL, as sudden as it gets.
+    /// Kills the process with SIGKILL.
     pub fn kill(mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
@@ -61,12 +61,12 @@ impl Drop for Process {
     }
 }
 
-/// A broker: Debian's mosquitto.
+/// A broker: mosquitto of Debian.
 pub struct Mosquitto {
     pub port: u16,
     directory: PathBuf,
     process: Option<Process>,
-    /// More lines of its configuration.
+    /// Additional lines of its configuration.
     pub more: String,
 }
 
@@ -83,7 +83,7 @@ impl Mosquitto {
         broker
     }
 
-    /// Starts it, at first or after it was stopped, on the same port with what it had kept.
+    /// Starts it for the first time, or again after a stop, on the same port with its stored state.
     pub fn again(&mut self) {
         let directory = self.directory.display();
         let config = format!(
@@ -100,7 +100,7 @@ impl Mosquitto {
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
-            .expect("mosquitto is not installed; `tests/run` installs what tests need");
+            .expect("mosquitto is not installed; `tests/run` installs the required packages");
         self.process = Some(Process(child));
         let port = self.port;
         wait_until("mosquitto listens", || {
@@ -108,7 +108,7 @@ impl Mosquitto {
         });
     }
 
-    /// SIGTERM, so that it writes down its sessions.
+    /// Stops it with SIGTERM, so that it saves its sessions.
     pub fn stop(&mut self) {
         let Some(mut process) = self.process.take() else {
             return;
@@ -119,7 +119,7 @@ impl Mosquitto {
         process.0.wait().unwrap();
     }
 
-    /// SIGKILL: what it has not written down yet is lost.
+    /// Kills it with SIGKILL: state that was not saved is lost.
     pub fn kill(&mut self) {
         self.process.take().unwrap().kill();
     }
@@ -133,7 +133,7 @@ impl Mosquitto {
     }
 }
 
-/// Debian puts daemons where only root's PATH may look.
+/// Debian installs daemons in /usr/sbin, which may not be in PATH.
 fn program(name: &str) -> PathBuf {
     let sbin = Path::new("/usr/sbin").join(name);
     if sbin.exists() { sbin } else { name.into() }
@@ -144,13 +144,13 @@ pub fn free_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
-/// Waits for something that another process does; fails after 20 seconds.
+/// Waits until a condition caused by another process is met; fails after 20 seconds.
 pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
         assert!(
             start.elapsed() < Duration::from_secs(20),
-            "not so in 20 s: {what}"
+            "timeout after 20 s: {what}"
         );
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -165,7 +165,7 @@ pub struct Site {
 }
 
 impl Site {
-    /// `reboot` is the shell script that stands for rebooting.
+    /// `reboot` is the shell script that replaces a reboot.
     pub fn new(reboot: &str) -> Self {
         let site = Self::provisioned(reboot);
         site.person("ole");
@@ -173,11 +173,11 @@ impl Site {
         site.doorkey(&[
             "register",
             "ups-7",
-            "--device-key",
+            "--device-public-key",
             &site.device_key,
             "--owner",
             "ole",
-            "--owner-key",
+            "--owner-public-key",
             "ole.pub",
             "--broker",
             &url,
@@ -185,7 +185,7 @@ impl Site {
         site
     }
 
-    /// A device that runs and has no owner yet.
+    /// A running device without an owner.
     pub fn provisioned(reboot: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
@@ -219,7 +219,7 @@ impl Site {
         self.write_config_with(&format!("url = \"{}\"", self.cloud.url()), reboot);
     }
 
-    /// `link` is the section `links.cloud`.
+    /// Writes the configuration; `link` is the content of the section `links.cloud`.
     pub fn write_config_with(&self, link: &str, reboot: &str) {
         let path = self.path();
         let script = path.join("reboot.sh");
@@ -242,12 +242,12 @@ impl Site {
         self.directory.path()
     }
 
-    /// A new key, as NAME.key and NAME.pub.
+    /// Creates a user with a new key, in NAME.key and NAME.pub.
     pub fn person(&self, name: &str) {
         self.doorkey(&["key", "new", &format!("{name}.key")]);
     }
 
-    /// Makes a person and a share for them; the pass is NAME.pass.
+    /// Creates a user and a share for them, with the pass in NAME.pass. Returns the share's id.
     pub fn share(&self, name: &str, operations: &str) -> String {
         self.person(name);
         let url = self.cloud.url();
@@ -256,7 +256,7 @@ impl Site {
             "ups-7",
             "--to",
             name,
-            "--key",
+            "--public-key",
             &format!("{name}.pub"),
             "--allow",
             operations,
@@ -275,12 +275,12 @@ impl Site {
         self.start_with(&[]);
     }
 
-    /// Starts it with more in its environment.
+    /// Starts the daemon with additional environment variables.
     pub fn start_with(&mut self, environment: &[(&str, String)]) {
         self.start_by(Command::new(doorward()), environment);
     }
 
-    /// Starts it as after a boot: the kernel names another one. Needs root.
+    /// Starts the daemon as after a reboot, with a new boot id. Requires root.
     pub fn start_booted(&mut self, environment: &[(&str, String)]) {
         let mut boot = [0; 16];
         getrandom::fill(&mut boot).unwrap();
@@ -290,7 +290,7 @@ impl Site {
         self.start_in_that_boot(environment);
     }
 
-    /// Starts it again in the boot of the last `start_booted`.
+    /// Starts the daemon again with the boot id of the last `start_booted`.
     pub fn start_in_that_boot(&mut self, environment: &[(&str, String)]) {
         let path = self.path().join("boot-id");
         let mut unshare = Command::new("unshare");
@@ -318,16 +318,16 @@ impl Site {
         self.daemon = Some(Process(child));
     }
 
-    /// SIGKILL.
+    /// Kills the daemon with SIGKILL.
     pub fn kill(&mut self) {
         self.daemon.take().unwrap().kill();
     }
 
-    /// Waits until it has ended by itself; ends it if it does not in a while.
-    pub fn wait_for_its_end(&mut self, patience: Duration) -> bool {
+    /// Waits until the daemon exits by itself; kills it after `timeout`. Returns whether it exited.
+    pub fn wait_for_its_end(&mut self, timeout: Duration) -> bool {
         let mut daemon = self.daemon.take().unwrap();
         let start = Instant::now();
-        while start.elapsed() < patience {
+        while start.elapsed() < timeout {
             if daemon.0.try_wait().unwrap().is_some() {
                 return true;
             }
@@ -337,25 +337,25 @@ impl Site {
         false
     }
 
-    /// What the daemon says of itself; null while it does not run yet.
+    /// The status of the daemon as JSON; null while it does not run.
     pub fn status(&self) -> serde_json::Value {
         let out = self.run(DOORWARD, &["status", "--state", "state", "--json"]);
         serde_json::from_slice(&out.stdout).unwrap_or_default()
     }
 
-    /// Waits until the daemon answers its owner.
+    /// Waits until the daemon answers a command of its owner.
     pub fn ready(&self) {
         wait_until("the daemon answers its owner", || {
             self.send("ole", "status.read", 2)["outcome"] == "done"
         });
     }
 
-    /// Sends a command as a person and returns what `doorkey send --json` says.
+    /// Sends a command as a user and returns the output of `doorkey send --json`.
     pub fn send(&self, person: &str, operation: &str, wait: u32) -> serde_json::Value {
         self.send_with(person, operation, &[], wait)
     }
 
-    /// The same with arguments, as NAME=VALUE.
+    /// The same with arguments in the form NAME=VALUE.
     pub fn send_with(
         &self,
         person: &str,
@@ -371,7 +371,7 @@ impl Site {
         self.try_send_with(person, operation, &[], wait)
     }
 
-    /// With arguments, as NAME=VALUE.
+    /// The same with arguments in the form NAME=VALUE.
     pub fn try_send_with(
         &self,
         person: &str,
@@ -385,14 +385,15 @@ impl Site {
         let mut args = vec!["send", "ups-7", operation];
         args.extend(arguments);
         args.extend(["--json", "--broker", &url, "--key", &key, "--wait", &wait]);
-        // Who has a pass has no issuer's files.
+        // A user with a pass has no access to the issuer's files.
         let issuer = if self.path().join(&pass).exists() {
             args.extend(["--pass", &pass]);
             "none"
         } else {
             "issuer"
         };
-        self.run_with(DOORKEY, &[&["--issuer", issuer], &args[..]].concat())
+        args.extend(["--issuer", issuer]);
+        self.run(DOORKEY, &args)
     }
 
     /// Runs doorkey; it must succeed.
@@ -405,32 +406,27 @@ impl Site {
         succeeded(self.run(DOORWARD, args))
     }
 
+    /// Runs a program in the site's directory; `doorkey` with its issuer.
     pub fn run(&self, program: &str, args: &[&str]) -> Output {
-        match program {
-            DOORKEY => self.run_with(program, &[&["--issuer", "issuer"], args].concat()),
-            _ => self.run_with(program, args),
-        }
-    }
-
-    fn run_with(&self, program: &str, args: &[&str]) -> Output {
         let program = match program {
             DOORWARD => doorward(),
             other => other.into(),
         };
         Command::new(program)
             .args(args)
+            .env("DOORKEY_ISSUER", "issuer")
             .current_dir(self.path())
             .stdin(Stdio::null())
             .output()
             .unwrap()
     }
 
-    /// How often the reboot script has written a line into `reboots`.
+    /// Number of lines that the reboot script has written to `reboots`.
     pub fn reboots(&self) -> usize {
         std::fs::read_to_string(self.path().join("reboots")).map_or(0, |t| t.lines().count())
     }
 
-    /// The event log, one JSON object a line.
+    /// The records of the event log.
     pub fn events(&self) -> Vec<serde_json::Value> {
         let out = self.doorward(&["events", "list", "--json", "--state", "state"]);
         String::from_utf8(out.stdout)

@@ -1,7 +1,7 @@
-/* Preloaded into a program: writes down, in order, everything that it does to files below
- * POWERCUT_ROOT, into POWERCUT_TRACE. With POWERCUT_KILL=n the program ends by SIGKILL before
- * the n-th of these; with POWERCUT_FULL=n the disk is full from the n-th on, and with
- * POWERCUT_FULL_WHILE=file as long as there is such a file.
+/* Preloaded into a program: writes all its changes to files below POWERCUT_ROOT, in order, to
+ * POWERCUT_TRACE. With POWERCUT_KILL=n the program is killed by SIGKILL before the n-th change;
+ * with POWERCUT_FULL=n the disk is full from the n-th change on, and with
+ * POWERCUT_FULL_WHILE=file as long as that file exists.
  *
  * A record: operation (1 byte), then four numbers of 8 bytes: length of the path, length of a
  * second path, offset, length of the data; then the paths and the data. */
@@ -33,7 +33,7 @@ __attribute__((constructor)) static void begin(void) {
         trace = syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (kill_text) kill_at = atol(kill_text);
     if (full_text) full_at = atol(full_text);
-    /* Programs that this one starts are not watched. */
+    /* Child processes are not traced. */
     unsetenv("LD_PRELOAD");
 }
 
@@ -50,9 +50,9 @@ static int path_of(int fd, char *path) {
     return inside(path);
 }
 
-/* Counts an operation; whether the disk is full for it. What the world was told is never on
- * the disk that is full. */
-static int one_more(const char *path) {
+/* Counts an operation; returns whether the disk is full for it. The file `marks`, to which tests
+ * write the visible effects, is never affected. */
+static int count_operation(const char *path) {
     size_t length = strlen(path);
     count++;
     if (kill_at && count >= kill_at) syscall(SYS_kill, getpid(), SIGKILL);
@@ -82,7 +82,7 @@ static void note(char op, const char *path, const char *to, uint64_t offset, con
     if (data) put(data, length);
 }
 
-#define FULL_CHECK(path) do { if (one_more(path)) { pthread_mutex_unlock(&lock); errno = ENOSPC; return -1; } } while (0)
+#define FULL_CHECK(path) do { if (count_operation(path)) { pthread_mutex_unlock(&lock); errno = ENOSPC; return -1; } } while (0)
 
 static ssize_t noted_write(int fd, const void *data, size_t length, uint64_t offset, int at_end) {
     char path[4096];
@@ -170,7 +170,7 @@ int unlink(const char *path) { return noted_path('u', path, SYS_unlinkat, AT_FDC
 int rmdir(const char *path) { return noted_path('u', path, SYS_unlinkat, AT_FDCWD, AT_REMOVEDIR); }
 int mkdir(const char *path, mode_t mode) { return noted_path('d', path, SYS_mkdirat, AT_FDCWD, mode); }
 
-/* So that copies are made by write(), which is watched. */
+/* Not available, so that files are copied with write(), which is traced. */
 ssize_t copy_file_range(int a, off64_t *b, int c, off64_t *d, size_t e, unsigned f) {
     (void)a; (void)b; (void)c; (void)d; (void)e; (void)f;
     errno = ENOSYS;

@@ -1,9 +1,9 @@
-//! The preloaded library that watches what a program does to files.
+//! The preloaded library that traces the file operations of a program.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Builds the shim with the C compiler that building doorward needs anyway.
+/// Builds the library with the C compiler, which building doorward requires anyway.
 pub fn build(directory: &Path) -> PathBuf {
     let library = directory.join("shim.so");
     let built = Command::new("cc")

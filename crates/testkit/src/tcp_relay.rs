@@ -1,5 +1,5 @@
-//! A cable between a device and its broker that a test can pull: a relay on loopback, since not
-//! every kernel can make a network bad.
+//! A TCP relay on loopback between a device and its broker, which a test can delay or interrupt,
+//! since not every kernel can simulate a bad network.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -7,24 +7,24 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// What the cable does.
+/// State of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Mode {
-    /// It carries everything.
+    /// Forwards everything.
     Good,
-    /// It carries everything, late.
+    /// Forwards everything, with a delay.
     Slow,
-    /// It carries nothing, and neither end is told.
+    /// Drops everything; neither end is notified.
     Silent,
-    /// Nobody gets through.
+    /// Closes all connections and accepts no new ones.
     Pulled,
 }
 
 #[derive(Clone)]
 struct State {
     mode: Arc<AtomicU8>,
-    /// Counts up when all connections are to end.
+    /// Incremented when all connections are to be closed.
     cuts: Arc<AtomicU64>,
     open: Arc<Mutex<Vec<TcpStream>>>,
     to: u16,
@@ -36,7 +36,7 @@ pub struct Cable {
 }
 
 impl Cable {
-    /// A cable to a port on loopback.
+    /// Starts a relay to a port on loopback.
     pub fn new(to: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -66,7 +66,7 @@ impl Cable {
         }
     }
 
-    /// Ends all connections; new ones are as the mode says.
+    /// Closes all connections; new ones follow the current mode.
     pub fn cut(&self) {
         self.state.cuts.fetch_add(1, Ordering::SeqCst);
         for stream in self.state.open.lock().unwrap().drain(..) {
@@ -109,7 +109,8 @@ impl State {
             if self.is(Mode::Slow) {
                 std::thread::sleep(Duration::from_millis(100));
             }
-            // What goes into a silent cable is gone, and so is the connection, unknown to both.
+            // Bytes dropped in `Silent` are lost, and so is the connection, without either end
+            // being notified.
             let mut lost = false;
             while self.is(Mode::Silent) || (lost && self.cuts.load(Ordering::SeqCst) == cuts) {
                 lost = true;

@@ -1,4 +1,4 @@
-//! Certificates for tests, as an authority makes them.
+//! A certificate authority (CA) for tests.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -7,7 +7,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
 pub const DAY: Duration = Duration::from_secs(86400);
 
-/// Somebody whose word on certificates is taken.
+/// A CA with a self-signed certificate.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pub pem: String,
@@ -26,7 +26,8 @@ impl Authority {
         }
     }
 
-    /// A certificate for `name` from `from` until a day later, and its key, as PEM.
+    /// Issues a certificate for `name`, valid for one day from `from`; returns it and its key, as
+    /// PEM.
     pub fn sign(&self, name: &str, from: SystemTime) -> (String, String) {
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -38,11 +39,12 @@ impl Authority {
     }
 }
 
+/// A start of validity so that the certificate is valid now.
 pub fn today() -> SystemTime {
     SystemTime::now() - DAY / 2
 }
 
-/// Writes files of certificates into a directory.
+/// Writes certificate files into a directory.
 pub struct Files(pub PathBuf);
 
 impl Files {

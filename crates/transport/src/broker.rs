@@ -1,4 +1,4 @@
-//! Where a broker is, what it is shown, and what every connection of ours asks of it.
+//! A broker's address and credentials, and the MQTT options of every connection to it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,39 +11,38 @@ use crate::tls;
 use crate::tls::TrustedTime;
 use doorward_protocol::wire::MAX_BUNDLE;
 
-/// Seconds between two signs of life, unless the configuration says otherwise. A dead
-/// connection is found out after twice that; each sign costs some 100 bytes over cellular.
+/// Default MQTT keep-alive interval, in seconds. A dead connection is detected after twice the
+/// interval; each message costs about 100 bytes over cellular.
 const KEEP_ALIVE: u16 = 60;
 
-/// A broker, and how to get in.
+/// A broker and the credentials for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broker {
-    /// Its address.
+    /// The broker's address.
     pub url: BrokerUrl,
-    /// The user name that it knows us by.
+    /// The user name at the broker.
     pub user: Option<String>,
     /// The file with the password.
     pub password_file: Option<PathBuf>,
-    /// Whom to trust, and what to show.
+    /// TLS options.
     pub tls: Tls,
-    /// Seconds between two signs of life.
+    /// MQTT keep-alive interval, in seconds.
     pub keep_alive: u16,
 }
 
-/// Whom to trust over TLS, and what to show. The files are read at every connection.
+/// TLS options: trusted CA and client certificate. The files are read at every connection.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tls {
-    /// Certificates of the authorities that may vouch for the broker, as PEM; without it,
-    /// those of the system.
+    /// Trusted CA certificates in PEM format; without it, those of the system.
     pub ca: Option<PathBuf>,
-    /// Our own certificate and what leads from it to an authority, as PEM.
+    /// The client certificate and its chain, in PEM format.
     pub certificate: Option<PathBuf>,
-    /// The key of our own certificate, as PEM.
+    /// The private key of the client certificate, in PEM format.
     pub key: Option<PathBuf>,
-    /// The name in the broker's certificate, if it is not the host of its address.
+    /// The name in the broker's certificate, if it differs from the host of the address.
     pub server_name: Option<String>,
-    /// Application protocols to offer (RFC 7301), most wanted first.
+    /// Application protocols to offer (RFC 7301), in order of preference.
     pub alpn: Vec<String>,
 }
 
@@ -66,24 +65,24 @@ impl std::fmt::Display for Broker {
 }
 
 impl Broker {
-    /// Finds what cannot work, before anything is tried.
+    /// Checks the options before a connection is tried.
     ///
     /// # Errors
-    /// With what is wrong and what to do.
+    /// The first invalid option and its remedy.
     pub fn check(&self) -> Result<(), String> {
         if !self.url.tls && self.tls != Tls::default() {
-            return Err("tls is set, and the address begins with mqtt://; write mqtts://".into());
+            return Err(
+                "TLS options are set, but the address begins with mqtt://; use mqtts://".into(),
+            );
         }
         if self.tls.certificate.is_some() != self.tls.key.is_some() {
-            return Err("a certificate needs its key, and a key its certificate".into());
+            return Err("a certificate requires its key, and a key its certificate".into());
         }
         if self.password_file.is_some() && self.user.is_none() {
-            return Err("a password needs a user".into());
+            return Err("a password requires a user name".into());
         }
         if self.password_file.is_some() && !self.url.tls && !self.url.is_loopback() {
-            return Err(
-                "a password goes over mqtts:// only, or everybody on the way reads it".into(),
-            );
+            return Err("a password requires mqtts://, since mqtt:// is not encrypted".into());
         }
         if !(10..=3600).contains(&self.keep_alive) {
             return Err("keep_alive_s must be from 10 to 3600".into());
@@ -91,8 +90,8 @@ impl Broker {
         Ok(())
     }
 
-    /// What every connection shares: bounded packets, a small in-flight table, no Nagle (it
-    /// costs 44 ms a round trip), no topic aliases.
+    /// The MQTT options of every connection: bounded packets, a small in-flight window, no Nagle's
+    /// algorithm (it adds 44 ms to a round trip), no topic aliases.
     pub fn options(&self, client_id: String, time: &TrustedTime) -> MqttOptions {
         let mut network = NetworkOptions::new();
         network.set_tcp_nodelay(true);
@@ -105,7 +104,7 @@ impl Broker {
             .set_receive_maximum(Some(32))
             .set_max_packet_size(Some(MAX_BUNDLE as u32 + 1024))
             .set_outgoing_inflight_upper_limit(16)
-            // What waits goes out in one packet of the network's.
+            // Send queued messages in one TCP segment.
             .set_max_request_batch(16);
         if self.url.tls {
             let (name, tls, time) = (self.url.host.clone(), self.tls.clone(), time.clone());
@@ -117,7 +116,7 @@ impl Broker {
         options
     }
 
-    /// Sets the password as it stands in its file now.
+    /// Sets the user name, and the current password from its file.
     ///
     /// # Errors
     /// If the file cannot be read.

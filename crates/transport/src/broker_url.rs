@@ -16,7 +16,9 @@ impl std::str::FromStr for BrokerUrl {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = |why: &str| {
-            format!("`{text}` is no broker address: {why}; write mqtts://HOST or mqtts://HOST:PORT")
+            format!(
+                "`{text}` is not a broker address: {why}; use mqtts://HOST or mqtts://HOST:PORT"
+            )
         };
         let (tls, rest) = match text.split_once("://") {
             Some(("mqtts", rest)) => (true, rest),
@@ -24,9 +26,9 @@ impl std::str::FromStr for BrokerUrl {
             _ => return Err(wrong("it does not begin with mqtts:// or mqtt://")),
         };
         if rest.contains(['/', '@', '?', '#', ' ']) {
-            return Err(wrong("it holds more than a host and a port"));
+            return Err(wrong("it contains more than a host and a port"));
         }
-        // An IPv6 address is written in brackets, so that its colons are not the port's.
+        // An IPv6 address is in brackets, to separate its colons from the port.
         let (host, port) = match rest.strip_prefix('[').and_then(|r| r.split_once(']')) {
             Some((host, "")) => (host, None),
             Some((host, port)) => (host, port.strip_prefix(':')),
@@ -68,7 +70,7 @@ impl<'de> serde::Deserialize<'de> for BrokerUrl {
 }
 
 impl BrokerUrl {
-    /// Whether what is sent there stays on this machine.
+    /// Returns whether the address is on this machine.
     pub(super) fn is_loopback(&self) -> bool {
         let address = self.host.parse::<std::net::IpAddr>();
         self.host == "localhost" || address.is_ok_and(|address| address.is_loopback())

@@ -1,10 +1,10 @@
-//! The only place where clocks are read.
+//! Access to the clocks. No other module reads a clock.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use doorward_protocol::wire::Timestamp;
 
-/// The system clock; 1970 if it is set to before that.
+/// The system clock's time; 1970 if the clock is set to an earlier time.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "this is clock.rs")]
 pub fn system() -> Timestamp {
@@ -14,12 +14,12 @@ pub fn system() -> Timestamp {
     Timestamp(since.as_secs().min(doorward_protocol::wire::MAX_TIMESTAMP))
 }
 
-/// A stopwatch, for showing people how long something took.
+/// A stopwatch on the monotonic clock.
 #[derive(Debug, Clone, Copy)]
 pub struct Stopwatch(std::time::Instant);
 
 impl Stopwatch {
-    /// Starts now.
+    /// Starts a stopwatch.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is clock.rs")]
     pub fn start() -> Self {
@@ -33,7 +33,7 @@ impl Stopwatch {
     }
 }
 
-/// The machine's clocks, as the gate needs them.
+/// The machine's clocks, for the gate.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     boot: doorward_protocol::wire::Bytes<16>,
@@ -41,20 +41,20 @@ pub struct Clock {
     watch: Stopwatch,
 }
 impl Clock {
-    /// Asks the kernel for its boot id and uptime.
+    /// Reads the boot id and the uptime from the kernel.
     ///
     /// # Errors
-    /// If `/proc` does not say.
+    /// If `/proc` does not provide them.
     pub fn open() -> std::io::Result<Self> {
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
         let boot = doorward_protocol::wire::Bytes::from_hex(&boot.trim().replace('-', ""))
-            .ok_or_else(|| crate::files::invalid("the kernel's boot id is no UUID"))?;
+            .ok_or_else(|| crate::files::invalid("the kernel's boot id is not a UUID"))?;
         let uptime = std::fs::read_to_string("/proc/uptime")?;
         let uptime_at_start = uptime
             .split('.')
             .next()
             .and_then(|seconds| seconds.parse().ok())
-            .ok_or_else(|| crate::files::invalid("the kernel's uptime is no number"))?;
+            .ok_or_else(|| crate::files::invalid("the kernel's uptime is not a number"))?;
         Ok(Self {
             boot,
             uptime_at_start,
@@ -62,7 +62,7 @@ impl Clock {
         })
     }
 
-    /// All clocks at this moment.
+    /// Reads all clocks.
     #[must_use]
     pub fn read(&self) -> doorward_protocol::gate::ClockReading {
         doorward_protocol::gate::ClockReading {

@@ -1,4 +1,4 @@
-//! Why a connection failed, in words that say what to do.
+//! Messages for connection errors, with the remedy.
 
 use rumqttc::mqttbytes::Error as MqttError;
 use rumqttc::{ConnectReturnCode, ConnectionError, StateError};
@@ -8,7 +8,7 @@ use tokio_rustls::rustls::{self, AlertDescription, CertificateError};
 use crate::tls::NOT_TLS;
 use doorward_protocol::wire::Timestamp;
 
-/// Puts it into words.
+/// Returns the message for a connection error: the cause, and the remedy if it is known.
 pub fn describe(error: &ConnectionError) -> String {
     match error {
         ConnectionError::Io(error)
@@ -18,20 +18,20 @@ pub fn describe(error: &ConnectionError) -> String {
         ConnectionError::ConnectionRefused(code)
         | ConnectionError::MqttState(StateError::ConnFail { reason: code }) => of_refusal(*code),
         ConnectionError::Timeout(_) => {
-            "it does not answer; is the address right, and does a firewall stand between?".into()
+            "no response (timeout); check the address, and firewalls in between".into()
         }
         ConnectionError::MqttState(StateError::AwaitPingResp) => {
-            "it has gone silent; the network may be down".into()
+            "the broker stopped responding; the network may be down".into()
         }
         ConnectionError::MqttState(StateError::ConnectionAborted) => {
-            "it closed the connection; its log says why".into()
+            "the broker closed the connection; see its log for the reason".into()
         }
         ConnectionError::MqttState(StateError::ServerDisconnect {
             reason_code,
             reason_string,
         }) => {
-            let said = reason_string.as_deref().unwrap_or("no more was said");
-            format!("it ended the connection: {reason_code:?}, {said}")
+            let reason = reason_string.as_deref().unwrap_or("no reason given");
+            format!("the broker ended the connection: {reason_code:?}, {reason}")
         }
         other => other.to_string(),
     }
@@ -43,9 +43,9 @@ fn of_io(error: &std::io::Error) -> String {
         return of_tls(tls);
     }
     match error.kind() {
-        ConnectionRefused => format!("{error}; is it running, and is the port right?"),
+        ConnectionRefused => format!("{error}; check that the broker is running, and the port"),
         ConnectionReset | UnexpectedEof => {
-            format!("{error}; it closed the connection, and its log says why")
+            format!("{error}; the broker closed the connection, see its log for the reason")
         }
         _ => error.to_string(),
     }
@@ -67,38 +67,38 @@ fn of_certificate(error: &CertificateError) -> String {
     };
     let clock = |now: &UnixTime| {
         format!(
-            "here it is {}; set the clock if that is wrong",
+            "the time here is {}; set the clock if that is wrong",
             Timestamp(now.as_secs())
         )
     };
     match error {
-        UnknownIssuer => "no authority that is trusted here vouches for its certificate; if it \
-                          has its own authority, set tls.ca to that one's certificate"
+        UnknownIssuer => "the broker's certificate is not signed by a trusted certificate \
+                          authority (CA); for a private CA, set tls.ca to its certificate"
             .into(),
         NotValidForNameContext {
             expected,
             presented,
         } => format!(
-            "its certificate is for {}, not for {}; write the name that it is for as the \
-             address, or as tls.server_name",
+            "the broker's certificate is for {}, not for {}; use the name in the certificate as \
+             the address, or set tls.server_name to it",
             names(presented),
             expected.to_str()
         ),
         ExpiredContext { time, not_after } => format!(
-            "its certificate has expired, {}; it needs a new one ({})",
+            "the broker's certificate has expired, {}; install a new one on the broker ({})",
             Timestamp(not_after.as_secs()),
             clock(time)
         ),
         NotValidYetContext { time, not_before } => format!(
-            "its certificate is valid from {} on ({})",
+            "the broker's certificate is valid from {} on ({})",
             Timestamp(not_before.as_secs()),
             clock(time)
         ),
-        other => format!("its certificate cannot be used: {other}"),
+        other => format!("the broker's certificate cannot be used: {other}"),
     }
 }
 
-/// The names in a certificate, which rustls gives as `DnsName("broker.example")`.
+/// The names in a certificate; rustls formats them as `DnsName("broker.example")`.
 fn names(presented: &[String]) -> String {
     let bare = presented
         .iter()
@@ -113,20 +113,21 @@ fn of_alert(alert: AlertDescription) -> String {
     };
     match alert {
         CertificateRequired | HandshakeFailure => {
-            "it wants a certificate of ours; set tls.certificate and tls.key".into()
+            "the broker requires a client certificate; set tls.certificate and tls.key".into()
         }
-        CertificateExpired => "it says that our certificate has expired; get a new one, and put \
-                               it in the place of the old one"
+        CertificateExpired => "the broker reports that the client certificate has expired; \
+                               replace it with a new one"
             .into(),
         UnknownCA | BadCertificate | CertificateUnknown | CertificateRevoked => format!(
-            "it does not accept our certificate ({alert:?}); get one from the authority that \
-             the broker trusts"
+            "the broker does not accept the client certificate ({alert:?}); get one from the \
+             certificate authority that the broker trusts"
         ),
         NoApplicationProtocol => {
-            "it speaks none of the protocols in tls.alpn; leave them out, or ask its operator"
+            "the broker supports none of the protocols in tls.alpn; remove the setting, or ask \
+             the broker's operator"
                 .into()
         }
-        other => format!("it ended the TLS handshake: {other:?}"),
+        other => format!("the broker ended the TLS handshake: {other:?}"),
     }
 }
 
@@ -135,16 +136,16 @@ fn of_refusal(code: ConnectReturnCode) -> String {
         BadUserNamePassword, Banned, ClientIdentifierNotValid, ConnectionRateExceeded,
         NotAuthorized, QuotaExceeded, ServerBusy, ServerUnavailable, UnsupportedProtocolVersion,
     };
-    let what = match code {
-        BadUserNamePassword => "user name or password are wrong; look at user and password_file",
-        NotAuthorized => "this client may not connect; look at the broker's users and rules",
+    let cause = match code {
+        BadUserNamePassword => "wrong user name or password; check user and password_file",
+        NotAuthorized => "this client may not connect; check the broker's users and access rules",
         Banned => "this client is banned; ask the broker's operator",
         ClientIdentifierNotValid => "the client id is not allowed; it is doorward-DEVICE-LINK",
-        UnsupportedProtocolVersion => "it does not speak MQTT 5",
+        UnsupportedProtocolVersion => "the broker does not support MQTT 5",
         ServerBusy | ServerUnavailable | QuotaExceeded | ConnectionRateExceeded => {
-            "it is too busy; this is tried again"
+            "the broker is overloaded; the connection is tried again"
         }
-        _ => return format!("it refused the connection: {code:?}"),
+        _ => return format!("the broker refused the connection: {code:?}"),
     };
-    format!("it refused the connection ({code:?}): {what}")
+    format!("the broker refused the connection ({code:?}): {cause}")
 }

@@ -1,4 +1,4 @@
-//! Small files that are either the old one or the new one, never half of each.
+//! Small files that are replaced atomically, and lock files.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -10,12 +10,12 @@ use sha2::{Digest, Sha256};
 
 use doorward_protocol::wire::{Bytes, Hash};
 
-/// Why a file could not be used, with its path.
+/// A file error with its path.
 #[derive(Debug)]
 pub struct FileError {
-    /// What was tried, for people.
+    /// The failed action and the path, for people.
     pub doing: String,
-    /// What went wrong.
+    /// The cause.
     pub source: io::Error,
 }
 
@@ -49,17 +49,17 @@ impl<T> Doing<T> for io::Result<T> {
     }
 }
 
-/// An error for content that makes no sense.
+/// An I/O error for invalid content.
 pub fn invalid(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
-/// Creates a directory, and those above it, that only their owner can enter.
+/// Creates a directory and its parents with mode 0700.
 pub fn create_private_directory(path: &Path) -> Result<(), FileError> {
     create_directory(path, 0o700)
 }
 
-/// Creates a directory, and those above it, with a mode.
+/// Creates a directory and its parents with a mode.
 pub fn create_directory(path: &Path, mode: u32) -> Result<(), FileError> {
     fs::DirBuilder::new()
         .recursive(true)
@@ -69,16 +69,15 @@ pub fn create_directory(path: &Path, mode: u32) -> Result<(), FileError> {
         .doing("create", path)
 }
 
-/// Gives a file, or a directory with all that is in it, to whoever `like` belongs to. Only root can
-/// and need do so.
+/// Changes the owner of `path`, recursively, to the owner of `like`. Only root can do so.
 pub fn give_to_owner_of(like: &Path, path: &Path) -> Result<(), FileError> {
-    let owner = fs::metadata(like).doing("look at", like)?;
-    let given = fs::symlink_metadata(path).doing("look at", path)?;
-    if (given.uid(), given.gid()) != (owner.uid(), owner.gid()) {
+    let owner = fs::metadata(like).doing("inspect", like)?;
+    let current = fs::symlink_metadata(path).doing("inspect", path)?;
+    if (current.uid(), current.gid()) != (owner.uid(), owner.gid()) {
         std::os::unix::fs::lchown(path, Some(owner.uid()), Some(owner.gid()))
             .doing("change the owner of", path)?;
     }
-    if given.is_dir() {
+    if current.is_dir() {
         for entry in fs::read_dir(path).doing("read", path)? {
             give_to_owner_of(like, &entry.doing("read", path)?.path())?;
         }
@@ -86,7 +85,7 @@ pub fn give_to_owner_of(like: &Path, path: &Path) -> Result<(), FileError> {
     Ok(())
 }
 
-/// Makes a file that only its owner can read, if it is not there.
+/// Creates a file with mode 0600, if it does not exist.
 pub fn create_private(path: &Path) -> Result<(), FileError> {
     OpenOptions::new()
         .append(true)
@@ -97,7 +96,7 @@ pub fn create_private(path: &Path) -> Result<(), FileError> {
         .doing("create", path)
 }
 
-/// Replaces a file: write beside it, fsync, rename, fsync the directory.
+/// Replaces a file atomically: writes a temporary file, fsync, rename, fsync of the directory.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
     let temporary = path.with_extension("new");
     let write = || -> io::Result<()> {
@@ -107,7 +106,7 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
             .truncate(true)
             .mode(mode)
             .open(&temporary)?;
-        // Whatever the umask takes away: who may read it is said here.
+        // The mode does not depend on the umask.
         file.set_permissions(std::fs::Permissions::from_mode(mode))?;
         file.write_all(bytes)?;
         file.sync_all()?;
@@ -117,7 +116,7 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
     write().doing("replace", path)
 }
 
-/// Makes a file's name durable.
+/// Makes a file's directory entry durable.
 pub fn sync_parent(path: &Path) -> io::Result<()> {
     match path.parent() {
         // A bare file name is in the working directory.
@@ -127,7 +126,7 @@ pub fn sync_parent(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The length of a file and the SHA-256 of all of it, however large.
+/// Returns the length and the SHA-256 of a file of any size.
 pub fn measure(path: &Path) -> io::Result<(u64, Hash)> {
     let mut file = File::open(path)?;
     let (mut sha, mut size) = (Sha256::new(), 0);
@@ -143,7 +142,7 @@ pub fn measure(path: &Path) -> io::Result<(u64, Hash)> {
     }
 }
 
-/// Removes those files of a directory that are not needed, as far as that works.
+/// Deletes the files of a directory that are not needed. Errors are ignored.
 pub fn sweep(directory: &Path, is_needed: impl Fn(&Path) -> bool) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         if !is_needed(&entry.path()) {
@@ -163,7 +162,7 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     read().doing("read", path)
 }
 
-/// The same for a file that may be missing.
+/// Reads a file of at most `limit` bytes; `None` if it does not exist.
 pub fn read_if_there(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FileError> {
     match read(path, limit) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -172,7 +171,7 @@ pub fn read_if_there(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FileErr
     }
 }
 
-/// Removes a file, if it is there.
+/// Deletes a file, if it exists.
 pub fn remove(path: &Path) -> Result<(), FileError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).doing("remove", path),
@@ -180,32 +179,32 @@ pub fn remove(path: &Path) -> Result<(), FileError> {
     }
 }
 
-/// The same for a file that not everybody may read.
+/// Reads a file of at most `limit` bytes, and refuses one that all users can access.
 pub fn read_secret(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     let mode = fs::metadata(path).doing("read", path)?.mode();
     if mode & 0o007 != 0 {
-        let why = "it is secret, and everybody can get at it; run chmod o-rwx";
+        let why = "it is secret, but all users can access it; run chmod o-rwx";
         return Err(invalid(why)).doing("use", path);
     }
     read(path, limit)
 }
-/// Takes the lock that only one process can hold; it ends with the process. A program that it
-/// was just starting when it was killed may hold it a moment longer.
+/// Acquires an exclusive lock, which is released when the process ends. Waits up to a second: a
+/// child process of a killed process may hold the lock a little longer.
 pub fn lock(path: &Path) -> Result<File, FileError> {
     let lock = || -> io::Result<File> {
         let file = lock_file(path)?;
-        if lock_in_a_moment(&file)? {
+        if try_lock_briefly(&file)? {
             return Ok(file);
         }
         Err(io::Error::new(
             io::ErrorKind::WouldBlock,
-            "another process holds it; stop that one first",
+            "another process holds the lock; stop that process first",
         ))
     };
     lock().doing("lock", path)
 }
-/// Takes a lock as soon as it is free, or gives up after a second. Whether it was taken.
-pub fn lock_in_a_moment(file: &File) -> io::Result<bool> {
+/// Acquires a lock within a second. Returns whether it was acquired.
+pub fn try_lock_briefly(file: &File) -> io::Result<bool> {
     const ATTEMPTS: u32 = 200;
     for _ in 0..ATTEMPTS {
         match file.try_lock() {
@@ -216,7 +215,7 @@ pub fn lock_in_a_moment(file: &File) -> io::Result<bool> {
     }
     Ok(false)
 }
-/// Takes the lock as soon as whoever holds it lets go.
+/// Waits for a lock and acquires it.
 pub fn wait_for_lock(path: &Path) -> Result<File, FileError> {
     let lock = || -> io::Result<File> {
         let file = lock_file(path)?;

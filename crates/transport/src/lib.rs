@@ -1,10 +1,11 @@
-//! What the programs of doorward share of the operating system and the network: MQTT and TLS,
-//! files that are replaced whole, clocks, and the event log on disk.
+//! Operating system and network access of the doorward programs: MQTT and TLS, atomic files,
+//! clocks, and the event log on disk.
 
 mod broker;
 mod broker_url;
 pub mod clock;
 pub mod connection_error;
+pub mod csv;
 pub mod event_log;
 pub mod files;
 mod mqtt_client;
@@ -17,10 +18,10 @@ pub use mqtt_client::{MqttClient, MqttError};
 pub use nagle::acknowledgement_delay;
 pub use tls::{Connector, TrustedTime};
 
-/// Random bytes from the kernel.
+/// Returns random bytes from the kernel.
 ///
 /// # Errors
-/// If the kernel has none.
+/// If the kernel provides none.
 pub fn random<const N: usize>() -> std::io::Result<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes)?;

@@ -1,4 +1,4 @@
-//! A short connection for people and clouds: publish something, wait for an answer.
+//! An MQTT client for short connections of command-line tools and services.
 
 use std::time::Duration;
 
@@ -9,10 +9,12 @@ use tokio::time::timeout;
 use crate::connection_error::describe;
 use crate::{Broker, BrokerUrl, TrustedTime};
 
-/// How long the broker may take for anything that we ask of it.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Timeout for every response of the broker.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why the broker could not be used.
+const NO_RESPONSE: &str = "no response (timeout)";
+
+/// A connection error of a broker.
 #[derive(Debug)]
 pub struct MqttError {
     broker: BrokerUrl,
@@ -40,7 +42,7 @@ pub struct MqttClient {
 }
 
 impl MqttClient {
-    /// Connects, with a client id that nobody else has.
+    /// Connects with a random client id.
     ///
     /// # Errors
     /// If the broker cannot be reached or refuses.
@@ -77,21 +79,21 @@ impl MqttClient {
             }
         });
         // The first message stands for the broker's CONNACK.
-        let first = timeout(PATIENCE, messages.recv()).await;
-        let caller = Self {
+        let first = timeout(TIMEOUT, messages.recv()).await;
+        let connected = Self {
             broker: broker.url.clone(),
             client,
             messages,
             polling,
         };
         match first {
-            Ok(Some(Ok(_))) => Ok(caller),
-            Ok(Some(Err(why))) => Err(caller.error(why)),
-            Ok(None) | Err(_) => Err(caller.error("it does not answer".to_owned())),
+            Ok(Some(Ok(_))) => Ok(connected),
+            Ok(Some(Err(why))) => Err(connected.error(why)),
+            Ok(None) | Err(_) => Err(connected.error(NO_RESPONSE.to_owned())),
         }
     }
 
-    /// Subscribes, and waits until the broker has granted it.
+    /// Subscribes, and waits for the broker's acknowledgement.
     ///
     /// # Errors
     /// If the broker is lost or refuses.
@@ -109,10 +111,10 @@ impl MqttClient {
                 Err(error) => Err(error.to_string()),
             }
         };
-        self.within(granted).await
+        self.with_timeout(granted).await
     }
 
-    /// Publishes with QoS 1, and waits until the broker has it.
+    /// Publishes with QoS 1, and waits for the broker's acknowledgement.
     ///
     /// # Errors
     /// If the broker is lost or refuses.
@@ -123,7 +125,7 @@ impl MqttClient {
         retain: bool,
     ) -> Result<(), MqttError> {
         let options = PublishOptions::new(QoS::AtLeastOnce).retain(retain);
-        let taken = async {
+        let acknowledged = async {
             match self.client.publish_tracked(topic, payload, options).await {
                 Ok(notice) => notice
                     .wait_completion_async()
@@ -132,10 +134,10 @@ impl MqttClient {
                 Err(error) => Err(error.to_string()),
             }
         };
-        self.within(taken).await
+        self.with_timeout(acknowledged).await
     }
 
-    /// The next message, or `None` if none comes in time.
+    /// Waits for the next message; `None` if none arrives in time.
     ///
     /// # Errors
     /// If the broker is lost.
@@ -148,14 +150,14 @@ impl MqttClient {
         }
     }
 
-    async fn within(
+    async fn with_timeout(
         &self,
-        asked: impl Future<Output = Result<(), String>>,
+        operation: impl Future<Output = Result<(), String>>,
     ) -> Result<(), MqttError> {
-        match timeout(PATIENCE, asked).await {
+        match timeout(TIMEOUT, operation).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(why)) => Err(self.error(why)),
-            Err(_) => Err(self.error("it does not answer".to_owned())),
+            Err(_) => Err(self.error(NO_RESPONSE.to_owned())),
         }
     }
 

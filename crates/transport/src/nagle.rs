@@ -1,6 +1,6 @@
-//! Whether a broker holds its answers back: Nagle's algorithm (RFC 896) keeps a small packet until
-//! the one before was acknowledged, and a receiver lets 40 ms and more pass before it does that.
-//! Each command then takes so much longer.
+//! Detection of delayed responses of a broker. Nagle's algorithm (RFC 896) holds a small packet
+//! until the previous one was acknowledged, and a receiver delays its acknowledgement by 40 ms or
+//! more. Each command then takes that much longer.
 
 use std::time::Duration;
 
@@ -18,17 +18,18 @@ use crate::files::invalid;
 use crate::tls;
 use crate::tls::TrustedTime;
 
-/// How long all of it may take.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Answers that are looked at, two at a time.
+/// Timeout of the whole measurement.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Number of measurements.
 const ATTEMPTS: usize = 3;
 
-/// How much later the second of two answers comes that the broker has at once, at least.
+/// Measures the delay between two responses that the broker can send at the same time. Returns the
+/// shortest delay of several attempts.
 ///
 /// # Errors
-/// If the broker cannot be reached, or does not let us in.
+/// If the broker cannot be reached or refuses the connection.
 pub async fn acknowledgement_delay(broker: &Broker) -> std::io::Result<Duration> {
-    timeout(PATIENCE, connect_and_measure(broker)).await?
+    timeout(TIMEOUT, connect_and_measure(broker)).await?
 }
 
 async fn connect_and_measure(broker: &Broker) -> std::io::Result<Duration> {
@@ -60,31 +61,31 @@ where
         properties: None,
     };
     let mut received = BytesMut::new();
-    say(
+    send(
         &mut stream,
         &[Packet::Connect(connect, None, options.auth().clone())],
     )
     .await?;
-    match hear(&mut stream, &mut received).await? {
+    match receive(&mut stream, &mut received).await? {
         Packet::ConnAck(answer) if answer.code == ConnectReturnCode::Success => {}
-        _ => return Err(invalid("the broker does not let us in")),
+        _ => return Err(invalid("the broker refused the connection")),
     }
-    let mut least = Duration::MAX;
+    let mut shortest = Duration::MAX;
     for _ in 0..ATTEMPTS {
-        // It answers each of both by itself (MQTT 5 section 3.12.4).
-        say(&mut stream, &[Packet::PingReq, Packet::PingReq]).await?;
-        hear(&mut stream, &mut received).await?;
+        // Each of the two has a response of its own (MQTT 5 section 3.12.4).
+        send(&mut stream, &[Packet::PingReq, Packet::PingReq]).await?;
+        receive(&mut stream, &mut received).await?;
         let watch = Stopwatch::start();
-        hear(&mut stream, &mut received).await?;
-        least = least.min(watch.elapsed());
+        receive(&mut stream, &mut received).await?;
+        shortest = shortest.min(watch.elapsed());
     }
-    let goodbye = Disconnect::new(DisconnectReasonCode::NormalDisconnection);
-    say(&mut stream, &[Packet::Disconnect(goodbye)]).await?;
-    Ok(least)
+    let disconnect = Disconnect::new(DisconnectReasonCode::NormalDisconnection);
+    send(&mut stream, &[Packet::Disconnect(disconnect)]).await?;
+    Ok(shortest)
 }
 
-/// Everything in one packet of the network's.
-async fn say<S: AsyncWrite + Unpin>(stream: &mut S, packets: &[Packet]) -> std::io::Result<()> {
+/// Sends MQTT packets in one TCP segment.
+async fn send<S: AsyncWrite + Unpin>(stream: &mut S, packets: &[Packet]) -> std::io::Result<()> {
     let mut bytes = BytesMut::new();
     for packet in packets {
         packet
@@ -95,7 +96,7 @@ async fn say<S: AsyncWrite + Unpin>(stream: &mut S, packets: &[Packet]) -> std::
     stream.flush().await
 }
 
-async fn hear<S>(stream: &mut S, received: &mut BytesMut) -> std::io::Result<Packet>
+async fn receive<S>(stream: &mut S, received: &mut BytesMut) -> std::io::Result<Packet>
 where
     S: AsyncRead + Unpin,
 {

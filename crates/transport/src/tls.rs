@@ -1,6 +1,6 @@
-//! TLS 1.3 and 1.2 by rustls. Certificates are read at every connection, so that new ones are
-//! used without a restart, and judged by a clock that cannot be before what is known for
-//! certain: a device that starts in 1970 still reaches its broker.
+//! TLS 1.3 and 1.2 with rustls. Certificates are read at every connection, so that new ones are
+//! used without a restart. Their validity is checked against a time with a trusted lower bound, so
+//! that a device whose clock starts in 1970 can still connect to its broker.
 
 use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
 use std::path::Path;
@@ -24,25 +24,26 @@ use crate::files;
 use crate::files::{Doing, FileError, invalid};
 use doorward_protocol::wire::Timestamp;
 
-/// Where systems keep the authorities that they trust.
+/// The system's trusted CA certificates.
 const SYSTEM_CA: &str = "/etc/ssl/certs/ca-certificates.crt";
-/// What answers otherwise in the handshake.
+/// The error if the peer's response is not a TLS handshake.
 pub const NOT_TLS: &str =
-    "what answers there does not speak TLS; is the port right? 8883 is usual for mqtts://";
-/// A file of certificates is no larger than this, in bytes.
+    "the server does not speak TLS; check the port, which is usually 8883 for mqtts://";
+/// Maximum size of a certificate file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
-/// The time before which it cannot be. Shared with the links, which must judge certificates.
+/// The system clock with a trusted lower bound, for the validity of certificates. Clones share the
+/// bound.
 #[derive(Debug, Clone, Default)]
 pub struct TrustedTime(Arc<AtomicU64>);
 
 impl TrustedTime {
-    /// Sets it. It goes back only when new issuers take back the word of a lost key.
+    /// Sets the lower bound. May decrease only after issuer rotation.
     pub fn set_lower_bound(&self, time: Timestamp) {
         self.0.store(time.0, Ordering::Relaxed);
     }
 
-    /// The later of the system's clock and what is known.
+    /// The later of the system clock and the lower bound.
     fn now(&self) -> Timestamp {
         clock::system().max(Timestamp(self.0.load(Ordering::Relaxed)))
     }
@@ -55,7 +56,8 @@ impl TimeProvider for TrustedTime {
     }
 }
 
-/// Connects, and verifies who answers. There is no way back to a connection without TLS.
+/// Connects over TCP and TLS, and verifies the server's certificate. Never falls back to a
+/// connection without TLS.
 pub async fn connect(
     address: String,
     network: NetworkOptions,
@@ -63,7 +65,7 @@ pub async fn connect(
     tls: &Tls,
     time: &TrustedTime,
 ) -> std::io::Result<TlsStream<TcpStream>> {
-    // Before anything is sent to anybody.
+    // Check the options before the connection is opened.
     let connector = Connector::new(host, tls, time)?;
     let stream = rumqttc::default_socket_connect(address, network).await?;
     connector
@@ -75,11 +77,11 @@ pub async fn connect(
         })
 }
 
-/// Verifies who answers on a connection.
+/// A TLS client that verifies the server's certificate.
 pub struct Connector(TlsConnector, ServerName<'static>);
 
 impl Connector {
-    /// For a host by its name or address, unless `tls` names another.
+    /// A client for a host name or address; `tls.server_name` overrides the expected name.
     pub fn new(host: &str, tls: &Tls, time: &TrustedTime) -> std::io::Result<Self> {
         let config = config(tls, time).map_err(std::io::Error::other)?;
         let name = tls.server_name.as_deref().unwrap_or(host).to_owned();
@@ -90,7 +92,7 @@ impl Connector {
     /// Performs the TLS handshake over a connected stream.
     ///
     /// # Errors
-    /// If the peer's certificate is not trusted, or the handshake fails.
+    /// If the server's certificate is not trusted, or the handshake fails.
     pub async fn connect<S>(&self, stream: S) -> std::io::Result<TlsStream<S>>
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
@@ -101,7 +103,7 @@ impl Connector {
 
 fn config(tls: &Tls, time: &TrustedTime) -> Result<ClientConfig, FileError> {
     let ca = tls.ca.as_deref().unwrap_or(Path::new(SYSTEM_CA));
-    let roots = authorities(ca)?;
+    let roots = root_certificates(ca)?;
     let config = ClientConfig::builder_with_details(
         Arc::new(ring::default_provider()),
         Arc::new(time.clone()),
@@ -113,7 +115,7 @@ fn config(tls: &Tls, time: &TrustedTime) -> Result<ClientConfig, FileError> {
     let mut config = match (&tls.certificate, &tls.key) {
         (Some(certificate), Some(key)) => config
             .with_client_auth_cert(certificates(certificate)?, private_key(key)?)
-            .map_err(|error| invalid(format!("it does not fit the certificate: {error}")))
+            .map_err(|error| invalid(format!("it does not match the certificate: {error}")))
             .doing("use", key)?,
         _ => config.with_no_client_auth(),
     };
@@ -121,7 +123,7 @@ fn config(tls: &Tls, time: &TrustedTime) -> Result<ClientConfig, FileError> {
     Ok(config)
 }
 
-/// For those who connect to us. There is no way back to a connection without TLS.
+/// A TLS server. With `client_ca`, clients must have a certificate that is signed by it.
 ///
 /// # Errors
 /// If a file cannot be used.
@@ -141,29 +143,30 @@ pub fn acceptor(
         .doing("use", certificate)?;
     let config = match client_ca {
         Some(ca) => {
-            let verifier = WebPkiClientVerifier::builder_with_provider(authorities(ca)?, provider)
-                .build()
-                .map_err(|error| invalid(error.to_string()))
-                .doing("use", ca)?;
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(root_certificates(ca)?, provider)
+                    .build()
+                    .map_err(|error| invalid(error.to_string()))
+                    .doing("use", ca)?;
             config.with_client_cert_verifier(verifier)
         }
         None => config.with_no_client_auth(),
     };
     let mut config = config
         .with_single_cert(certificates(certificate)?, private_key(key)?)
-        .map_err(|error| invalid(format!("it does not fit the certificate: {error}")))
+        .map_err(|error| invalid(format!("it does not match the certificate: {error}")))
         .doing("use", key)?;
-    // The files are read for every connection, so there is nothing to resume.
+    // The files are read for every connection, so sessions are not resumed.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(Arc::new(config).into())
 }
 
-fn authorities(path: &Path) -> Result<Arc<RootCertStore>, FileError> {
+fn root_certificates(path: &Path) -> Result<Arc<RootCertStore>, FileError> {
     let mut roots = RootCertStore::empty();
     let (usable, _) = roots.add_parsable_certificates(certificates(path)?);
     if usable == 0 {
-        return Err(invalid("it holds no certificate of an authority")).doing("use", path);
+        return Err(invalid("it contains no CA certificate")).doing("use", path);
     }
     Ok(Arc::new(roots))
 }
@@ -171,17 +174,21 @@ fn authorities(path: &Path) -> Result<Arc<RootCertStore>, FileError> {
 /// Reads all certificates of a PEM file, in DER.
 ///
 /// # Errors
-/// If the file cannot be read or holds no certificate.
+/// If the file cannot be read, or is not in PEM format.
 pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
     let bytes = files::read(path, MAX_FILE)?;
     CertificateDer::pem_slice_iter(&bytes)
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| invalid(format!("it holds no certificates as PEM: {error}")))
+        .map_err(|error| {
+            invalid(format!(
+                "it contains no certificates in PEM format: {error}"
+            ))
+        })
         .doing("use", path)
 }
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, FileError> {
     PrivateKeyDer::from_pem_slice(&files::read_secret(path, MAX_FILE)?)
-        .map_err(|error| invalid(format!("it holds no key as PEM: {error}")))
+        .map_err(|error| invalid(format!("it contains no key in PEM format: {error}")))
         .doing("use", path)
 }

@@ -1,4 +1,4 @@
-//! The way to a broker, step by step.
+//! Checks of the connection to a broker, step by step.
 
 use std::time::Duration;
 
@@ -14,39 +14,40 @@ use doorward_protocol::wire::{Audience, Id};
 use doorward_transport::clock;
 use doorward_transport::{MqttClient, acknowledgement_delay};
 
-/// How long a name or an address may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Timeout of a DNS lookup and of a TCP connection.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A broker without Nagle's algorithm sends two answers right after each other.
-const HELD_BACK: Duration = Duration::from_millis(20);
+/// Delay of an acknowledgement above which the broker uses Nagle's algorithm: without it, two
+/// responses follow each other immediately.
+const MAX_DELAY: Duration = Duration::from_millis(20);
 
-/// The way to a broker, step by step: the name, the address, TLS and log-in, and what it lets the
-/// device hear.
+/// Checks the connection to a broker, step by step: DNS, TCP, TLS and log-in, and the topics that
+/// the device may read.
 pub(super) async fn reach(what: &str, link: &LinkSection, device: Option<&Id>) -> Vec<Finding> {
     let url = &link.url;
-    let broken = |text: String, remedy: &str| vec![Finding::new(what, Level::Broken, text, remedy)];
-    let addresses = timeout(PATIENCE, lookup_host((url.host.as_str(), url.port))).await;
+    let failed = |text: String, remedy: &str| vec![Finding::new(what, Level::Error, text, remedy)];
+    let addresses = timeout(TIMEOUT, lookup_host((url.host.as_str(), url.port))).await;
     let addresses: Vec<_> = match addresses {
         Ok(Ok(addresses)) => addresses.collect(),
         Ok(Err(error)) => {
-            let text = format!("{} has no address: {error}", url.host);
-            return broken(
+            let text = format!("DNS lookup for {} failed: {error}", url.host);
+            return failed(
                 text,
-                "Mend the name in the configuration, or the machine's DNS.",
+                "Correct the host name in the configuration, or the machine's DNS settings.",
             );
         }
         Err(_) => {
-            let text = format!("nobody says which address {} has", url.host);
-            return broken(
+            let text = format!("DNS lookup for {} returned no answer", url.host);
+            return failed(
                 text,
-                "Is there a network, and a DNS server in /etc/resolv.conf?",
+                "Check the network, and the DNS server in /etc/resolv.conf.",
             );
         }
     };
     let mut why = String::new();
     let mut connected = false;
     for address in &addresses {
-        match timeout(PATIENCE, TcpStream::connect(address)).await {
+        match timeout(TIMEOUT, TcpStream::connect(address)).await {
             Ok(Ok(_)) => {
                 connected = true;
                 break;
@@ -56,64 +57,64 @@ pub(super) async fn reach(what: &str, link: &LinkSection, device: Option<&Id>) -
         }
     }
     if !connected {
-        return broken(
+        return failed(
             why,
-            "Does the broker run, and is the port right? A firewall may be between.",
+            "Check that the broker is running, the port, and firewalls in between.",
         );
     }
-    let caller = match MqttClient::connect(&link.broker()).await {
-        Ok(caller) => caller,
+    let client = match MqttClient::connect(&link.broker()).await {
+        Ok(client) => client,
         Err(error) => {
-            return broken(
+            return failed(
                 error.to_string(),
                 "Compare the certificates, the user and the password of this link with the \
                  broker's.",
             );
         }
     };
-    let mut found = vec![Finding::ok(what, format!("{url} lets the device in"))];
+    let mut found = vec![Finding::ok(what, format!("{url}: connected and logged in"))];
     if let Ok(Some(end)) = certificate::end_at(&link.broker()).await {
-        found.push(files::ends(
+        found.push(files::check_expiry(
             what,
             "the broker's certificate",
             end,
             clock::system(),
         ));
     }
-    if let Ok(held_back) = acknowledgement_delay(&link.broker()).await
-        && held_back >= HELD_BACK
+    if let Ok(delay) = acknowledgement_delay(&link.broker()).await
+        && delay >= MAX_DELAY
     {
         found.push(Finding::new(
             what,
-            Level::Doubtful,
+            Level::Warning,
             format!(
-                "the broker holds every second answer back for {} ms (Nagle's algorithm)",
-                held_back.as_millis()
+                "the broker delays every second response by {} ms (Nagle's algorithm)",
+                delay.as_millis()
             ),
-            "mosquitto: set_tcp_nodelay true. Others call it nodelay or TCP_NODELAY.",
+            "mosquitto: set_tcp_nodelay true. Other brokers call it nodelay or TCP_NODELAY.",
         ));
     }
     if let Some(device) = device {
         let own = Audience::Device(device.clone());
         let filters = vec![topics::command(device), topics::statements(&own)];
-        if let Err(error) = caller.subscribe(filters).await {
+        if let Err(error) = client.subscribe(filters).await {
             found.push(Finding::new(
                 what,
-                Level::Broken,
+                Level::Error,
                 error.to_string(),
-                "The broker's rules must let the device read its own topics: see \
+                "The broker's access rules must let the device read its own topics: see \
                  config/mosquitto.acl.",
             ));
         }
-        // What belongs to people is not the device's to read.
+        // The receipts are for users: access rules do not let the device read them.
         let others = vec![format!("doorward/v1/{device}/receipts/+")];
-        if caller.subscribe(others).await.is_ok() {
+        if client.subscribe(others).await.is_ok() {
             found.push(Finding::new(
                 what,
-                Level::Doubtful,
-                "the broker lets everybody who logs in read everybody's receipts",
-                "Give it rules: config/mosquitto.acl or config/emqx-acl.conf. The decision stays \
-                 on the device; these keep neighbours from reading along.",
+                Level::Warning,
+                "the broker lets every client that logs in read all receipts",
+                "Install access rules: config/mosquitto.acl or config/emqx-acl.conf. The device \
+                 decides about commands in any case; the rules keep receipts private.",
             ));
         }
     }

@@ -1,5 +1,5 @@
-//! Files with keys, passwords and certificates: whether they are there, whether the daemon's user
-//! can read them and not everybody can, and when certificates end.
+//! Checks of files with keys, passwords and certificates: that they exist, that the daemon's user
+//! can read them and other users cannot, and when certificates expire.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use crate::operation::self_check::{Finding, Level};
 use doorward_protocol::wire::Timestamp;
 use doorward_transport::files;
 
-/// A certificate that ends within so many seconds should be renewed now.
+/// Remaining validity of a certificate below which there is a warning, in seconds.
 const SOON: u64 = 30 * 86400;
 
-/// Files with passwords and keys are there, and not for everybody.
+/// Checks that files with passwords and keys can be read, and by the daemon's user only.
 pub(super) fn secrets(config: &Config) -> Vec<Finding> {
     let links = [&config.links.cloud, &config.links.local, &config.bus];
     let links = links.into_iter().flatten();
@@ -40,23 +40,22 @@ pub(super) fn secrets(config: &Config) -> Vec<Finding> {
             }
             Ok(_) => return None,
         };
-        let remedy = "doorward's user must be able to read it, and not everybody: chgrp doorward, \
-                      chmod 640.";
-        Some(Finding::new("secrets", Level::Broken, why, remedy))
+        let remedy = "doorward's user must be able to read it, and other users must not: chgrp \
+                      doorward, chmod 640.";
+        Some(Finding::new("secrets", Level::Error, why, remedy))
     });
     broken.collect()
 }
 
-/// Whether the daemon's user can read its configuration.
+/// Checks that the daemon's user can read its configuration.
 pub(super) fn configuration(config: &Config, path: &Path) -> Option<Finding> {
     let why = format!("the daemon's user cannot read {}", path.display());
     let remedy = "chgrp doorward, chmod 640, and the directories above it too.";
     (!is_for_owner_of(&config.state, path))
-        .then(|| Finding::new("configuration", Level::Broken, why, remedy))
+        .then(|| Finding::new("configuration", Level::Error, why, remedy))
 }
 
-/// Whether a file that root can read can also be read by the daemon's user, whose the state
-/// directory is. Only root has to ask.
+/// Whether the daemon's user, the owner of the state directory, can read a file that root can read.
 fn is_for_owner_of(state: &Path, path: &Path) -> bool {
     let (Ok(daemon), Ok(file)) = (std::fs::metadata(state), std::fs::metadata(path)) else {
         return true;
@@ -69,7 +68,7 @@ fn is_for_owner_of(state: &Path, path: &Path) -> bool {
     daemon.uid() == 0 || bits & 0o4 != 0
 }
 
-/// When the certificates in files end: the device's own, and those of the authorities.
+/// Checks when certificates in files expire: the device's own, and CA certificates.
 pub(super) fn certificates(config: &Config, now: Timestamp) -> Vec<Finding> {
     let links = [&config.links.cloud, &config.links.local, &config.bus];
     let links = links.into_iter().flatten().map(|link| &link.tls);
@@ -82,24 +81,27 @@ pub(super) fn certificates(config: &Config, now: Timestamp) -> Vec<Finding> {
     let paths = of_tls.chain(of_listener).flatten();
     paths
         .map(|path| match certificate::end_of_file(path) {
-            Ok(end) => ends("certificates", &path.display().to_string(), end, now),
+            Ok(end) => check_expiry("certificates", &path.display().to_string(), end, now),
             Err(error) => {
-                let remedy = "Put the certificate there, as PEM.";
-                Finding::new("certificates", Level::Broken, error.to_string(), remedy)
+                let remedy = "Put a certificate in PEM format there.";
+                Finding::new("certificates", Level::Error, error.to_string(), remedy)
             }
         })
         .collect()
 }
 
-/// What is to be said of a certificate's end.
-pub(super) fn ends(what: &str, whose: &str, end: Timestamp, now: Timestamp) -> Finding {
+/// The finding about the expiry of a certificate.
+pub(super) fn check_expiry(what: &str, whose: &str, end: Timestamp, now: Timestamp) -> Finding {
     let remedy = "Renew it and put the new file in its place; no restart is needed.";
     match end.since(now) {
-        0 => Finding::new(what, Level::Broken, format!("{whose} ended {end}"), remedy),
-        left if left < SOON => {
-            Finding::new(what, Level::Doubtful, format!("{whose} ends {end}"), remedy)
-        }
-        left => Finding::ok(what, format!("{whose} ends in {} days", left / 86400)),
+        0 => Finding::new(what, Level::Error, format!("{whose} expired {end}"), remedy),
+        left if left < SOON => Finding::new(
+            what,
+            Level::Warning,
+            format!("{whose} expires {end}"),
+            remedy,
+        ),
+        left => Finding::ok(what, format!("{whose} expires in {} days", left / 86400)),
     }
 }
 
@@ -110,7 +112,7 @@ mod tests {
     #[test]
     fn a_certificate_is_named_before_and_after_its_end() {
         let level = |end| {
-            let found = ends(
+            let found = check_expiry(
                 "certificates",
                 "it",
                 Timestamp(end),
@@ -118,8 +120,8 @@ mod tests {
             );
             found.level
         };
-        assert_eq!(level(1_000_000_000), Level::Broken);
-        assert_eq!(level(1_000_000_001), Level::Doubtful);
-        assert_eq!(level(1_000_000_000 + SOON), Level::Good);
+        assert_eq!(level(1_000_000_000), Level::Error);
+        assert_eq!(level(1_000_000_001), Level::Warning);
+        assert_eq!(level(1_000_000_000 + SOON), Level::Ok);
     }
 }

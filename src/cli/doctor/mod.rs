@@ -1,4 +1,4 @@
-//! `doorward doctor`: what is wrong with this device, and what to do about it.
+//! `doorward doctor`: finds problems of this device and prints a remedy for each.
 
 use doorward_terminal::outln;
 mod connectivity;
@@ -11,57 +11,59 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::json;
 
-use crate::cli::ConfigFile;
+use crate::cli::DeviceFiles;
 use crate::config::Config;
 use crate::operation::self_check::{Finding, Level, probe};
+use crate::operation::unusable_operations;
 use crate::store::Pinned;
 use connectivity::reach;
 use doorward_terminal::{CliError, block_on, exit_status, style};
 use doorward_transport::clock;
 
-/// Less room than this for the state directory is too little, in MiB.
-const ROOM: u64 = 64;
+/// Free disk space of the state directory below which there is a warning, in MiB.
+const MIN_FREE: u64 = 64;
 
 #[derive(Debug, Args)]
 pub(super) struct Doctor {
     #[command(flatten)]
-    file: ConfigFile,
+    files: DeviceFiles,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(args: &Doctor) -> Result<ExitCode, CliError> {
-    let config = match Config::load(&args.file.config) {
+    let config_path = args.files.config_path();
+    let config = match args.files.load() {
         Ok(config) => config,
         Err(error) => {
-            let remedy = "`doorward provision` makes one that works.";
+            let remedy = "Correct it; without one, `doorward provision` creates it.";
             return Ok(print_findings(
                 &[Finding::new(
                     "configuration",
-                    Level::Broken,
-                    error.to_string(),
+                    Level::Error,
+                    error.message,
                     remedy,
                 )],
                 args.json,
             ));
         }
     };
-    let mut found = vec![configuration(&config, &args.file.config)];
-    found.extend(config.unusable_operations().into_iter().map(|(name, why)| {
+    let mut found = vec![configuration(&config, config_path)];
+    found.extend(unusable_operations(&config).into_iter().map(|(name, why)| {
         let text = format!("[operations.\"{name}\"]: {why}");
         Finding::new(
             "configuration",
-            Level::Broken,
+            Level::Error,
             text,
-            "It would only fail; mend or remove it.",
+            "This can never work; fix or remove it.",
         )
     }));
-    found.extend(files::configuration(&config, &args.file.config));
-    found.push(clock_is(clock::system().0));
+    found.extend(files::configuration(&config, config_path));
+    found.push(check_clock(clock::system().0));
     let pinned = match Pinned::read(&config.state) {
         Ok(Some(pinned)) => Ok(pinned),
-        Ok(None) => Err(format!("{} holds no identity", config.state.display())),
+        Ok(None) => Err(format!("{} contains no identity", config.state.display())),
         Err(error) => Err(error.to_string()),
     };
     found.extend(state(&config.state, pinned.as_ref().err()));
@@ -87,49 +89,48 @@ pub(super) fn run(args: &Doctor) -> Result<ExitCode, CliError> {
     Ok(print_findings(&found, args.json))
 }
 
-/// Prints what was found; the exit status says whether anything is broken.
+/// Prints the findings; the exit status is a failure if one is an error.
 fn print_findings(found: &[Finding], json: bool) -> ExitCode {
-    let broken = found.iter().filter(|it| it.level == Level::Broken).count();
+    let count = |level| found.iter().filter(|it| it.level == level).count();
+    let (errors, warnings) = (count(Level::Error), count(Level::Warning));
     if json {
         let rows: Vec<_> = found
             .iter()
             .map(|it| {
                 json!({
-                    "what": it.what, "level": word(it.level), "text": it.text,
+                    "what": it.what, "level": it.level.name(), "text": it.text,
                     "remedy": (!it.remedy.is_empty()).then_some(&it.remedy),
                 })
             })
             .collect();
-        outln!("{}", json!({"broken": broken, "findings": rows}));
+        outln!("{}", json!({"broken": errors, "findings": rows}));
     } else {
         for it in found {
-            let level = format!("{:<6}", word(it.level));
+            let level = format!("{:<7}", it.level.name());
             let level = match it.level {
-                Level::Good => style::green(&level),
-                Level::Doubtful | Level::Broken => style::red(&level),
+                Level::Ok => style::green(&level),
+                Level::Warning => style::yellow(&level),
+                Level::Error => style::red(&level),
             };
             outln!("{level} {:<18} {}", it.what, it.text);
             if !it.remedy.is_empty() {
-                outln!("{:<25} -> {}", "", it.remedy);
+                outln!("{:<26} -> {}", "", it.remedy);
             }
         }
-        match broken {
-            0 => outln!("\nNothing is broken."),
-            1 => outln!("\nOne thing is broken."),
-            _ => outln!("\n{broken} things are broken."),
-        }
+        let plural = |count, noun| match count {
+            0 => format!("no {noun}s"),
+            1 => format!("1 {noun}"),
+            _ => format!("{count} {noun}s"),
+        };
+        outln!(
+            "\n{}, {}",
+            plural(errors, "error"),
+            plural(warnings, "warning")
+        );
     }
-    match broken {
+    match errors {
         0 => ExitCode::SUCCESS,
         _ => ExitCode::from(exit_status::FAILED),
-    }
-}
-
-fn word(level: Level) -> &'static str {
-    match level {
-        Level::Good => "ok",
-        Level::Doubtful => "look",
-        Level::Broken => "broken",
     }
 }
 
@@ -138,16 +139,17 @@ fn configuration(config: &Config, path: &Path) -> Finding {
     Finding::ok("configuration", text)
 }
 
-/// A clock from before this program was built is wrong.
-fn clock_is(now: u64) -> Finding {
+/// A clock that is earlier than the build of this program is wrong.
+fn check_clock(now: u64) -> Finding {
     let built: u64 = env!("DOORWARD_BUILT").parse().unwrap_or(0);
     let text = doorward_protocol::wire::Timestamp(now).to_string();
     if now < built {
-        let remedy = "Set it, or give the machine a source of time. Until then, what interrupts \
-                      needs a command with an uptime in it, and weekly windows stay shut.";
+        let remedy = "Set it, or configure time synchronization (NTP). Until then, disruptive \
+                      operations need a command that names the device's uptime, and weekly \
+                      schedules do not apply.";
         return Finding::new(
             "clock",
-            Level::Doubtful,
+            Level::Warning,
             format!("{text} is in the past"),
             remedy,
         );
@@ -159,7 +161,7 @@ fn state(directory: &Path, unusable: Option<&String>) -> Vec<Finding> {
     let what = "state directory";
     if let Some(why) = unusable {
         let remedy = "If this device is new: doorward provision";
-        return vec![Finding::new(what, Level::Broken, why.clone(), remedy)];
+        return vec![Finding::new(what, Level::Error, why.clone(), remedy)];
     }
     let mut found = Vec::new();
     let mode = |path: &Path| std::fs::metadata(path).map(|it| it.permissions().mode() & 0o777);
@@ -173,7 +175,7 @@ fn state(directory: &Path, unusable: Option<&String>) -> Vec<Finding> {
         {
             let remedy = format!("chmod {allowed:o} {}", path.display());
             let text = format!("{} has mode {mode:o}", path.display());
-            found.push(Finding::new(what, Level::Broken, text, &remedy));
+            found.push(Finding::new(what, Level::Error, text, &remedy));
         }
     }
     let probe = directory.join("doctor.new");
@@ -183,57 +185,60 @@ fn state(directory: &Path, unusable: Option<&String>) -> Vec<Finding> {
     match written {
         Err(error) => found.push(Finding::new(
             what,
-            Level::Broken,
+            Level::Error,
             error.to_string(),
-            "Nothing is done that cannot be written down. Run this as doorward's user or root.",
+            "Operations that cannot be recorded are not run. Run this as doorward's user or root.",
         )),
         Ok(()) => match rustix::fs::statvfs(directory) {
             Ok(disk) => {
                 let free = (disk.f_bavail.saturating_mul(disk.f_frsize)) >> 20;
                 let text = format!("{}, {free} MiB free", directory.display());
-                found.push(match free < ROOM {
+                found.push(match free < MIN_FREE {
                     true => Finding::new(
                         what,
-                        Level::Doubtful,
+                        Level::Warning,
                         text,
-                        "When the disk is full, everything is denied. Make room.",
+                        "When the disk is full, every command is denied. Free disk space.",
                     ),
                     false => Finding::ok(what, text),
                 });
             }
             Err(error) => {
                 let text = format!("{}: {error}", directory.display());
-                found.push(Finding::new(what, Level::Doubtful, text, ""));
+                found.push(Finding::new(what, Level::Warning, text, ""));
             }
         },
     }
     found
 }
 
-/// Whose it is.
+/// The owner of the device.
 fn ownership(pinned: &Pinned) -> Finding {
     let (device, issuer) = (&pinned.device, &pinned.issuers.iss);
     match &pinned.owner {
-        Some(owner) => Finding::ok("owner", format!("{device} belongs to {owner}, by {issuer}")),
+        Some(owner) => {
+            let text = format!("{device} belongs to {owner} (issuer {issuer})");
+            Finding::ok("owner", text)
+        }
         None => Finding::new(
             "owner",
-            Level::Doubtful,
-            format!("{device} trusts {issuer} and belongs to nobody"),
-            "Its claim, or doorkey register, makes somebody the owner; until then it does nothing.",
+            Level::Warning,
+            format!("{device} trusts {issuer} and has no owner"),
+            "Register an owner with its claim (`doorkey register`); until then it runs no command.",
         ),
     }
 }
 
-/// Whether it runs is no fault of the machine.
+/// Whether the daemon is running. If not, that is only a warning.
 fn daemon(state: &Path) -> Finding {
     use std::os::unix::net::UnixStream;
     match UnixStream::connect(state.join(crate::daemon::STATUS_SOCKET)) {
-        Ok(_) => Finding::ok("daemon", "it runs; `doorward status` says how it is"),
+        Ok(_) => Finding::ok("daemon", "running; `doorward status` shows its status"),
         Err(_) => Finding::new(
             "daemon",
-            Level::Doubtful,
-            "it does not run",
-            "systemctl start doorward, or doorward run",
+            Level::Warning,
+            "not running",
+            "Start it: systemctl start doorward, or doorward run",
         ),
     }
 }
@@ -244,7 +249,7 @@ mod tests {
 
     #[test]
     fn a_clock_from_before_the_program_was_made_is_named() {
-        assert_eq!(clock_is(0).level, Level::Doubtful);
-        assert_eq!(clock_is(4_000_000_000).level, Level::Good);
+        assert_eq!(check_clock(0).level, Level::Warning);
+        assert_eq!(check_clock(4_000_000_000).level, Level::Ok);
     }
 }

@@ -1,29 +1,29 @@
-//! The issuer that a device will trust for ever: read, shown, and confirmed by a person.
+//! The issuer that a device will trust permanently: read, shown, and confirmed by a person.
 
 use std::io::Read;
 use std::path::Path;
 
-use crate::cli::provision::prompt::Ask;
+use crate::cli::provision::prompt::Prompt;
 use crate::store::{Pinned, issuers_in};
 use doorward_protocol::wire::{Hash, Id, decode_issuers, format_fingerprint, hash};
 use doorward_terminal::{CliError, exit_status};
 use doorward_transport::files;
 
-/// The largest file.
+/// The largest issuer file that is read, in bytes.
 const LIMIT: u64 = 65536;
 
-/// An issuer's file, with its signatures checked.
+/// An issuer's file with verified signatures.
 pub(super) struct Trusted {
-    /// Empty if the device has it.
+    /// Content of the file; empty if the device has it already.
     pub(super) bytes: Vec<u8>,
-    /// The platform's name.
+    /// Name of the issuer.
     pub(super) name: Id,
     /// SHA-256 of the file.
     pub(super) fingerprint: Hash,
 }
 
 impl Trusted {
-    /// The one that the device trusts already.
+    /// The issuer that the device trusts already.
     pub(super) fn pinned(before: &Pinned) -> Self {
         Self {
             bytes: Vec::new(),
@@ -53,8 +53,9 @@ pub(super) fn read(given: &str) -> Result<Trusted, CliError> {
         .and_then(decode_issuers)
         .unwrap_or(bytes);
     let issuers = issuers_in(&bytes).map_err(|error| {
-        CliError::new(exit_status::DATA, format!("that is no issuer: {error}"))
-            .with_remedy("Give the file issuers.cwt, or what `doorkey issuer show` prints.")
+        CliError::new(exit_status::DATA, format!("not an issuer: {error}")).with_remedy(
+            "Give the file issuers.cwt, or the text that `doorkey issuer show` prints.",
+        )
     })?;
     Ok(Trusted {
         fingerprint: hash(&bytes),
@@ -63,12 +64,12 @@ pub(super) fn read(given: &str) -> Result<Trusted, CliError> {
     })
 }
 
-/// A person, or a fingerprint that came another way, says that it is the right one.
+/// Confirms the issuer by its expected fingerprint, by `--yes`, or by a question.
 pub(super) fn confirm(
     issuers: &Trusted,
     expected: Option<&str>,
     yes: bool,
-    ask: &mut Ask,
+    prompt: &mut Prompt,
 ) -> Result<(), CliError> {
     let found = issuers.fingerprint.hex();
     if let Some(expected) = expected {
@@ -79,24 +80,24 @@ pub(super) fn confirm(
         }
         let why = format!("the issuer's fingerprint is {}", format_fingerprint(&found));
         return Err(CliError::new(exit_status::DENIED, why).with_remedy(
-            "It is not the one that was expected. Whoever made this file would command the device.",
+            "It differs from --fingerprint. The author of this file would control the device.",
         ));
     }
     if yes {
         return Ok(());
     }
     let Trusted { name, .. } = issuers;
-    if !ask.somebody() {
+    if !prompt.is_interactive() {
         let why = format!(
-            "nobody has confirmed the issuer {name}, {}",
+            "the issuer {name} was not confirmed: SHA-256 {}",
             format_fingerprint(&found)
         );
         return Err(CliError::new(exit_status::USAGE, why)
-            .with_remedy("Compare with `doorkey issuer show`, then give it as --fingerprint."));
+            .with_remedy("Compare it with `doorkey issuer show`, then give it as --fingerprint."));
     }
-    eprintln!("The issuer is {name}. Whoever holds its keys says who may command this device.");
+    eprintln!("The issuer is {name}. The holder of its keys decides who may command this device.");
     eprintln!("  SHA-256 {}", format_fingerprint(&found));
-    match ask.agrees("Does `doorkey issuer show` print the same where the issuer is?")? {
+    match prompt.confirm("Does `doorkey issuer show` print the same fingerprint?")? {
         true => Ok(()),
         false => Err(CliError::new(
             exit_status::DENIED,

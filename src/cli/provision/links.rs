@@ -1,33 +1,31 @@
-//! The configuration of a new device: the shipped file, and beside it one part with the links.
+//! The configuration of a new device: the shipped file, and a drop-in file with the links.
 
 use std::path::{Path, PathBuf};
 
-use crate::cli as doorward;
+use crate::cli::DEFAULT_STATE;
 use crate::cli::provision::options::{Answers, Provision};
 use crate::config;
 use crate::config::Config;
 use doorward_terminal::{CliError, exit_status};
 use doorward_transport::files;
 
-/// What doorward is shipped with.
+/// The shipped configuration; its state directory is [`DEFAULT_STATE`].
 const SHIPPED: &str = include_str!("../../../config/doorward.toml");
-/// Its state directory, as it stands there.
-const SHIPPED_STATE: &str = "/var/lib/doorward";
-/// The part that is written here, and by nobody else.
-const PART: &str = "provisioned.toml";
+/// The drop-in file that only `doorward provision` writes.
+const DROP_IN: &str = "provisioned.toml";
 
-/// Where a device keeps what.
+/// The files that provisioning writes.
 pub(super) struct ConfigTarget {
     pub(super) state: PathBuf,
-    /// The configuration, unless it is left alone.
+    /// The configuration file; `None` if no configuration is written.
     config: Option<PathBuf>,
-    /// Whether that file is there.
+    /// Whether that file exists.
     exists: bool,
-    /// Whether nothing says yet how the device is reached.
+    /// Whether the configuration has no link yet.
     lacks_a_link: bool,
 }
 
-/// A file as it will be.
+/// A configuration file with its new text.
 pub(super) struct LinkChange {
     pub(super) path: PathBuf,
     text: String,
@@ -35,8 +33,8 @@ pub(super) struct LinkChange {
 
 impl ConfigTarget {
     pub(super) fn of(args: &Provision) -> Result<Self, CliError> {
-        let usual = || PathBuf::from(doorward::DEFAULT_CONFIG);
-        let path = match (&args.config, &args.state) {
+        let files = &args.files;
+        let path = match (&files.config, &files.state) {
             (None, Some(state)) => {
                 return Ok(Self {
                     state: state.clone(),
@@ -45,41 +43,38 @@ impl ConfigTarget {
                     lacks_a_link: false,
                 });
             }
-            (Some(path), _) => path.clone(),
-            (None, None) => usual(),
+            _ => files.config_path().to_owned(),
         };
         let exists = path.exists();
-        let mut place = Self {
-            state: args.state.clone().unwrap_or_else(|| SHIPPED_STATE.into()),
+        let mut target = Self {
+            state: files.state.clone().unwrap_or_else(|| DEFAULT_STATE.into()),
             config: Some(path.clone()),
             exists,
             lacks_a_link: true,
         };
         if exists {
-            // A configuration without links cannot be used yet; with one it can.
+            // A configuration without links is invalid: try it with one.
             let with_link = (
-                part(&path),
+                drop_in(&path),
                 "[links.local]\nurl = \"mqtt://127.0.0.1\"\n".to_owned(),
             );
             let config = Config::load(&path);
-            place.lacks_a_link = config.is_err();
+            target.lacks_a_link = config.is_err();
             let config = config.or_else(|_| Config::load_with(&path, &[with_link]));
             let state = config
                 .map_err(|error| CliError::new(exit_status::CONFIG, error))?
                 .state;
-            if args.state.as_ref().is_some_and(|given| *given != state) {
+            if files.state.as_ref().is_some_and(|given| *given != state) {
                 let why = format!(
-                    "{} says that the state is in {}",
+                    "{} names another state directory: {}",
                     path.display(),
                     state.display()
                 );
-                return Err(
-                    CliError::new(exit_status::USAGE, why).with_remedy("Leave --state out.")
-                );
+                return Err(CliError::new(exit_status::USAGE, why).with_remedy("Omit --state."));
             }
-            place.state = state;
+            target.state = state;
         }
-        Ok(place)
+        Ok(target)
     }
 
     pub(super) fn config(&self) -> Option<&Path> {
@@ -90,15 +85,15 @@ impl ConfigTarget {
         self.lacks_a_link
     }
 
-    /// The files that are not yet as they should be, checked together.
+    /// The files whose text has to change, checked together.
     pub(super) fn changes(&self, answers: &Answers) -> Result<Vec<LinkChange>, CliError> {
         let Some(path) = &self.config else {
             return match answers.names_a_link() {
                 true => Err(CliError::new(
                     exit_status::USAGE,
-                    "--state alone leaves the links alone",
+                    "--state without --config writes no links",
                 )
-                .with_remedy("Give --config too.")),
+                .with_remedy("Add --config FILE.")),
                 false => Ok(Vec::new()),
             };
         };
@@ -106,12 +101,12 @@ impl ConfigTarget {
         if !self.exists {
             let line = |state: &str| format!("state = {}\n", quoted(state));
             let here = line(&self.state.display().to_string());
-            let text = SHIPPED.replacen(&line(SHIPPED_STATE), &here, 1);
+            let text = SHIPPED.replacen(&line(DEFAULT_STATE), &here, 1);
             changes.push((path.clone(), text));
         }
         if answers.names_a_link() {
-            let before = std::fs::read_to_string(part(path)).unwrap_or_default();
-            changes.push((part(path), links(answers, &before)));
+            let before = std::fs::read_to_string(drop_in(path)).unwrap_or_default();
+            changes.push((drop_in(path), links(answers, &before)));
         }
         changes.retain(|(path, text)| std::fs::read(path).ok().as_deref() != Some(text.as_bytes()));
         Config::load_with(path, &changes)
@@ -124,12 +119,12 @@ impl ConfigTarget {
 }
 
 impl LinkChange {
-    /// What will stand there, if it is worth showing.
+    /// The new text, if it is short enough to show.
     pub(super) fn shown(&self) -> Option<&str> {
         (self.text.len() < 4096).then_some(&self.text)
     }
 
-    /// Writes it, for those to read who can read what is beside it.
+    /// Writes the file, with the owner and group of its directory.
     pub(super) fn write(&self) -> Result<(), CliError> {
         let directory = self.path.parent().filter(|it| !it.as_os_str().is_empty());
         let directory = directory.unwrap_or(Path::new("."));
@@ -146,21 +141,21 @@ impl LinkChange {
     }
 }
 
-fn part(path: &Path) -> PathBuf {
-    config::directory_of(path).join(PART)
+fn drop_in(path: &Path) -> PathBuf {
+    config::directory_of(path).join(DROP_IN)
 }
 
-/// Takes the part with the links away.
+/// Removes the drop-in file with the links.
 pub(super) fn forget(config: &Path) -> Result<(), CliError> {
-    Ok(files::remove(&part(config))?)
+    Ok(files::remove(&drop_in(config))?)
 }
 
-/// The links as a part of the configuration; those that nothing is said of stay as they were.
+/// The text of the drop-in file. Links that are not given are kept as in `before`.
 fn links(answers: &Answers, before: &str) -> String {
     let mut text =
-        "# Written by `doorward provision`, and again whenever it is called with links.\n\
-                    # A link that is not named then stays. What else is yours belongs into a file of\n\
-                    # its own beside this one.\n"
+        "# Written by `doorward provision` each time it is called with links. Links not given on\n\
+                    # the command line are kept. Put your own settings in another file in this\n\
+                    # directory.\n"
             .to_owned();
     let path = |path: &PathBuf| path.display().to_string();
     let mut table = |name: &str, fields: &[(&str, Option<String>)]| {
@@ -210,7 +205,7 @@ fn links(answers: &Answers, before: &str) -> String {
     text
 }
 
-/// The lines of a table, from its header to the next one.
+/// The lines of a TOML table, from its header to the next header.
 fn section<'a>(text: &'a str, header: &str) -> Option<&'a str> {
     let start = text.find(header)?;
     let from = text.get(start..)?;
@@ -218,7 +213,7 @@ fn section<'a>(text: &'a str, header: &str) -> Option<&'a str> {
     from.get(..end)
 }
 
-/// A basic string of TOML, which has the escapes of JSON.
+/// A TOML basic string; its escapes are those of JSON.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
@@ -241,7 +236,7 @@ mod tests {
         let path = directory.path().join("doorward.toml");
         let files = [
             (path.clone(), SHIPPED.to_owned()),
-            (part(&path), links(&answers, "")),
+            (drop_in(&path), links(&answers, "")),
         ];
         let config = Config::load_with(&path, &files).unwrap();
         let cloud = config.links.cloud.unwrap();

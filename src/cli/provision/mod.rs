@@ -1,5 +1,5 @@
-//! `doorward provision`: gives a device its id, its key, the issuer that it will trust, and the way
-//! to its brokers. What was done once is not done again.
+//! `doorward provision`: gives a device its ID, its key, the issuer that it trusts, and its links.
+//! Idempotent: steps that are complete are not repeated.
 
 use doorward_terminal::outln;
 mod issuer_trust;
@@ -22,17 +22,17 @@ use links::LinkChange;
 use options::Answers;
 pub(super) use options::Provision;
 
-/// What is to be done, before any of it is.
+/// The steps to do, before any of them is done.
 struct Plan {
     /// The state directory.
     state: PathBuf,
     device: Id,
     issuers: Trusted,
-    /// The device as it is, if it was provisioned before, with the same id and issuer.
+    /// The device as provisioned before, with the same ID and issuer.
     before: Option<Pinned>,
-    /// Files of the configuration as they will be.
+    /// The configuration files to write.
     changes: Vec<LinkChange>,
-    /// Where the key will be kept sealed.
+    /// Path of the encrypted key, if it is to be encrypted.
     seal: Option<PathBuf>,
 }
 
@@ -43,26 +43,25 @@ pub(super) fn run(args: Provision) -> Result<ExitCode, CliError> {
         show_plan(&plan, json);
         return Ok(ExitCode::SUCCESS);
     }
-    let claim = carry_out(&plan)?;
+    let claim = apply(&plan)?;
     let now = Pinned::read(&plan.state)?.ok_or_else(|| {
         CliError::new(
             exit_status::IO,
-            "what was just written is not there any more",
+            "the identity cannot be read back after it was written",
         )
     })?;
     print(&plan, &now, claim.as_ref(), json);
     Ok(ExitCode::SUCCESS)
 }
 
-/// Finds out what has to be done, asking for what is missing if somebody is there. Nothing is
-/// written yet.
+/// Determines the steps, and asks for missing values on a terminal. Writes nothing.
 fn plan(args: Provision) -> Result<Plan, CliError> {
-    let mut ask = prompt::Ask::new(args.json);
-    let place = links::ConfigTarget::of(&args)?;
-    let before = Pinned::read(&place.state)?;
+    let mut prompt = prompt::Prompt::new(args.json);
+    let target = links::ConfigTarget::of(&args)?;
+    let before = Pinned::read(&target.state)?;
     let mut answers = Answers::merged(args.answers, args.answers_file.as_deref())?;
     answers.check()?;
-    answers.complete(&mut ask, before.as_ref(), place.lacks_a_link())?;
+    answers.complete(&mut prompt, before.as_ref(), target.lacks_a_link())?;
     let device = answers.device.clone().ok_or_else(options::missing)?;
     let issuers = match (&answers.issuers, &before) {
         (Some(given), _) => issuer_trust::read(given)?,
@@ -70,21 +69,26 @@ fn plan(args: Provision) -> Result<Plan, CliError> {
         (None, None) => return Err(options::missing()),
     };
     if let Some(before) = &before {
-        agrees(before, &device, &issuers)?;
+        check_unchanged(before, &device, &issuers)?;
     }
     if before.is_none() || answers.fingerprint.is_some() {
-        issuer_trust::confirm(&issuers, answers.fingerprint.as_deref(), args.yes, &mut ask)?;
+        issuer_trust::confirm(
+            &issuers,
+            answers.fingerprint.as_deref(),
+            args.yes,
+            &mut prompt,
+        )?;
     }
-    let changes = place.changes(&answers)?;
+    let changes = target.changes(&answers)?;
     let seal = answers.seal.then(seal::path).filter(|sealed| {
-        // A key that is sealed already stays as it is.
+        // An encrypted key is kept.
         before.is_none() || !sealed.exists()
     });
     if seal.is_some() {
-        seal::possible(place.config())?;
+        seal::check_available(target.config())?;
     }
     Ok(Plan {
-        state: place.state,
+        state: target.state,
         device,
         issuers,
         before,
@@ -93,8 +97,8 @@ fn plan(args: Provision) -> Result<Plan, CliError> {
     })
 }
 
-/// A device has one id, one issuer and one owner, until it is reset.
-fn agrees(before: &Pinned, device: &Id, issuers: &Trusted) -> Result<(), CliError> {
+/// Refuses another ID or issuer: they change only by a factory reset.
+fn check_unchanged(before: &Pinned, device: &Id, issuers: &Trusted) -> Result<(), CliError> {
     let why = if before.device != *device {
         format!("this device is {} already", before.device)
     } else if before.fingerprint != issuers.fingerprint {
@@ -110,14 +114,14 @@ fn agrees(before: &Pinned, device: &Id, issuers: &Trusted) -> Result<(), CliErro
         None => why,
     };
     Err(CliError::new(exit_status::DENIED, why).with_remedy(
-        "A device is provisioned once. Whoever stands before it can make it new: doorward \
+        "A device is provisioned once. To start again, run at the device itself: doorward \
          factory-reset",
     ))
 }
 
-/// Does it: the configuration first, then who the device is, its id last of all. Returns the claim,
-/// if the device has no owner.
-fn carry_out(plan: &Plan) -> Result<Option<Claim>, CliError> {
+/// Executes the plan: the configuration first, then the identity, with the device's ID last.
+/// Returns the claim, if the device has no owner.
+fn apply(plan: &Plan) -> Result<Option<Claim>, CliError> {
     for change in &plan.changes {
         change.write()?;
     }
@@ -139,7 +143,7 @@ fn carry_out(plan: &Plan) -> Result<Option<Claim>, CliError> {
         Some(before) => {
             let secret = match &before.claim {
                 Some(secret) => secret.clone(),
-                // It had an owner, who has deleted it.
+                // The former owner has deleted the device.
                 None => {
                     let secret = Claim::secret(&random()?);
                     Identity::replace_claim(&plan.state, &secret)?;
@@ -177,20 +181,23 @@ fn show_plan(plan: &Plan, as_json: bool) {
         outln!("{out}");
         return;
     }
-    outln!("Nothing was written. This would be done:");
+    outln!("Nothing was written. Without --dry-run:");
     match &plan.before {
         None => outln!("  {}: a new key for {}", plan.state.display(), plan.device),
-        Some(_) => outln!("  {}: stays as it is", plan.state.display()),
+        Some(_) => outln!("  {}: unchanged", plan.state.display()),
     }
     for change in &plan.changes {
         outln!("  {}:", change.path.display());
         match change.shown() {
             Some(text) => text.lines().for_each(|line| outln!("    {line}")),
-            None => outln!("    the configuration that doorward is shipped with"),
+            None => outln!("    the shipped configuration"),
         }
     }
     if let Some(sealed) = &plan.seal {
-        outln!("  {}: the key, sealed to this machine", sealed.display());
+        outln!(
+            "  {}: the key, encrypted for this machine",
+            sealed.display()
+        );
     }
 }
 
@@ -211,10 +218,13 @@ fn print(plan: &Plan, now: &Pinned, claim: Option<&Claim>, as_json: bool) {
     outln!(
         "trusts   {}, SHA-256 {}",
         now.issuers.iss,
-        shown(now.fingerprint)
+        format_hash(now.fingerprint)
     );
     for change in &plan.changes {
         outln!("wrote    {}", change.path.display());
+    }
+    if plan.before.is_some() && plan.changes.is_empty() && plan.seal.is_none() {
+        outln!("unchanged: the device was provisioned before");
     }
     let start = "systemctl enable --now doorward    (without systemd: doorward run)";
     match (&claim, &now.owner) {
@@ -222,26 +232,26 @@ fn print(plan: &Plan, now: &Pinned, claim: Option<&Claim>, as_json: bool) {
             outln!("claim    {claim}");
             qr::show(claim);
             outln!();
-            outln!("Whoever has the claim can become the owner, once. Next:");
+            outln!("With the claim, one account can become the owner, once. Next:");
             outln!(
-                "  where the issuer is:  doorkey register '{claim}' --owner ACCOUNT --owner-key FILE --broker URL"
+                "  at the issuer:        doorkey register '{claim}' --owner ACCOUNT --owner-public-key FILE --broker URL"
             );
-            outln!("  or, with a platform:  show it to the platform's application");
+            outln!("  or, with a platform:  enter it in the platform's application");
             outln!("  here:                 {start}");
             outln!("  then, here:           doorward doctor");
         }
         (None, owner) => {
-            let owner = owner.as_ref().map_or("nobody", Id::as_str);
-            outln!("owner    {owner}; there is nothing left to claim");
+            let owner = owner.as_ref().map_or("none", Id::as_str);
+            outln!("owner    {owner} (already claimed)");
         }
     }
 }
 
-fn shown(fingerprint: Hash) -> String {
+fn format_hash(fingerprint: Hash) -> String {
     format_fingerprint(&fingerprint.hex())
 }
 
-/// Takes away what provisioning has written beside the state directory.
+/// Removes the files that provisioning has written outside the state directory.
 pub(super) fn forget(config: &Path) -> Result<(), CliError> {
     links::forget(config)?;
     seal::forget(config)

@@ -1,5 +1,5 @@
-//! What has to be known to provision a device: from the command line, from a file for many devices,
-//! or from whoever is asked.
+//! The values that provisioning needs: from the command line, from an answers file for many
+//! devices, or from questions on the terminal.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -7,93 +7,90 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Deserialize;
 
-use crate::cli::provision::prompt::Ask;
+use crate::cli::DeviceFiles;
+use crate::cli::provision::prompt::Prompt;
 use crate::store::Pinned;
 use doorward_protocol::wire::Id;
 use doorward_terminal::{CliError, exit_status};
 use doorward_transport::BrokerUrl;
 use doorward_transport::files;
 
-/// The command line. What it lacks is asked for, if standard input is a terminal.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Provision {
     #[command(flatten)]
     pub(super) answers: Answers,
-    /// Take the answers from a TOML file, for many devices: the names are those of the options
-    /// without their dashes, such as `issuers` or `password_file`. Options come before it.
+    /// TOML file with the answers, for many devices. Its names are those of the options, such as
+    /// `issuers` or `password_file`. Options on the command line take precedence.
     #[arg(long = "answers", value_name = "FILE")]
     pub(super) answers_file: Option<PathBuf>,
-    /// The configuration; if it is missing, the one that is shipped is written there.
-    #[arg(long, value_name = "FILE")]
-    pub(super) config: Option<PathBuf>,
-    /// The state directory of the configuration. Without --config, the configuration is left alone.
-    #[arg(long, value_name = "DIR")]
-    pub(super) state: Option<PathBuf>,
-    /// Do not ask whether the issuer is the right one: its fingerprint was compared already.
+    #[command(flatten)]
+    pub(super) files: DeviceFiles,
+    /// Trust the issuer without a question: its fingerprint was compared already.
     #[arg(long)]
     pub(super) yes: bool,
-    /// Say what would be done, and do nothing.
+    /// Show what would be done, and change nothing.
     #[arg(long)]
     pub(super) dry_run: bool,
-    /// Print one JSON object, and ask for nothing.
+    /// Print one JSON object, and ask no questions.
     #[arg(long)]
     pub(super) json: bool,
 }
 
-/// The answers.
+// The answers.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Answers {
-    /// The id of this device: 1 to 64 of A-Z a-z 0-9 . _ : @ -
+    /// ID of this device: 1 to 64 characters of A-Z a-z 0-9 . _ : @ -
     #[arg(long, value_name = "ID")]
     #[serde(deserialize_with = "parsed")]
     pub(super) device: Option<Id>,
-    /// The issuer: its file `issuers.cwt`, the text that `doorkey issuer show` prints, or - for
-    /// either on standard input.
+    /// Issuer: its file `issuers.cwt`, the text that `doorkey issuer show` prints, or - to read
+    /// either from standard input.
     #[arg(long, value_name = "FILE|TEXT")]
     pub(super) issuers: Option<String>,
-    /// The SHA-256 that `doorkey issuer show` printed where the issuer is: nothing else is trusted.
+    /// Fingerprint (SHA-256) that `doorkey issuer show` prints; an issuer with another one is
+    /// refused.
     #[arg(long, value_name = "HEX")]
     pub(super) fingerprint: Option<String>,
-    /// The cloud's broker, like mqtts://broker.example:8883.
+    /// URL of the cloud's broker, such as mqtts://broker.example:8883.
     #[arg(long, value_name = "URL")]
     #[serde(deserialize_with = "parsed")]
     pub(super) cloud: Option<BrokerUrl>,
-    /// The user name there.
+    /// User name at the cloud's broker.
     #[arg(long, value_name = "NAME")]
     pub(super) user: Option<String>,
-    /// The file with the password there.
+    /// File with the password for the cloud's broker.
     #[arg(long, value_name = "FILE")]
     pub(super) password_file: Option<PathBuf>,
-    /// Who vouches for the cloud's broker, as PEM, if not the authorities that the system trusts.
+    /// CA certificates (PEM) for the cloud's broker, instead of the system's.
     #[arg(long, value_name = "FILE")]
     pub(super) ca: Option<PathBuf>,
-    /// The device's certificate for the cloud's broker, as PEM.
+    /// Client certificate (PEM) of the device for the cloud's broker.
     #[arg(long, value_name = "FILE")]
     pub(super) certificate: Option<PathBuf>,
-    /// The key of that certificate, as PEM.
+    /// Key (PEM) of the client certificate.
     #[arg(long, value_name = "FILE")]
     pub(super) certificate_key: Option<PathBuf>,
-    /// A broker on this device or on the site's network, like mqtt://127.0.0.1:1883.
+    /// URL of a broker on this device or on the site's network, such as mqtt://127.0.0.1:1883.
     #[arg(long, value_name = "URL")]
     #[serde(deserialize_with = "parsed")]
     pub(super) local: Option<BrokerUrl>,
-    /// Answer MQTT clients without a broker, at this address and port.
+    /// Accept MQTT clients without a broker, on this address and port.
     #[arg(long, value_name = "ADDRESS")]
     pub(super) listen: Option<SocketAddr>,
-    /// The certificate to show them, as PEM.
+    /// Certificate (PEM) of the listener.
     #[arg(long, value_name = "FILE")]
     pub(super) listen_certificate: Option<PathBuf>,
-    /// The key of that certificate, as PEM.
+    /// Key (PEM) of the listener's certificate.
     #[arg(long, value_name = "FILE")]
     pub(super) listen_key: Option<PathBuf>,
-    /// Keep the device's key sealed to this machine, by its TPM 2.0 if it has one: systemd unseals
+    /// Encrypt the device's key for this machine, with its TPM 2.0 if it has one; systemd decrypts
     /// it for the daemon. Needs systemd 250 or later.
     #[arg(long)]
     pub(super) seal: bool,
 }
 
-/// Text of the file by the rules of its type.
+/// Parses a text of the answers file into its type.
 fn parsed<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     T: std::str::FromStr<Err: std::fmt::Display>,
@@ -104,7 +101,7 @@ where
 }
 
 impl Answers {
-    /// The command line's, and what it lacks from a file.
+    /// The answers of the command line, completed from a file.
     pub(super) fn merged(given: Self, file: Option<&Path>) -> Result<Self, CliError> {
         let Some(path) = file else {
             return Ok(given);
@@ -132,7 +129,7 @@ impl Answers {
         })
     }
 
-    /// What belongs to something that was not named is a mistake.
+    /// Refuses options that belong to a link that was not given.
     pub(super) fn check(&self) -> Result<(), CliError> {
         let of_cloud = self.user.is_some()
             || self.password_file.is_some()
@@ -140,20 +137,24 @@ impl Answers {
             || self.certificate.is_some();
         let of_listen = self.listen_certificate.is_some() || self.listen_key.is_some();
         let why = match () {
-            () if of_cloud && self.cloud.is_none() => "--cloud is missing: whose log-in is that?",
-            () if of_listen && self.listen.is_none() => "--listen is missing: at which address?",
+            () if of_cloud && self.cloud.is_none() => {
+                "--user, --password-file, --ca and --certificate need --cloud"
+            }
+            () if of_listen && self.listen.is_none() => {
+                "--listen-certificate and --listen-key need --listen"
+            }
             () if self.certificate.is_some() != self.certificate_key.is_some() => {
-                "a certificate needs its key, and a key its certificate"
+                "--certificate and --certificate-key are needed together"
             }
             () => return Ok(()),
         };
         Err(CliError::new(exit_status::USAGE, why))
     }
 
-    /// Asks for what is missing and cannot be known, if somebody is there.
+    /// Asks for missing values on a terminal.
     pub(super) fn complete(
         &mut self,
-        ask: &mut Ask,
+        prompt: &mut Prompt,
         before: Option<&Pinned>,
         lacks_a_link: bool,
     ) -> Result<(), CliError> {
@@ -162,13 +163,13 @@ impl Answers {
         }
         if self.device.is_none() {
             let name = host_name();
-            self.device = ask.value("The id of this device", name.as_deref(), |text| {
+            self.device = prompt.value("The ID of this device", name.as_deref(), |text| {
                 text.parse::<Id>().map_err(str::to_owned)
             })?;
         }
         if self.issuers.is_none() && before.is_none() {
             let question = "The issuer: its file, or the text that `doorkey issuer show` prints";
-            self.issuers = ask.value(question, None, |text| Ok(text.to_owned()))?;
+            self.issuers = prompt.value(question, None, |text| Ok(text.to_owned()))?;
         }
         if lacks_a_link && !self.names_a_link() {
             let url = |text: &str| match text {
@@ -178,16 +179,16 @@ impl Answers {
                     .map(Some)
                     .map_err(|why| why.to_string()),
             };
-            let question = "The cloud's broker, like mqtts://broker.example:8883, or none";
-            self.cloud = ask.value(question, None, url)?.flatten();
+            let question = "The cloud's broker, such as mqtts://broker.example:8883, or none";
+            self.cloud = prompt.value(question, None, url)?.flatten();
             let question = "A broker on the site, or none";
             let usual = "mqtt://127.0.0.1:1883";
-            self.local = ask.value(question, Some(usual), url)?.flatten();
+            self.local = prompt.value(question, Some(usual), url)?.flatten();
         }
         Ok(())
     }
 
-    /// Whether any of it is about a link.
+    /// Whether a link is given.
     pub(super) fn names_a_link(&self) -> bool {
         self.cloud.is_some() || self.local.is_some() || self.listen.is_some()
     }
@@ -195,10 +196,10 @@ impl Answers {
 
 pub(super) fn missing() -> CliError {
     CliError::new(exit_status::USAGE, "--device and --issuers are needed")
-        .with_remedy("On a terminal they are asked for. `doorward provision --help` says more.")
+        .with_remedy("On a terminal, doorward asks for them. See `doorward provision --help`.")
 }
 
-/// What the machine calls itself.
+/// The host name of the machine, if it is a valid ID.
 fn host_name() -> Option<String> {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
     let name = name.trim();

@@ -1,41 +1,41 @@
-//! Questions on the terminal. Without one nobody is asked.
+//! Questions on the terminal. Without a terminal, no questions are asked.
 
 use std::io::{BufRead, IsTerminal, Read, Write};
 
 use doorward_protocol::wire::MAX_PAIRING_TEXT;
 use doorward_terminal::{CliError, exit_status};
 
-/// Whoever can be asked.
-pub(super) struct Ask {
-    somebody: bool,
+/// Asks questions if standard input is a terminal.
+pub(super) struct Prompt {
+    interactive: bool,
 }
 
-/// So often the same is asked.
+/// Maximum number of attempts per question.
 const TRIES: usize = 5;
 
-impl Ask {
+impl Prompt {
     pub(super) fn new(silent: bool) -> Self {
         Self {
-            somebody: !silent && std::io::stdin().is_terminal(),
+            interactive: !silent && std::io::stdin().is_terminal(),
         }
     }
 
-    /// Asks until the answer makes sense; an empty one is the usual value, if there is one. `None`
-    /// if nobody is there.
+    /// Asks until the answer is valid; an empty answer is the default, if there is one. `None`
+    /// without a terminal.
     pub(super) fn value<T>(
         &mut self,
         question: &str,
-        usual: Option<&str>,
+        default: Option<&str>,
         read: impl Fn(&str) -> Result<T, String>,
     ) -> Result<Option<T>, CliError> {
-        if !self.somebody {
+        if !self.interactive {
             return Ok(None);
         }
         for _ in 0..TRIES {
-            let hint = usual.map_or_else(String::new, |usual| format!(" [{usual}]"));
+            let hint = default.map_or_else(String::new, |default| format!(" [{default}]"));
             let answer = line(&format!("{question}{hint}: "))?;
-            let answer = match (answer.trim(), usual) {
-                ("", Some(usual)) => usual,
+            let answer = match (answer.trim(), default) {
+                ("", Some(default)) => default,
                 (answer, _) => answer,
             };
             let result = match answer {
@@ -47,17 +47,20 @@ impl Ask {
                 Err(why) => eprintln!("  {why}"),
             }
         }
-        Err(CliError::new(exit_status::USAGE, "no answer made sense"))
+        Err(CliError::new(
+            exit_status::USAGE,
+            "too many invalid answers",
+        ))
     }
 
-    /// Whether somebody is there and types yes.
-    pub(super) fn agrees(&mut self, question: &str) -> Result<bool, CliError> {
-        Ok(self.somebody && line(&format!("{question} [yes/no]: "))?.trim() == "yes")
+    /// Asks for confirmation. `false` without a terminal.
+    pub(super) fn confirm(&mut self, question: &str) -> Result<bool, CliError> {
+        Ok(self.interactive && line(&format!("{question} [yes/no]: "))?.trim() == "yes")
     }
 
-    /// Whether somebody can be asked.
-    pub(super) fn somebody(&self) -> bool {
-        self.somebody
+    /// Whether questions can be asked.
+    pub(super) fn is_interactive(&self) -> bool {
+        self.interactive
     }
 }
 
@@ -70,7 +73,7 @@ fn line(prompt: &str) -> Result<String, CliError> {
     let read = input.read_line(&mut line).map_err(failed)?;
     if read == 0 {
         eprintln!();
-        return Err(CliError::new(exit_status::USAGE, "nobody answers any more"));
+        return Err(CliError::new(exit_status::USAGE, "input ended"));
     }
     Ok(line)
 }

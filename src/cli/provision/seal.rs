@@ -1,5 +1,5 @@
-//! The device's key, sealed to the machine by systemd-creds: with its TPM 2.0 if it has one, and
-//! with a key of the host. systemd unseals it for the daemon and for nothing else.
+//! Encryption of the device's key by systemd-creds for this machine: with its TPM 2.0 if it has
+//! one, and with a key of the host. systemd decrypts it for the daemon only.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -17,18 +17,18 @@ pub(super) fn path() -> PathBuf {
     SEALED.into()
 }
 
-/// Whether systemd-creds is here, and systemd starts the daemon.
-pub(super) fn possible(config: Option<&Path>) -> Result<(), CliError> {
+/// Checks that systemd-creds is installed, and that systemd starts the daemon.
+pub(super) fn check_available(config: Option<&Path>) -> Result<(), CliError> {
     if config != Some(Path::new(DEFAULT_CONFIG)) {
-        let why = format!("--seal is for the daemon that systemd starts with {DEFAULT_CONFIG}");
+        let why = format!("--seal needs the configuration that systemd uses: {DEFAULT_CONFIG}");
         return Err(CliError::new(exit_status::USAGE, why));
     }
-    let asked = systemd_creds().arg("--version").output();
-    match asked {
+    let version = systemd_creds().arg("--version").output();
+    match version {
         Ok(out) if out.status.success() => Ok(()),
         _ => Err(
-            CliError::new(exit_status::UNAVAILABLE, "systemd-creds is not here").with_remedy(
-                "It comes with systemd 250. Leave --seal out: the key is a file of mode 600.",
+            CliError::new(exit_status::UNAVAILABLE, "systemd-creds is not installed").with_remedy(
+                "It is part of systemd 250. Without --seal, the key is a file of mode 600.",
             ),
         ),
     }
@@ -36,13 +36,13 @@ pub(super) fn possible(config: Option<&Path>) -> Result<(), CliError> {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "who is at the device runs it, by no command from afar"
+    reason = "run locally at the device, never by a remote command"
 )]
 fn systemd_creds() -> Command {
     Command::new("systemd-creds")
 }
 
-/// Seals the key, tells systemd where it is, and only then takes the file away.
+/// Encrypts the key, adds it to the systemd unit, and only then removes the plain file.
 pub(super) fn seal(state: &Path, sealed: &Path) -> Result<(), CliError> {
     let key = files::read(&Pinned::key_file(state), 1024)?;
     let failed =
@@ -59,10 +59,10 @@ pub(super) fn seal(state: &Path, sealed: &Path) -> Result<(), CliError> {
     }
     let out = child.wait_with_output().map_err(failed)?;
     if !out.status.success() || out.stdout.is_empty() {
-        let said = String::from_utf8_lossy(&out.stderr).trim().to_owned();
+        let message = String::from_utf8_lossy(&out.stderr).trim().to_owned();
         return Err(
-            CliError::new(exit_status::IO, format!("systemd-creds: {said}"))
-                .with_remedy("Nothing was sealed; the key is still a file of mode 600."),
+            CliError::new(exit_status::IO, format!("systemd-creds: {message}"))
+                .with_remedy("The key was not encrypted; it is still a file of mode 600."),
         );
     }
     files::replace(sealed, &out.stdout, 0o600)?;
@@ -79,7 +79,7 @@ pub(super) fn seal(state: &Path, sealed: &Path) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Takes away what was sealed.
+/// Removes the encrypted key and its drop-in file.
 pub(super) fn forget(config: &Path) -> Result<(), CliError> {
     if config != Path::new(DEFAULT_CONFIG) {
         return Ok(());

@@ -1,5 +1,5 @@
-//! The log as the core sees it: every change of what must not be forgotten is an event, and
-//! what is remembered is what folding the events gives.
+//! The event log as the core sees it: every change of the durable state is an event, and the
+//! state is the result of applying the events in order.
 
 mod snapshot;
 
@@ -17,21 +17,21 @@ use doorward_protocol::wire::{
     Bytes, Hash, Id, KeyBytes, Kind, LogHead, Operation, Receipt, Role, Timestamp, hash,
 };
 
-/// How far the device may have counted before that is written down with the next record, in
+/// Elapsed time after which the lower bound of the clock is recorded before the next record, in
 /// seconds.
 const COUNTED_EVERY: u64 = 900;
 
-/// How many receipts are kept at hand for commands that come twice.
-const RECEIPTS: usize = 256;
+/// Receipts kept in memory for commands that arrive again.
+const MAX_RECEIPTS: usize = 256;
 
-/// Statements whose time it cannot be before.
+/// Statements whose time of issue is a lower bound of the current time.
 pub(super) const TELLS_TIME: [Kind; 3] = [Kind::Issuers, Kind::Registration, Kind::Revocations];
 
-/// The end of the log and everything that it says.
+/// The head of the log and the state derived from its records.
 pub(super) struct Journal {
     device: Id,
     pub(super) state: DurableState,
-    /// Commands that were allowed and have not ended.
+    /// Commands that were allowed and have not finished.
     pub(super) open: BTreeMap<Hash, PendingCommand>,
     receipts: HashMap<Hash, (KeyBytes, Receipt)>,
     receipt_order: VecDeque<Hash>,
@@ -42,9 +42,9 @@ pub(super) struct Journal {
     snapshot_bytes: u64,
     total_bytes: u64,
     limit: u64,
-    /// A segment that has grown by this since its snapshot is followed by a new one.
+    /// Growth of a segment after its snapshot at which a new segment starts, in bytes.
     segment: u64,
-    /// Operations that boot the machine.
+    /// Operations that reboot the machine.
     reboots: Vec<Operation>,
 }
 
@@ -70,7 +70,7 @@ impl Journal {
         }
     }
 
-    /// Takes a record that was found in the log, and the one that follows it, which names its hash.
+    /// Applies a record read from the log; `next` is the record after it, which contains its hash.
     pub(super) fn replay(&mut self, record: &Record, next: Option<&Record>) {
         let bytes = record.encode();
         let hash = next.map_or_else(|| hash(&bytes), |next| next.previous);
@@ -81,14 +81,14 @@ impl Journal {
         self.apply_record(record, bytes.len() as u64, hash);
     }
 
-    /// After a break: what is still to be read beyond it ends, freezes and uses up as before,
-    /// and no number goes back. A snapshot makes that part of the log again.
+    /// Applies the records found after a damaged part of the log: ended shares, suspensions, uses
+    /// and sequence numbers still count. A snapshot makes the result part of the log again.
     pub(super) fn salvage(&mut self, records: &[Record], now: &Now, batch: &mut Batch) {
         if records.is_empty() {
             return;
         }
         for record in records {
-            let memory = &mut self.state;
+            let state = &mut self.state;
             match &record.event {
                 Event::Intent(Intent {
                     asked,
@@ -97,16 +97,16 @@ impl Journal {
                     ..
                 }) => {
                     if let Some(share) = share {
-                        memory.charge(*charged, *share, &asked.operation, record.at);
+                        state.charge(*charged, *share, &asked.operation, record.at);
                     }
                 }
                 Event::Outcome(verdict) => match verdict.change {
                     Some(Change::Ended(share, end)) => {
-                        memory.ended.insert(share, end);
+                        state.ended.insert(share, end);
                     }
-                    Some(Change::Frozen(until)) => memory.frozen = memory.frozen.max(Some(until)),
-                    // Whether it was frozen again after that is not known.
-                    Some(Change::Deleted) => memory.delete(),
+                    Some(Change::Frozen(until)) => state.frozen = state.frozen.max(Some(until)),
+                    // It is not known whether the shares were suspended again after that.
+                    Some(Change::Deleted) => state.delete(),
                     Some(
                         Change::Unfrozen
                         | Change::Acknowledged(_)
@@ -116,8 +116,8 @@ impl Journal {
                     | None => {}
                 },
                 Event::Statement(applied) => self.apply_statement(applied),
-                Event::Counted(time) => memory.record_elapsed(*time),
-                Event::Snapshot(snapshot) => recover(memory, snapshot),
+                Event::Counted(time) => state.record_elapsed(*time),
+                Event::Snapshot(snapshot) => recover(state, snapshot),
                 Event::Epoch(..)
                 | Event::Executing(..)
                 | Event::Denied(..)
@@ -127,7 +127,7 @@ impl Journal {
         self.append(Event::Snapshot(self.snapshot()), now, batch);
     }
 
-    /// Writes an event down. Nobody may act on it before the log is durable up to its head.
+    /// Appends an event. Nothing may act on it before the log is durable up to its head.
     pub(super) fn append(&mut self, event: Event, now: &Now, batch: &mut Batch) {
         if self.head.size == 0 {
             batch.log.push(LogWrite::Segment(0));
@@ -147,15 +147,15 @@ impl Journal {
         self.drop_acknowledged(batch);
     }
 
-    /// Writes down how far the device has counted, for a time without a clock.
+    /// Records the lower bound of the time, for a later start without a clock.
     pub(super) fn count_time(&mut self, now: &Now, batch: &mut Batch) {
         if now.lower_bound > self.state.floor() {
             self.append(Event::Counted(now.lower_bound), now, batch);
         }
     }
 
-    /// Lets go of the oldest segments when the log is half full, as far as their events are
-    /// kept elsewhere.
+    /// Deletes the oldest segments once the log is half full, as far as their records were
+    /// acknowledged by a log collector.
     fn drop_acknowledged(&mut self, batch: &mut Batch) {
         let mut dropped = None;
         while self.used() >= 50
@@ -228,23 +228,23 @@ impl Journal {
             }
             Event::Outcome(verdict) => {
                 self.open.remove(&verdict.command);
-                let memory = &mut self.state;
+                let state = &mut self.state;
                 match verdict.change {
                     Some(Change::Ended(share, end)) => {
-                        memory.ended.insert(share, end);
+                        state.ended.insert(share, end);
                     }
-                    Some(Change::Frozen(until)) => memory.frozen = Some(until),
-                    Some(Change::Unfrozen) => memory.frozen = None,
+                    Some(Change::Frozen(until)) => state.frozen = Some(until),
+                    Some(Change::Unfrozen) => state.frozen = None,
                     Some(Change::Acknowledged(size)) => {
-                        memory.acknowledged = memory.acknowledged.max(size);
+                        state.acknowledged = state.acknowledged.max(size);
                     }
                     Some(Change::Subscribed(share)) => {
-                        memory.subscribers.insert(verdict.holder, share);
+                        state.subscribers.insert(verdict.holder, share);
                     }
                     Some(Change::Unsubscribed) => {
-                        memory.subscribers.remove(&verdict.holder);
+                        state.subscribers.remove(&verdict.holder);
                     }
-                    Some(Change::Deleted) => memory.delete(),
+                    Some(Change::Deleted) => state.delete(),
                     None => {}
                 }
             }
@@ -258,29 +258,29 @@ impl Journal {
         let mark = SeqMark {
             seq: applied.seq,
             hash: applied.hash,
-            made: applied.made,
+            issued_at: applied.issued_at,
         };
-        let memory = &mut self.state;
+        let state = &mut self.state;
         if applied.kind == *Kind::Registration.name() {
-            memory.registration = Some(mark);
+            state.registration = Some(mark);
         } else if applied.kind == *Kind::Revocations.name() {
             if let Some(audience) = &applied.audience {
-                memory.revocations.insert(audience.clone(), mark);
+                state.revocations.insert(audience.clone(), mark);
             }
         } else if applied.kind == *Kind::Roster.name()
             && let Some(group) = applied.group
         {
-            memory.rosters.insert(group, mark);
+            state.rosters.insert(group, mark);
         }
         for role in &applied.roles {
-            memory.reset_seq(*role);
+            state.reset_seq(*role);
         }
         for role in &applied.replaced {
-            memory.revoke_time(*role, applied.made);
+            state.revoke_time(*role, applied.issued_at);
         }
         let kind = TELLS_TIME.into_iter().find(|k| applied.kind == *k.name());
         if let Some(role) = kind.and_then(Role::of) {
-            memory.record_signed_time(role, applied.made);
+            state.record_signed_time(role, applied.issued_at);
         }
     }
 
@@ -295,19 +295,19 @@ impl Journal {
         if self.receipts.insert(command, (holder, receipt)).is_none() {
             self.receipt_order.push_back(command);
         }
-        if self.receipt_order.len() > RECEIPTS
+        if self.receipt_order.len() > MAX_RECEIPTS
             && let Some(oldest) = self.receipt_order.pop_front()
         {
             self.receipts.remove(&oldest);
         }
     }
 
-    /// The receipt of a command that has ended, if it is recent.
+    /// The receipt of a finished command, if it is recent.
     pub(super) fn receipt(&self, command: &Hash) -> Option<&(KeyBytes, Receipt)> {
         self.receipts.get(command)
     }
 
-    /// The receipts made since a time, oldest first.
+    /// Commands with a receipt issued at or after `time`, oldest first.
     pub(super) fn receipts_since(&self, time: Timestamp) -> Vec<Hash> {
         let recent = |command: &&Hash| {
             self.receipt(command)
@@ -320,7 +320,7 @@ impl Journal {
         self.head
     }
 
-    /// How full the log is, in percent.
+    /// Used part of the log's size limit, in percent.
     pub(super) fn used(&self) -> u64 {
         (self.total_bytes * 100)
             .checked_div(self.limit)
@@ -328,7 +328,7 @@ impl Journal {
     }
 }
 
-/// A caller as the log keeps it.
+/// A caller as stored in the log.
 pub(super) fn command_ref(caller: &Caller) -> CommandRef {
     CommandRef {
         command: caller.command,
@@ -341,7 +341,7 @@ pub(super) fn command_ref(caller: &Caller) -> CommandRef {
     }
 }
 
-/// A permit's content as the log keeps it.
+/// A permit's content as stored in the log.
 pub(super) fn intent(permit: &doorward_protocol::gate::Permit) -> Intent {
     Intent {
         asked: command_ref(permit.caller()),
@@ -352,8 +352,8 @@ pub(super) fn intent(permit: &doorward_protocol::gate::Permit) -> Intent {
     }
 }
 
-/// The log keeps statements whose sequence must never go back, and those that people want to
-/// find there.
+/// The log record of a statement: the log keeps those whose sequence number must never decrease,
+/// and those that are of interest to a reader of the log.
 pub(super) fn statement_event(installed: &Installed) -> Option<Event> {
     Some(Event::Statement(StatementRecord {
         kind: Id::new(installed.kind.name()).ok()?,
@@ -362,7 +362,7 @@ pub(super) fn statement_event(installed: &Installed) -> Option<Event> {
         group: installed.group,
         roles: installed.roles.clone(),
         replaced: installed.replaced.clone(),
-        made: installed.made,
+        issued_at: installed.issued_at,
         seq: installed.seq,
         hash: installed.hash,
     }))

@@ -1,4 +1,4 @@
-//! All that must not be forgotten, as one record, so that older segments may go.
+//! The durable state as one record, so that older segments can be deleted.
 
 use crate::core::journal::Journal;
 use doorward_protocol::event_log::record::{ClientWindow, Recent, Snapshot};
@@ -7,33 +7,33 @@ use doorward_protocol::wire::Map;
 
 impl Journal {
     pub(super) fn restore(&mut self, snapshot: &Snapshot) {
-        let mut memory = DurableState::new(snapshot.epoch);
+        let mut state = DurableState::new(snapshot.epoch);
         for client in &snapshot.windows {
-            memory
+            state
                 .windows
                 .restore(client.holder, client.instance, client.window);
         }
-        memory.registration = snapshot.registration;
-        memory.revocations = snapshot
+        state.registration = snapshot.registration;
+        state.revocations = snapshot
             .revocations
             .iter()
             .map(|(audience, mark)| (audience.clone(), *mark))
             .collect();
-        memory.proven = snapshot.proven.iter().map(|(k, p)| (*k, *p)).collect();
-        memory.rosters = snapshot.rosters.iter().map(|(k, m)| (*k, *m)).collect();
-        memory.ended = snapshot.ended.iter().map(|(k, t)| (*k, *t)).collect();
-        memory.frozen = snapshot.frozen;
-        memory.acknowledged = snapshot.acknowledged;
-        memory.reboots = snapshot.reboots.clone().unwrap_or_default();
-        memory.deleted = snapshot.deleted;
-        let told = snapshot.told.iter().flat_map(Map::iter);
-        memory.subscribers = told.map(|(key, share)| (*key, *share)).collect();
-        memory.uses = snapshot.uses.iter().map(|(k, n)| (*k, *n)).collect();
+        state.proven = snapshot.proven.iter().map(|(k, p)| (*k, *p)).collect();
+        state.rosters = snapshot.rosters.iter().map(|(k, m)| (*k, *m)).collect();
+        state.ended = snapshot.ended.iter().map(|(k, t)| (*k, *t)).collect();
+        state.frozen = snapshot.frozen;
+        state.acknowledged = snapshot.acknowledged;
+        state.reboots = snapshot.reboots.clone().unwrap_or_default();
+        state.deleted = snapshot.deleted;
+        let subscribers = snapshot.subscribers.iter().flat_map(Map::iter);
+        state.subscribers = subscribers.map(|(key, share)| (*key, *share)).collect();
+        state.uses = snapshot.uses.iter().map(|(k, n)| (*k, *n)).collect();
         for recent in &snapshot.recent {
             let key = (recent.share, recent.operation.clone());
-            memory.recent.insert(key, recent.times.clone());
+            state.recent.insert(key, recent.times.clone());
         }
-        self.state = memory;
+        self.state = state;
         self.open = snapshot
             .open
             .iter()
@@ -42,10 +42,10 @@ impl Journal {
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
-        let memory = &self.state;
+        let state = &self.state;
         Snapshot {
-            epoch: memory.epoch,
-            windows: memory
+            epoch: state.epoch,
+            windows: state
                 .windows
                 .iter()
                 .map(|(&(holder, instance), &window)| ClientWindow {
@@ -54,19 +54,20 @@ impl Journal {
                     window,
                 })
                 .collect(),
-            registration: memory.registration,
-            revocations: Map::new(memory.revocations.clone()),
-            proven: Map::new(memory.proven.clone()),
+            registration: state.registration,
+            revocations: Map::new(state.revocations.clone()),
+            proven: Map::new(state.proven.clone()),
             open: self.open.values().cloned().collect(),
-            rosters: Map::new(memory.rosters.clone()),
-            ended: Map::new(memory.ended.clone()),
-            frozen: memory.frozen,
-            acknowledged: memory.acknowledged,
-            told: (!memory.subscribers.is_empty()).then(|| Map::new(memory.subscribers.clone())),
-            deleted: memory.deleted,
-            reboots: Some(memory.reboots.clone()).filter(|times| !times.is_empty()),
-            uses: Map::new(memory.uses.clone()),
-            recent: memory
+            rosters: Map::new(state.rosters.clone()),
+            ended: Map::new(state.ended.clone()),
+            frozen: state.frozen,
+            acknowledged: state.acknowledged,
+            subscribers: (!state.subscribers.is_empty())
+                .then(|| Map::new(state.subscribers.clone())),
+            deleted: state.deleted,
+            reboots: Some(state.reboots.clone()).filter(|times| !times.is_empty()),
+            uses: Map::new(state.uses.clone()),
+            recent: state
                 .recent
                 .iter()
                 .map(|((share, operation), times)| Recent {
@@ -79,39 +80,40 @@ impl Journal {
     }
 }
 
-/// Takes from a snapshot beyond a break what ends, freezes and uses up.
-pub(super) fn recover(memory: &mut DurableState, snapshot: &Snapshot) {
+/// Merges a snapshot found after a damaged part of the log: ended shares, suspensions, uses and
+/// sequence numbers.
+pub(super) fn recover(state: &mut DurableState, snapshot: &Snapshot) {
     for (share, count) in snapshot.uses.iter() {
-        let uses = memory.uses.entry(*share).or_default();
+        let uses = state.uses.entry(*share).or_default();
         *uses = (*uses).max(*count);
     }
     for (share, end) in snapshot.ended.iter() {
-        memory.ended.insert(*share, *end);
+        state.ended.insert(*share, *end);
     }
-    memory.frozen = memory.frozen.max(snapshot.frozen);
-    memory.deleted = memory.deleted.or(snapshot.deleted);
-    if memory.reboots.is_empty() {
-        memory.reboots = snapshot.reboots.clone().unwrap_or_default();
+    state.frozen = state.frozen.max(snapshot.frozen);
+    state.deleted = state.deleted.or(snapshot.deleted);
+    if state.reboots.is_empty() {
+        state.reboots = snapshot.reboots.clone().unwrap_or_default();
     }
     for (audience, mark) in snapshot.revocations.iter() {
-        let held = memory.revocations.get(audience);
-        memory
+        let held = state.revocations.get(audience);
+        state
             .revocations
             .insert(audience.clone(), later(held, mark));
     }
     for (group, mark) in snapshot.rosters.iter() {
-        let held = memory.rosters.get(group);
-        memory.rosters.insert(*group, later(held, mark));
+        let held = state.rosters.get(group);
+        state.rosters.insert(*group, later(held, mark));
     }
     if let Some(mark) = &snapshot.registration {
-        memory.registration = Some(later(memory.registration.as_ref(), mark));
+        state.registration = Some(later(state.registration.as_ref(), mark));
     }
     for (role, proven) in snapshot.proven.iter() {
-        memory.record_signed_time(*role, proven.time());
+        state.record_signed_time(*role, proven.time());
     }
 }
 
-/// The newer of two marks; the one that is held if neither is.
+/// The newer of two marks; `held` if both have the same sequence number.
 fn later(held: Option<&SeqMark>, mark: &SeqMark) -> SeqMark {
     held.filter(|held| held.seq >= mark.seq)
         .copied()

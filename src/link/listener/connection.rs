@@ -1,4 +1,4 @@
-//! One connection of the listener: bytes between the socket, the session and the agent.
+//! A connection of the listener: passes bytes between the socket, the session and the daemon.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -9,43 +9,43 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::link::LinkEvent;
-use crate::link::listener::session::{Session, SessionAction, goodbye};
+use crate::link::listener::session::{Session, SessionAction, shutting_down};
 use doorward_protocol::wire::Hash;
 use doorward_protocol::wire::topics::OutboundTopic;
 
-/// How long a newcomer may take until it has connected, handshake and all, and everybody to
-/// take what is sent to them.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
-/// Bytes that are read at once.
-const CHUNK: usize = 4096;
+/// Time limit for a new client to connect, including the TLS handshake, and for every client to
+/// receive a message.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes to read at once.
+const READ_SIZE: usize = 4096;
 
-/// What a connection is told by the agent.
+/// A command of the daemon to a connection.
 #[derive(Debug)]
 pub(super) enum ConnectionCommand {
-    /// The message of this number is done with.
+    /// Acknowledge the message with this number.
     Acknowledge(u64),
-    /// The message of this number was not heard.
+    /// Reject the message with this number.
     Refuse(u64),
-    /// The device publishes something; of a receipt, the command that it answers.
+    /// Publish a message; for a receipt, with the command that it answers.
     Publish(OutboundTopic, Option<Hash>, Vec<u8>),
-    /// The device stops, or connects anew.
-    Goodbye,
+    /// Close the connection, since the device stops or reconnects.
+    Close,
 }
 
-/// What a connection works with.
+/// The channels of a connection.
 pub(super) struct ConnectionEnds {
-    /// To the agent.
+    /// To the daemon.
     pub(super) events: mpsc::Sender<LinkEvent>,
-    /// From the agent.
-    pub(super) words: mpsc::Receiver<ConnectionCommand>,
-    /// The current `state`, once there is one.
+    /// From the daemon.
+    pub(super) commands: mpsc::Receiver<ConnectionCommand>,
+    /// The current `state`; empty before there is one.
     pub(super) state: watch::Receiver<Vec<u8>>,
 }
 
-/// Serves a client until it leaves, and calls `proven` when a command of it was answered.
+/// Serves a client until it disconnects, and calls `proven` when a command of it was answered.
 ///
 /// # Errors
-/// If the socket fails, or the client does not take what is sent.
+/// If the socket fails, or the client does not receive a message in time.
 pub(super) async fn serve(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     mut session: Session,
@@ -53,36 +53,36 @@ pub(super) async fn serve(
     proven: impl Fn(),
 ) -> std::io::Result<()> {
     let mut received = BytesMut::new();
-    // A message that waits for the agent. Until it has it, nothing more is read.
+    // A message that waits for the daemon. Meanwhile nothing more is read.
     let mut waiting = None;
-    let mut idle = pin!(sleep(PATIENCE));
-    let end = loop {
+    let mut idle = pin!(sleep(TIMEOUT));
+    let close = loop {
         if waiting.is_none() {
             match session.receive(&mut received) {
-                Ok(Some(steps)) => {
-                    let patience = session.patience().unwrap_or(PATIENCE);
-                    idle.set(sleep(patience));
-                    waiting = take(steps, &mut stream, &session, &ends).await?;
+                Ok(Some(actions)) => {
+                    let time_limit = session.time_limit().unwrap_or(TIMEOUT);
+                    idle.set(sleep(time_limit));
+                    waiting = carry_out(actions, &mut stream, &session, &ends).await?;
                     continue;
                 }
-                Ok(None) => received.reserve(CHUNK),
-                Err(end) => break end,
+                Ok(None) => received.reserve(READ_SIZE),
+                Err(close) => break close,
             }
         }
         tokio::select! {
             () = &mut idle => break session.on_keep_alive_timeout(),
-            word = ends.words.recv() => {
-                let bytes = match word {
+            command = ends.commands.recv() => {
+                let bytes = match command {
                     Some(ConnectionCommand::Acknowledge(number)) => session.acknowledge(number),
                     Some(ConnectionCommand::Refuse(number)) => session.refuse(number),
-                    Some(ConnectionCommand::Publish(told, command, payload)) => {
-                        let bytes = session.publish(&told, command.as_ref(), &payload, false);
+                    Some(ConnectionCommand::Publish(topic, command, payload)) => {
+                        let bytes = session.publish(&topic, command.as_ref(), &payload, false);
                         if bytes.is_some() && command.is_some() {
                             proven();
                         }
                         bytes
                     }
-                    Some(ConnectionCommand::Goodbye) | None => break goodbye(),
+                    Some(ConnectionCommand::Close) | None => break shutting_down(),
                 };
                 send(&mut stream, &bytes.unwrap_or_default()).await?;
             }
@@ -98,20 +98,20 @@ pub(super) async fn serve(
             }
         }
     };
-    send(&mut stream, &end.0).await?;
-    timeout(PATIENCE, stream.shutdown()).await?
+    send(&mut stream, &close.0).await?;
+    timeout(TIMEOUT, stream.shutdown()).await?
 }
 
-/// Does what a packet asks for, but for the message in it, which it returns.
-async fn take(
-    steps: Vec<SessionAction>,
+/// Carries out the actions for a packet, except for the message in it, which it returns.
+async fn carry_out(
+    actions: Vec<SessionAction>,
     stream: &mut (impl AsyncWrite + Unpin),
     session: &Session,
     ends: &ConnectionEnds,
 ) -> std::io::Result<Option<LinkEvent>> {
     let mut message = None;
-    for step in steps {
-        match step {
+    for action in actions {
+        match action {
             SessionAction::Send(bytes) => send(stream, &bytes).await?,
             SessionAction::Deliver {
                 retained,
@@ -144,5 +144,5 @@ async fn send(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> std::io::
         stream.write_all(bytes).await?;
         stream.flush().await
     };
-    timeout(PATIENCE, sent).await?
+    timeout(TIMEOUT, sent).await?
 }

@@ -1,7 +1,7 @@
-//! The way in without a broker: a server that answers MQTT 5 clients itself, for the topics of
-//! this device alone. It keeps nothing, passes nothing on between clients, and what comes over
-//! it is decided like everything else. The decision needs no log-in, so there is none; TLS, and
-//! if wanted a certificate, keep strangers from listening in.
+//! The listener: an MQTT 5 server for clients that connect to the device without a broker, for the
+//! topics of this device only. It stores nothing and forwards nothing between clients; its messages
+//! are decided like all others. The decision needs no log-in, so there is none; TLS, with client
+//! certificates if configured, protects against eavesdropping.
 
 mod connection;
 mod session;
@@ -18,26 +18,27 @@ use tokio::time::{sleep, timeout};
 
 pub use self::session::{Close, NO_ACK, Session, SessionAction};
 
-use self::connection::{ConnectionCommand, ConnectionEnds, PATIENCE, serve};
-use self::slots::{ConnectRateLimiter, ConnectionTable, PLACES};
+use self::connection::{ConnectionCommand, ConnectionEnds, TIMEOUT, serve};
+use self::slots::{ConnectRateLimiter, ConnectionTable, MAX_CONNECTIONS};
 use crate::link::{LinkEvent, ListenerConfig};
 use doorward_protocol::wire::topics::OutboundTopic;
 use doorward_protocol::wire::{Hash, Id};
 use doorward_transport::clock::Stopwatch;
 use doorward_transport::{TrustedTime, tls};
 
-/// Words for a client that wait for it. What is published is not told to who lets so many wait;
-/// room for acknowledgements is always left, since a client has at most so many to come.
-const WORDS: usize = 64;
+/// Commands that can wait for a client. When only the capacity reserved for acknowledgements is
+/// left, publications are dropped.
+const QUEUE: usize = 64;
+/// Reserved capacity for the acknowledgements that a client can wait for at the same time.
 const ACKNOWLEDGEMENTS: usize = session::RECEIVE_MAXIMUM as usize + 1;
-/// Connections at one time: each is a link of its own to the agent, and served in its turn.
-pub const CONNECTIONS: usize = PLACES;
-/// Pause after a listener could not be opened or did not work.
+/// Connections at the same time: the daemon serves each as a link of its own, in turn.
+pub const CONNECTIONS: usize = MAX_CONNECTIONS;
+/// Delay before the next attempt after listening or accepting has failed.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// A client that has a place.
+/// A connected client.
 struct Client {
-    words: mpsc::Sender<ConnectionCommand>,
+    commands: mpsc::Sender<ConnectionCommand>,
     task: tokio::task::AbortHandle,
 }
 
@@ -45,11 +46,11 @@ struct Shared {
     config: ListenerConfig,
     device: Id,
     time: TrustedTime,
-    places: Mutex<ConnectionTable<Client>>,
-    /// To the agent, one for each place.
+    clients: Mutex<ConnectionTable<Client>>,
+    /// To the daemon, one channel for each slot.
     events: Vec<mpsc::Sender<LinkEvent>>,
     state: watch::Sender<Vec<u8>>,
-    /// Whether certificate and key could not be used the last time.
+    /// Whether the certificate and key could not be used at the last connection.
     broken: AtomicBool,
 }
 
@@ -59,8 +60,8 @@ pub struct Listener {
     task: tokio::task::JoinHandle<()>,
 }
 
-/// Starts to listen. There must be [`CONNECTIONS`] places in `events`; that it listens, or why
-/// it cannot, is said on the first.
+/// Starts the listener. `events` must hold [`CONNECTIONS`] channels; the first one also reports
+/// whether the listener is up, or why it is not.
 #[must_use]
 pub fn listen(
     config: ListenerConfig,
@@ -72,7 +73,7 @@ pub fn listen(
         config,
         device,
         time,
-        places: Mutex::default(),
+        clients: Mutex::default(),
         events,
         state: watch::Sender::default(),
         broken: AtomicBool::new(false),
@@ -82,46 +83,45 @@ pub fn listen(
 }
 
 impl Listener {
-    /// Acknowledges a message of whoever has this place. One of somebody who has gone is
-    /// nobody's.
-    pub fn acknowledge(&self, place: usize, number: u64) {
-        self.answer(place, number, ConnectionCommand::Acknowledge(number));
+    /// Acknowledges a message of the client in this slot, if it is still connected.
+    pub fn acknowledge(&self, slot: usize, number: u64) {
+        self.answer(slot, number, ConnectionCommand::Acknowledge(number));
     }
 
-    /// Says that a message was not heard.
-    pub fn refuse(&self, place: usize, number: u64) {
-        self.answer(place, number, ConnectionCommand::Refuse(number));
+    /// Rejects a message of the client in this slot.
+    pub fn refuse(&self, slot: usize, number: u64) {
+        self.answer(slot, number, ConnectionCommand::Refuse(number));
     }
 
-    fn answer(&self, place: usize, number: u64, word: ConnectionCommand) {
+    fn answer(&self, slot: usize, number: u64, command: ConnectionCommand) {
         if number == NO_ACK {
             return;
         }
-        if let Some(client) = self.shared.places().get(place) {
-            client.tell(word);
+        if let Some(client) = self.shared.clients().get(slot) {
+            client.send(command);
         }
     }
 
-    /// Tells everybody who listens, and of a receipt whoever has brought its command.
-    pub fn publish(&self, told: OutboundTopic, command: Option<Hash>, payload: &[u8]) {
-        if told == OutboundTopic::State {
+    /// Publishes a message to its subscribers; a receipt only to the sender of its command.
+    pub fn publish(&self, topic: OutboundTopic, command: Option<Hash>, payload: &[u8]) {
+        if topic == OutboundTopic::State {
             self.shared.state.send_replace(payload.to_vec());
         }
-        for client in self.shared.places().all() {
-            client.tell(ConnectionCommand::Publish(told, command, payload.to_vec()));
+        for client in self.shared.clients().all() {
+            client.send(ConnectionCommand::Publish(topic, command, payload.to_vec()));
         }
     }
 
-    /// How many are connected.
+    /// Number of connected clients.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.shared.places().all().count()
+        self.shared.clients().all().count()
     }
 
-    /// Ends all connections: what was not acknowledged will be sent again.
-    pub fn renew(&self) {
-        for client in self.shared.places().all() {
-            client.tell(ConnectionCommand::Goodbye);
+    /// Closes all connections; clients send messages that were not acknowledged again.
+    pub fn reconnect(&self) {
+        for client in self.shared.clients().all() {
+            client.send(ConnectionCommand::Close);
         }
     }
 }
@@ -129,49 +129,51 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         self.task.abort();
-        for client in self.shared.places().all() {
-            client.tell(ConnectionCommand::Goodbye);
+        for client in self.shared.clients().all() {
+            client.send(ConnectionCommand::Close);
         }
     }
 }
 
 impl Client {
-    /// Nothing piles up: what is told at most once may be left out, and who leaves no room for
-    /// the rest is cut off.
-    fn tell(&self, word: ConnectionCommand) {
-        let room = self.words.capacity() > ACKNOWLEDGEMENTS;
-        if matches!(word, ConnectionCommand::Publish(..)) && !room {
+    /// Queues a command for the client. A publication, which is sent at most once, is dropped when
+    /// the queue is nearly full; a client whose queue is full is disconnected.
+    fn send(&self, command: ConnectionCommand) {
+        let has_capacity = self.commands.capacity() > ACKNOWLEDGEMENTS;
+        if matches!(command, ConnectionCommand::Publish(..)) && !has_capacity {
             return;
         }
-        if self.words.try_send(word).is_err() {
+        if self.commands.try_send(command).is_err() {
             self.task.abort();
         }
     }
 }
 
 impl Shared {
-    fn places(&self) -> MutexGuard<'_, ConnectionTable<Client>> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    fn clients(&self) -> MutexGuard<'_, ConnectionTable<Client>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// TLS as the files say now. That they cannot be used any more, or again, is said once.
+    /// The TLS acceptor from the current files. Reports once that the files became unusable, or
+    /// usable again.
     async fn acceptor_now(&self) -> std::io::Result<Option<tokio_rustls::TlsAcceptor>> {
         let acceptor = acceptor(self);
         let was_broken = self.broken.swap(acceptor.is_err(), Ordering::Relaxed);
         match (&acceptor, was_broken) {
             (Err(why), false) => {
                 let why = why.clone();
-                self.say(LinkEvent::Down { why, again: 0 }).await;
+                self.report(LinkEvent::Down { why, again: 0 }).await;
             }
             (Ok(_), true) => {
-                self.say(LinkEvent::Up).await;
+                self.report(LinkEvent::Up).await;
             }
             _ => {}
         }
         acceptor.map_err(std::io::Error::other)
     }
 
-    async fn say(&self, event: LinkEvent) -> bool {
+    /// Sends an event of the listener itself. Returns whether the daemon still receives events.
+    async fn report(&self, event: LinkEvent) -> bool {
         match self.events.first() {
             Some(events) => events.send(event).await.is_ok(),
             None => false,
@@ -179,7 +181,8 @@ impl Shared {
     }
 }
 
-/// Accepts for ever. What is wrong with address, certificate or key is said and tried again.
+/// Accepts connections until the daemon stops. Problems with the address, certificate or key are
+/// reported and retried.
 async fn accept(shared: Arc<Shared>) {
     loop {
         let why = match listen_once(&shared).await {
@@ -190,123 +193,127 @@ async fn accept(shared: Arc<Shared>) {
             why,
             again: PAUSE.as_secs(),
         };
-        if !shared.say(down).await {
+        if !shared.report(down).await {
             return;
         }
         sleep(PAUSE).await;
     }
 }
 
-/// Returns when the agent is gone.
+/// Listens until the daemon stops.
+///
+/// # Errors
+/// The reason why it cannot listen.
 async fn listen_once(shared: &Arc<Shared>) -> Result<(), String> {
     let address = shared.config.address;
-    // What cannot work is said at once, not to the first client.
+    // Unusable files are reported now, not at the first connection.
     acceptor(shared)?;
     let listener = TcpListener::bind(address)
         .await
         .map_err(|error| format!("cannot listen on {address}: {error}"))?;
-    if !shared.say(LinkEvent::Up).await {
+    if !shared.report(LinkEvent::Up).await {
         return Ok(());
     }
     let watch = Stopwatch::start();
-    let mut pace = ConnectRateLimiter::default();
+    let mut limiter = ConnectRateLimiter::default();
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                // Out of file descriptors, say; whoever waits stays in the kernel's queue.
-                tracing::warn!(%error, "the listener cannot accept");
+                // For example out of file descriptors; waiting clients stay in the kernel's queue.
+                let retry_s = PAUSE.as_secs();
+                tracing::warn!(%error, retry_s, "the listener cannot accept a connection");
                 sleep(PAUSE).await;
                 continue;
             }
         };
         let encrypted = shared.config.certificate.is_some();
-        if !encrypted || pace.try_admit(peer.ip(), watch.elapsed().as_secs()) {
-            welcome(shared, stream, peer.ip());
+        if !encrypted || limiter.try_admit(peer.ip(), watch.elapsed().as_secs()) {
+            add_client(shared, stream, peer.ip());
         }
     }
 }
 
-/// Gives a newcomer a place, if there is one.
-fn welcome(shared: &Arc<Shared>, stream: TcpStream, peer: IpAddr) {
-    let (words, receiver) = mpsc::channel(WORDS);
-    let (begin, begun) = tokio::sync::oneshot::channel();
-    let task = tokio::spawn(attend(stream, receiver, begun));
+/// Assigns a slot to a new connection, if there is one, and starts to serve it.
+fn add_client(shared: &Arc<Shared>, stream: TcpStream, peer: IpAddr) {
+    let (commands, receiver) = mpsc::channel(QUEUE);
+    let (assign, assigned) = tokio::sync::oneshot::channel();
+    let task = tokio::spawn(serve_client(stream, receiver, assigned));
     let client = Client {
-        words,
+        commands,
         task: task.abort_handle(),
     };
-    let taken = shared.places().take(peer, client);
+    let taken = shared.clients().take(peer, client);
     match taken {
         Some(taken) => {
             if let Some(before) = taken.before {
                 before.task.abort();
             }
-            // It is given back whatever becomes of the task, even if that never begins.
-            let _ = begin.send(Place {
+            // The slot is released whatever happens to the task, even if it never starts.
+            let _ = assign.send(Slot {
                 shared: Arc::clone(shared),
-                place: taken.place,
+                slot: taken.slot,
                 arrival: taken.arrival,
             });
         }
-        // The task ends, since `begin` is gone.
-        None => tracing::debug!(%peer, "no place for another connection"),
+        // The task ends, since `assign` is dropped.
+        None => tracing::debug!(%peer, "connection refused: all connections are in use"),
     }
 }
 
-async fn attend(
+async fn serve_client(
     stream: TcpStream,
-    words: mpsc::Receiver<ConnectionCommand>,
-    begun: tokio::sync::oneshot::Receiver<Place>,
+    commands: mpsc::Receiver<ConnectionCommand>,
+    assigned: tokio::sync::oneshot::Receiver<Slot>,
 ) {
-    let Ok(held) = begun.await else {
+    let Ok(assigned) = assigned.await else {
         return;
     };
-    let Place {
+    let Slot {
         ref shared,
-        place,
+        slot,
         arrival,
-    } = held;
-    let Some(events) = shared.events.get(place).cloned() else {
+    } = assigned;
+    let Some(events) = shared.events.get(slot).cloned() else {
         return;
     };
     let ends = ConnectionEnds {
         events,
-        words,
+        commands,
         state: shared.state.subscribe(),
     };
-    // Numbers of one arrival are never those of another at the same place.
+    // Connections that use the same slot have different message numbers.
     let session = Session::new(shared.device.clone(), arrival << 32);
-    let proven = || shared.places().prove(place, arrival);
+    let proven = || shared.clients().prove(slot, arrival);
     let served = async {
         stream.set_nodelay(true)?;
         match shared.acceptor_now().await? {
             Some(acceptor) => {
-                let stream = timeout(PATIENCE, acceptor.accept(stream)).await??;
+                let stream = timeout(TIMEOUT, acceptor.accept(stream)).await??;
                 serve(stream, session, ends, proven).await
             }
             None => serve(stream, session, ends, proven).await,
         }
     };
     if let Err(error) = served.await {
-        tracing::debug!(%error, "a client of the listener is gone");
+        tracing::debug!(%error, "lost a client of the listener");
     }
 }
 
-/// Given back when the connection ends, in whatever way.
-struct Place {
+/// An assigned slot, released when the connection ends in any way.
+struct Slot {
     shared: Arc<Shared>,
-    place: usize,
+    slot: usize,
     arrival: u64,
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
-        self.shared.places().leave(self.place, self.arrival);
+        self.shared.clients().leave(self.slot, self.arrival);
     }
 }
 
-/// TLS as the files say now, if there is any.
+/// The TLS acceptor from the current files, if TLS is configured.
 fn acceptor(shared: &Shared) -> Result<Option<tokio_rustls::TlsAcceptor>, String> {
     let config = &shared.config;
     let (Some(certificate), Some(key)) = (&config.certificate, &config.key) else {
@@ -324,32 +331,32 @@ mod tests {
 
     #[tokio::test]
     async fn a_burst_of_answers_cuts_nobody_off_and_leaves_room_for_acknowledgements() {
-        let (words, mut receiver) = mpsc::channel(WORDS);
+        let (commands, mut receiver) = mpsc::channel(QUEUE);
         let task = tokio::spawn(std::future::pending::<()>());
         let client = Client {
-            words,
+            commands,
             task: task.abort_handle(),
         };
         for _ in 0..1000 {
-            let told = OutboundTopic::Receipts(Bytes([1; 32]));
-            client.tell(ConnectionCommand::Publish(told, None, Vec::new()));
+            let topic = OutboundTopic::Receipts(Bytes([1; 32]));
+            client.send(ConnectionCommand::Publish(topic, None, Vec::new()));
         }
         for number in 1..=u64::from(session::RECEIVE_MAXIMUM) {
-            client.tell(ConnectionCommand::Acknowledge(number));
+            client.send(ConnectionCommand::Acknowledge(number));
         }
         tokio::task::yield_now().await;
         assert!(!task.is_finished());
         let mut acknowledged = 0;
-        while let Ok(word) = receiver.try_recv() {
-            acknowledged += u16::from(matches!(word, ConnectionCommand::Acknowledge(_)));
+        while let Ok(command) = receiver.try_recv() {
+            acknowledged += u16::from(matches!(command, ConnectionCommand::Acknowledge(_)));
         }
         assert_eq!(acknowledged, session::RECEIVE_MAXIMUM);
-        for number in 0..=WORDS as u64 {
-            client.tell(ConnectionCommand::Acknowledge(number));
+        for number in 0..=QUEUE as u64 {
+            client.send(ConnectionCommand::Acknowledge(number));
         }
         assert!(
             task.await.unwrap_err().is_cancelled(),
-            "this one takes nothing"
+            "a client that receives nothing is disconnected"
         );
     }
 }

@@ -1,6 +1,6 @@
-//! One client of the listener, without I/O: bytes in, what is to be done out. It is an MQTT 5
-//! server for that one client and for the topics of one device, and keeps nothing when the
-//! client goes. Section numbers are those of MQTT 5.0.
+//! The session of one client of the listener, without I/O: bytes go in, actions come out. It is an
+//! MQTT 5 server for that client and for the topics of one device, and keeps nothing after the
+//! client disconnects. Section numbers are those of MQTT 5.0.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -19,153 +19,153 @@ use doorward_protocol::wire::{Bundle, Hash, Id, MAX_BUNDLE};
 
 /// Largest packet of a client, in bytes.
 const MAX_PACKET: u32 = MAX_BUNDLE as u32 + 1024;
-/// Largest first packet, in bytes, from somebody of whom nothing is known.
+/// Largest first packet, in bytes, of a client that has not connected yet.
 const MAX_CONNECT: u32 = 4096;
-/// Messages of a client that may wait for their acknowledgement.
+/// Messages of a client that can wait for their acknowledgement.
 pub(super) const RECEIVE_MAXIMUM: u16 = 16;
-/// Topics that one client may listen to.
+/// Topics to which one client may subscribe.
 const MAX_FILTERS: usize = 16;
-/// Commands of one client whose receipts it gets.
+/// Last commands of one client whose receipts it receives.
 const MAX_OWN_COMMANDS: usize = 64;
-/// Longest time between two packets of a client, in seconds.
+/// Longest keep-alive interval of a client, in seconds.
 const LONGEST_KEEP_ALIVE: u16 = 120;
-/// What a client of MQTT 3.1.1 is answered, in its own words: unacceptable protocol version.
+/// CONNACK for a client of MQTT 3.1.1, in that version: unacceptable protocol version.
 const CONNACK_OF_3_1_1: [u8; 4] = [0x20, 2, 0, 1];
 
-/// The number of deliveries that are not acknowledged.
+/// The number of a message that is not acknowledged.
 pub const NO_ACK: u64 = 0;
 
-/// What is to be done for a client.
+/// An action for a client.
 #[derive(Debug, PartialEq, Eq)]
 pub enum SessionAction {
     /// Send these bytes.
     Send(Vec<u8>),
-    /// Hand this message to the agent. A packet asks for at most one.
+    /// Pass this message to the daemon. A packet causes at most one.
     Deliver {
-        /// Whether the client wanted it kept.
+        /// Whether the client set the retain flag.
         retained: bool,
-        /// For [`Session::acknowledge`], unless it is [`NOBODY_WAITS`].
+        /// For [`Session::acknowledge`], unless it is [`NO_ACK`].
         number: u64,
         /// The payload.
         payload: Vec<u8>,
     },
-    /// Tell the client the current `state`.
+    /// Send the current `state` to the client.
     ShowState,
 }
 
-/// The connection is over, once these bytes are sent.
+/// The connection is to be closed after sending these bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Close(pub Vec<u8>);
 
-/// One client.
+/// The session of one client.
 #[derive(Debug)]
 pub struct Session {
     device: Id,
     connected: bool,
     keep_alive: u16,
-    /// The largest packet that the client takes.
-    largest: Option<u32>,
-    told: BTreeSet<OutboundTopic>,
+    /// The largest packet that the client accepts, in bytes.
+    max_packet: Option<u32>,
+    subscriptions: BTreeSet<OutboundTopic>,
     next: u64,
-    /// Packet identifiers by the number of their delivery.
+    /// Packet identifiers by message number.
     unacknowledged: BTreeMap<u64, u16>,
     own_commands: VecDeque<Hash>,
 }
 
 impl Session {
-    /// A client of this device that has said nothing yet. Numbers of deliveries begin with
-    /// `first`.
+    /// The session of a client that has sent nothing yet. Message numbers start with `first`.
     #[must_use]
     pub fn new(device: Id, first: u64) -> Self {
         Self {
             device,
             connected: false,
             keep_alive: LONGEST_KEEP_ALIVE,
-            largest: None,
-            told: BTreeSet::new(),
+            max_packet: None,
+            subscriptions: BTreeSet::new(),
             next: first,
             unacknowledged: BTreeMap::new(),
             own_commands: VecDeque::new(),
         }
     }
 
-    /// The time between two packets after which the client is taken for gone (section
-    /// 3.1.2.10), or nothing as long as it has not connected.
+    /// The time without a packet after which the connection is closed (section 3.1.2.10); `None`
+    /// before the client has connected.
     #[must_use]
-    pub fn patience(&self) -> Option<Duration> {
-        let patience = Duration::from_millis(u64::from(self.keep_alive) * 1500);
-        self.connected.then_some(patience)
+    pub fn time_limit(&self) -> Option<Duration> {
+        let time_limit = Duration::from_millis(u64::from(self.keep_alive) * 1500);
+        self.connected.then_some(time_limit)
     }
 
-    /// The last words when that time is over.
+    /// The last packet after that time.
     pub(super) fn on_keep_alive_timeout(&self) -> Close {
         match self.connected {
-            true => ended(DisconnectReasonCode::KeepAliveTimeout),
+            true => disconnect(DisconnectReasonCode::KeepAliveTimeout),
             false => Close(Vec::new()),
         }
     }
 
-    /// Takes the next packet from what was received; nothing if it is not whole yet.
+    /// Handles the next packet in `received`; `None` if it is not complete yet.
     ///
     /// # Errors
-    /// When the connection is over.
+    /// If the connection is to be closed.
     pub fn receive(
         &mut self,
         received: &mut BytesMut,
     ) -> Result<Option<Vec<SessionAction>>, Close> {
-        let most = if self.connected {
+        let max_size = if self.connected {
             MAX_PACKET
         } else {
             MAX_CONNECT
         };
-        // Whoever does not begin with CONNECT speaks something else; its length means nothing.
+        // A client that does not start with CONNECT uses another protocol, in which the length has
+        // another meaning.
         if !self.connected && received.first().is_some_and(|first| first >> 4 != 1) {
             return Err(Close(Vec::new()));
         }
-        // Only here do too few bytes mean that more will come.
-        if let Err(PacketError::InsufficientBytes(_)) = check(received.iter(), Some(most)) {
+        // Only here do too few bytes mean that the packet is not complete yet.
+        if let Err(PacketError::InsufficientBytes(_)) = check(received.iter(), Some(max_size)) {
             return Ok(None);
         }
-        match Packet::read(received, Some(most)) {
+        match Packet::read(received, Some(max_size)) {
             Ok(packet) if self.connected => self.packet(packet).map(Some),
             Ok(Packet::Connect(connect, _, _)) => self.connect(&connect).map(Some),
             Ok(_) => Err(Close(Vec::new())),
-            Err(error) => Err(self.last_words(&error)),
+            Err(error) => Err(self.close_after(&error)),
         }
     }
 
-    /// What is sent to the client when a message that it has published is done with.
+    /// The PUBACK for a message of the client that was handled.
     pub fn acknowledge(&mut self, number: u64) -> Option<Vec<u8>> {
         let id = self.unacknowledged.remove(&number)?;
         Some(puback(id, PubAckReason::Success))
     }
 
-    /// What is sent to the client of a message that was not heard (section 3.4.2.1).
+    /// The PUBACK for a message of the client that was rejected (section 3.4.2.1).
     pub fn refuse(&mut self, number: u64) -> Option<Vec<u8>> {
         let id = self.unacknowledged.remove(&number)?;
         Some(puback(id, PubAckReason::QuotaExceeded))
     }
 
-    /// What is sent to the client of something that the device publishes, if it is to be told.
-    /// A receipt goes to whoever has brought the command over this connection.
+    /// The PUBLISH packet for a message of the device, if the client has subscribed to its topic. A
+    /// receipt is sent only to the client that sent the command over this connection.
     #[must_use]
     pub fn publish(
         &self,
-        told: &OutboundTopic,
+        topic: &OutboundTopic,
         command: Option<&Hash>,
         payload: &[u8],
         retain: bool,
     ) -> Option<Vec<u8>> {
-        let is_theirs = command.is_none_or(|command| self.own_commands.contains(command));
-        if !is_theirs || !self.told.contains(told) {
+        let is_own = command.is_none_or(|command| self.own_commands.contains(command));
+        if !is_own || !self.subscriptions.contains(topic) {
             return None;
         }
-        let topic = told.topic(&self.device);
+        let topic = topic.topic(&self.device);
         let mut publish = Publish::new(topic, QoS::AtMostOnce, payload.to_vec(), None);
         publish.retain = retain;
         let mut bytes = BytesMut::new();
-        // One that is larger than the client takes is not sent (section 3.1.2.11.4).
-        let written = Packet::Publish(publish).write(&mut bytes, self.largest);
+        // A packet above the client's maximum size is not sent (section 3.1.2.11.4).
+        let written = Packet::Publish(publish).write(&mut bytes, self.max_packet);
         written.is_ok().then(|| bytes.to_vec())
     }
 
@@ -178,12 +178,12 @@ impl Session {
             )));
         }
         self.connected = true;
-        self.largest = properties.and_then(|p| p.max_packet_size);
-        let wanted = connect.keep_alive;
-        if (1..=LONGEST_KEEP_ALIVE).contains(&wanted) {
-            self.keep_alive = wanted;
+        self.max_packet = properties.and_then(|p| p.max_packet_size);
+        let requested = connect.keep_alive;
+        if (1..=LONGEST_KEEP_ALIVE).contains(&requested) {
+            self.keep_alive = requested;
         }
-        let said = ConnAckProperties {
+        let properties = ConnAckProperties {
             session_expiry_interval: Some(0),
             receive_max: Some(RECEIVE_MAXIMUM),
             max_qos: Some(1),
@@ -199,13 +199,13 @@ impl Session {
             wildcard_subscription_available: Some(0),
             subscription_identifiers_available: Some(0),
             shared_subscription_available: Some(0),
-            server_keep_alive: (self.keep_alive != wanted).then_some(self.keep_alive),
+            server_keep_alive: (self.keep_alive != requested).then_some(self.keep_alive),
             response_information: None,
             server_reference: None,
             authentication_method: None,
             authentication_data: None,
         };
-        let answer = connack(ConnectReturnCode::Success, Some(said));
+        let answer = connack(ConnectReturnCode::Success, Some(properties));
         Ok(vec![SessionAction::Send(answer)])
     }
 
@@ -216,25 +216,25 @@ impl Session {
             Packet::Unsubscribe(unsubscribe) => Ok(self.unsubscribe(&unsubscribe)),
             Packet::PingReq => Ok(vec![SessionAction::Send(encoded(&Packet::PingResp))]),
             Packet::Disconnect(_) => Err(Close(Vec::new())),
-            // Nothing is sent that a client would answer with any of the others.
-            _ => Err(ended(DisconnectReasonCode::ProtocolError)),
+            // The listener sends no packet to which these would be the answer.
+            _ => Err(disconnect(DisconnectReasonCode::ProtocolError)),
         }
     }
 
     fn published(&mut self, publish: Publish) -> Result<Vec<SessionAction>, Close> {
         let properties = publish.properties.as_ref();
         if properties.is_some_and(|p| p.topic_alias.is_some()) {
-            return Err(ended(DisconnectReasonCode::TopicAliasInvalid));
+            return Err(disconnect(DisconnectReasonCode::TopicAliasInvalid));
         }
         if publish.qos == QoS::ExactlyOnce {
-            return Err(ended(DisconnectReasonCode::QoSNotSupported));
+            return Err(disconnect(DisconnectReasonCode::QoSNotSupported));
         }
         let open = self.unacknowledged.len();
         if publish.qos == QoS::AtLeastOnce && open >= usize::from(RECEIVE_MAXIMUM) {
-            return Err(ended(DisconnectReasonCode::ReceiveMaximumExceeded));
+            return Err(disconnect(DisconnectReasonCode::ReceiveMaximumExceeded));
         }
         let topic = std::str::from_utf8(&publish.topic).unwrap_or_default();
-        let Some(heard) = InboundTopic::on(topic, &self.device) else {
+        let Some(inbound) = InboundTopic::on(topic, &self.device) else {
             return match publish.qos {
                 QoS::AtMostOnce => Ok(Vec::new()),
                 _ => Ok(vec![SessionAction::Send(puback(
@@ -251,8 +251,8 @@ impl Session {
         }
         self.remember_command(&publish.payload);
         Ok(vec![SessionAction::Deliver {
-            // Statements are kept by the device, so there is nothing more to keep.
-            retained: publish.retain && heard == InboundTopic::Command,
+            // The device stores statements itself, so the flag has no meaning for them.
+            retained: publish.retain && inbound == InboundTopic::Command,
             number,
             payload: publish.payload.to_vec(),
         }])
@@ -277,7 +277,7 @@ impl Session {
             .as_ref()
             .is_some_and(|p| p.id.is_some())
         {
-            return Err(ended(
+            return Err(disconnect(
                 DisconnectReasonCode::SubscriptionIdentifiersNotSupported,
             ));
         }
@@ -293,14 +293,14 @@ impl Session {
             return_codes: codes,
             properties: None,
         });
-        let mut steps = vec![SessionAction::Send(encoded(&answer))];
+        let mut actions = vec![SessionAction::Send(encoded(&answer))];
         if shows_state {
-            steps.push(SessionAction::ShowState);
+            actions.push(SessionAction::ShowState);
         }
-        Ok(steps)
+        Ok(actions)
     }
 
-    /// The answer to one filter, and whether the retained state is to be shown for it.
+    /// The answer to one filter, and whether the retained `state` is to be sent for it.
     fn subscribe_to(&mut self, filter: &SubscribeFilter) -> (SubscribeReasonCode, bool) {
         if filter.path.starts_with("$share/") {
             return (SubscribeReasonCode::SharedSubscriptionsNotSupported, false);
@@ -311,28 +311,28 @@ impl Session {
                 false,
             );
         }
-        let Some(told) = OutboundTopic::under(&filter.path, &self.device) else {
+        let Some(topic) = OutboundTopic::under(&filter.path, &self.device) else {
             return (SubscribeReasonCode::NotAuthorized, false);
         };
-        let known = self.told.contains(&told);
-        if !known && self.told.len() >= MAX_FILTERS {
+        let is_renewal = self.subscriptions.contains(&topic);
+        if !is_renewal && self.subscriptions.len() >= MAX_FILTERS {
             return (SubscribeReasonCode::QuotaExceeded, false);
         }
-        self.told.insert(told);
+        self.subscriptions.insert(topic);
         let shows = match filter.retain_forward_rule {
             RetainForwardRule::OnEverySubscribe => true,
-            RetainForwardRule::OnNewSubscribe => !known,
+            RetainForwardRule::OnNewSubscribe => !is_renewal,
             RetainForwardRule::Never => false,
         };
-        // At most once: nothing outlives the connection, and that loses nothing by itself.
+        // QoS 0: no session outlives the connection, and a connection loses no messages by itself.
         let granted = SubscribeReasonCode::Success(QoS::AtMostOnce);
-        (granted, shows && told == OutboundTopic::State)
+        (granted, shows && topic == OutboundTopic::State)
     }
 
     fn unsubscribe(&mut self, unsubscribe: &Unsubscribe) -> Vec<SessionAction> {
         let reasons = unsubscribe.filters.iter().map(|filter| {
-            let told = OutboundTopic::under(filter, &self.device);
-            if told.is_some_and(|told| self.told.remove(&told)) {
+            let topic = OutboundTopic::under(filter, &self.device);
+            if topic.is_some_and(|topic| self.subscriptions.remove(&topic)) {
                 UnsubAckReason::Success
             } else {
                 UnsubAckReason::NoSubscriptionExisted
@@ -346,9 +346,9 @@ impl Session {
         vec![SessionAction::Send(encoded(&answer))]
     }
 
-    /// The last words to somebody who does not speak MQTT 5 well. Who has not connected is
-    /// told nothing, but for the version.
-    fn last_words(&self, error: &PacketError) -> Close {
+    /// The last packet after a protocol error. Before the client has connected nothing is sent,
+    /// except for an unsupported version.
+    fn close_after(&self, error: &PacketError) -> Close {
         match error {
             PacketError::InvalidProtocolLevel(3 | 4) => Close(CONNACK_OF_3_1_1.to_vec()),
             PacketError::InvalidProtocolLevel(_) => {
@@ -356,22 +356,22 @@ impl Session {
             }
             _ if !self.connected => Close(Vec::new()),
             PacketError::PayloadSizeLimitExceeded { .. } => {
-                ended(DisconnectReasonCode::PacketTooLarge)
+                disconnect(DisconnectReasonCode::PacketTooLarge)
             }
-            PacketError::ProtocolViolation(code) => ended(*code),
-            PacketError::ProtocolError => ended(DisconnectReasonCode::ProtocolError),
-            _ => ended(DisconnectReasonCode::MalformedPacket),
+            PacketError::ProtocolViolation(code) => disconnect(*code),
+            PacketError::ProtocolError => disconnect(DisconnectReasonCode::ProtocolError),
+            _ => disconnect(DisconnectReasonCode::MalformedPacket),
         }
     }
 }
 
-/// The last words of a device that stops.
+/// The last packet of a device that stops.
 #[must_use]
-pub(super) fn goodbye() -> Close {
-    ended(DisconnectReasonCode::ServerShuttingDown)
+pub(super) fn shutting_down() -> Close {
+    disconnect(DisconnectReasonCode::ServerShuttingDown)
 }
 
-fn ended(reason: DisconnectReasonCode) -> Close {
+fn disconnect(reason: DisconnectReasonCode) -> Close {
     Close(encoded(&Packet::Disconnect(Disconnect::new(reason))))
 }
 
@@ -389,7 +389,7 @@ fn connack(code: ConnectReturnCode, properties: Option<ConnAckProperties>) -> Ve
     }))
 }
 
-/// A packet of our own as bytes. It is small, and so never too large to be written.
+/// Encodes a packet of the listener, which is small and thus never exceeds the size limit.
 fn encoded(packet: &Packet) -> Vec<u8> {
     let mut bytes = BytesMut::new();
     match packet.write(&mut bytes, None) {

@@ -1,192 +1,162 @@
-//! Who has a place at the listener. Places are few, and nobody can be told apart before a
-//! command was answered; so a newcomer takes the place of somebody who has shown nothing yet,
-//! from the address that holds most.
+//! The table of the listener's connections. Connections are few, and clients cannot be told apart
+//! before a command of theirs was answered; so a new connection replaces one without an answered
+//! command, from the address with most connections.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-/// Connections at one time.
-pub(super) const PLACES: usize = 16;
-/// TLS handshakes that one address, and all together, may begin at once, and in every second.
-const OF_ONE: Quota = Quota {
-    burst: 64,
-    rate: 16,
-};
-const OF_ALL: Quota = Quota {
-    burst: 128,
-    rate: 64,
-};
-/// Addresses that are remembered.
-const ADDRESSES: usize = 256;
+use doorward_protocol::token_bucket::{Quota, TokenBucket};
+
+/// Connections at the same time.
+pub(super) const MAX_CONNECTIONS: usize = 16;
+/// TLS handshakes that one address may start at once, and per second.
+const PER_ADDRESS: Quota = Quota::per_second(64, 16);
+/// The same for all addresses together.
+const TOTAL: Quota = Quota::per_second(128, 64);
+/// Addresses that are tracked at the same time.
+const MAX_ADDRESSES: usize = 256;
 
 #[derive(Debug)]
 struct Connection<T> {
     peer: IpAddr,
-    /// The number of its arrival.
+    /// Its number in the order of arrival.
     arrival: u64,
-    /// Whether the device has answered a command of it.
+    /// Whether the device has answered a command of this client.
     proven: bool,
     handle: T,
 }
 
-/// The places.
+/// The connections, each in a numbered slot.
 #[derive(Debug)]
 pub(super) struct ConnectionTable<T> {
-    guests: Vec<Option<Connection<T>>>,
+    connections: Vec<Option<Connection<T>>>,
     arrivals: u64,
 }
 
-/// A place that was taken.
+/// The slot of a new connection.
 #[derive(Debug)]
 pub(super) struct Taken<T> {
-    pub(super) place: usize,
+    pub(super) slot: usize,
     pub(super) arrival: u64,
-    /// Who had it until now.
+    /// The connection that it replaces.
     pub(super) before: Option<T>,
 }
 
 impl<T> Default for ConnectionTable<T> {
     fn default() -> Self {
         Self {
-            guests: (0..PLACES).map(|_| None).collect(),
+            connections: (0..MAX_CONNECTIONS).map(|_| None).collect(),
             arrivals: 0,
         }
     }
 }
 
 impl<T> ConnectionTable<T> {
-    /// A place for a newcomer, unless all are held by those who have shown that they may be
-    /// here.
+    /// Assigns a slot to a new connection; `None` if no connection may be replaced.
     pub(super) fn take(&mut self, peer: IpAddr, handle: T) -> Option<Taken<T>> {
-        let place = match self.guests.iter().position(Option::is_none) {
+        let slot = match self.connections.iter().position(Option::is_none) {
             Some(free) => free,
-            None => self.least()?,
+            None => self.replaceable()?,
         };
         self.arrivals += 1;
-        let guest = Connection {
+        let connection = Connection {
             peer,
             arrival: self.arrivals,
             proven: false,
             handle,
         };
-        let before = self.guests.get_mut(place)?.replace(guest);
+        let before = self.connections.get_mut(slot)?.replace(connection);
         Some(Taken {
-            place,
+            slot,
             arrival: self.arrivals,
-            before: before.map(|guest| guest.handle),
+            before: before.map(|connection| connection.handle),
         })
     }
 
-    /// Who has to leave first.
-    fn least(&self) -> Option<usize> {
-        let count = |of: fn(IpAddr) -> IpAddr, peer: IpAddr| {
-            let guests = self.guests.iter().flatten();
-            guests.filter(|guest| of(guest.peer) == of(peer)).count()
+    /// The slot of the connection to replace first.
+    fn replaceable(&self) -> Option<usize> {
+        let count = |group: fn(IpAddr) -> IpAddr, peer: IpAddr| {
+            let connections = self.connections.iter().flatten();
+            connections
+                .filter(|it| group(it.peer) == group(peer))
+                .count()
         };
-        let guests = self.guests.iter().enumerate();
-        let guests = guests.filter_map(|(place, guest)| Some((place, guest.as_ref()?)));
-        guests
-            .filter(|(_, guest)| !guest.proven || count(network, guest.peer) > 1)
-            .min_by_key(|(_, guest)| {
-                let of_address = count(|peer| peer, guest.peer);
-                let of_network = count(network, guest.peer);
-                let held = std::cmp::Reverse((of_address, of_network));
-                (guest.proven, held, guest.arrival)
+        let connections = self.connections.iter().enumerate();
+        let connections = connections.filter_map(|(slot, it)| Some((slot, it.as_ref()?)));
+        connections
+            .filter(|(_, it)| !it.proven || count(network, it.peer) > 1)
+            .min_by_key(|(_, it)| {
+                let of_address = count(|peer| peer, it.peer);
+                let of_network = count(network, it.peer);
+                let most_first = std::cmp::Reverse((of_address, of_network));
+                (it.proven, most_first, it.arrival)
             })
-            .map(|(place, _)| place)
+            .map(|(slot, _)| slot)
     }
 
-    /// Somebody has left, unless the place is another's already.
-    pub(super) fn leave(&mut self, place: usize, arrival: u64) {
-        if let Some(guest) = self.guests.get_mut(place) {
-            guest.take_if(|guest| guest.arrival == arrival);
+    /// Removes a closed connection, unless its slot was assigned to another one.
+    pub(super) fn leave(&mut self, slot: usize, arrival: u64) {
+        if let Some(connection) = self.connections.get_mut(slot) {
+            connection.take_if(|it| it.arrival == arrival);
         }
     }
 
-    /// The device has answered a command of whoever has this place.
-    pub(super) fn prove(&mut self, place: usize, arrival: u64) {
-        let guest = self.guests.get_mut(place).and_then(Option::as_mut);
-        if let Some(guest) = guest.filter(|guest| guest.arrival == arrival) {
-            guest.proven = true;
+    /// Records that the device has answered a command of this connection.
+    pub(super) fn prove(&mut self, slot: usize, arrival: u64) {
+        let connection = self.connections.get_mut(slot).and_then(Option::as_mut);
+        if let Some(connection) = connection.filter(|it| it.arrival == arrival) {
+            connection.proven = true;
         }
     }
 
-    /// Who has a place.
-    pub(super) fn get(&self, place: usize) -> Option<&T> {
-        let guest = self.guests.get(place)?.as_ref()?;
-        Some(&guest.handle)
+    /// The connection in a slot.
+    pub(super) fn get(&self, slot: usize) -> Option<&T> {
+        let connection = self.connections.get(slot)?.as_ref()?;
+        Some(&connection.handle)
     }
 
-    /// All who have one.
+    /// All connections.
     pub(super) fn all(&self) -> impl Iterator<Item = &T> {
-        self.guests.iter().flatten().map(|guest| &guest.handle)
+        self.connections.iter().flatten().map(|it| &it.handle)
     }
 }
 
-struct Quota {
-    burst: u64,
-    rate: u64,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Bucket {
-    left: u64,
-    /// The second at which it was filled.
-    filled: u64,
-}
-
-impl Quota {
-    fn full(&self, second: u64) -> Bucket {
-        Bucket {
-            left: self.burst,
-            filled: second,
-        }
-    }
-
-    fn take(&self, bucket: &mut Bucket, second: u64) -> bool {
-        let since = second.saturating_sub(bucket.filled);
-        bucket.filled = second;
-        bucket.left = (bucket.left + since.saturating_mul(self.rate)).min(self.burst);
-        let had = bucket.left > 0;
-        bucket.left = bucket.left.saturating_sub(1);
-        had
-    }
-}
-
-/// How often handshakes may begin: they cost a small device milliseconds each.
+/// Limits the rate of TLS handshakes, each of which takes milliseconds on a small device.
 #[derive(Debug)]
 pub(super) struct ConnectRateLimiter {
-    all: Bucket,
-    of: BTreeMap<IpAddr, Bucket>,
+    total: TokenBucket,
+    per_address: BTreeMap<IpAddr, TokenBucket>,
 }
 
 impl Default for ConnectRateLimiter {
     fn default() -> Self {
         Self {
-            all: OF_ALL.full(0),
-            of: BTreeMap::new(),
+            total: TokenBucket::full(&TOTAL, 0),
+            per_address: BTreeMap::new(),
         }
     }
 }
 
 impl ConnectRateLimiter {
-    /// Whether somebody may begin a handshake in this second.
+    /// Whether `peer` may start a handshake in this second; counts it if so.
     pub(super) fn try_admit(&mut self, peer: IpAddr, second: u64) -> bool {
         let peer = network(peer);
-        if self.of.len() >= ADDRESSES && !self.of.contains_key(&peer) {
-            let full_again = OF_ONE.burst / OF_ONE.rate;
-            self.of
-                .retain(|_, bucket| second < bucket.filled + full_again);
-            if self.of.len() >= ADDRESSES {
+        if self.per_address.len() >= MAX_ADDRESSES && !self.per_address.contains_key(&peer) {
+            self.per_address
+                .retain(|_, bucket| !bucket.is_full_by(&PER_ADDRESS, second));
+            if self.per_address.len() >= MAX_ADDRESSES {
                 return false;
             }
         }
-        let bucket = self.of.entry(peer).or_insert(OF_ONE.full(second));
-        OF_ONE.take(bucket, second) && OF_ALL.take(&mut self.all, second)
+        let bucket = self
+            .per_address
+            .entry(peer)
+            .or_insert(TokenBucket::full(&PER_ADDRESS, second));
+        bucket.try_take(&PER_ADDRESS, 1, second) && self.total.try_take(&TOTAL, 1, second)
     }
 }
 
-/// Of an IPv6 address only the network counts: its host part is free to choose.
+/// The network of an IPv6 address, since a host can choose the rest; an IPv4 address as it is.
 fn network(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(v6) => {
@@ -207,85 +177,85 @@ mod tests {
 
     #[test]
     fn a_newcomer_takes_the_oldest_unproven_place_of_whoever_holds_most() {
-        let mut places = ConnectionTable::default();
-        let owner = places.take(peer(1), 100).unwrap();
-        for one in 0..PLACES as u32 - 1 {
-            assert!(places.take(peer(2), one).unwrap().before.is_none());
+        let mut table = ConnectionTable::default();
+        let owner = table.take(peer(1), 100).unwrap();
+        for one in 0..MAX_CONNECTIONS as u32 - 1 {
+            assert!(table.take(peer(2), one).unwrap().before.is_none());
         }
-        // The flooder only ever pushes out itself.
+        // The flooding address only replaces its own connections.
         for one in 0..40 {
-            let taken = places.take(peer(2), 1000 + one).unwrap();
+            let taken = table.take(peer(2), 1000 + one).unwrap();
             assert_ne!(taken.before, Some(100));
         }
-        // Another newcomer is let in, at the flooder's cost.
-        let taken = places.take(peer(3), 7).unwrap();
+        // Another address is admitted and replaces one of the flooding address.
+        let taken = table.take(peer(3), 7).unwrap();
         assert_ne!(taken.before, Some(100));
-        assert_eq!(places.get(owner.place), Some(&100));
+        assert_eq!(table.get(owner.slot), Some(&100));
     }
 
     #[test]
     fn whoever_was_answered_keeps_the_place() {
-        let mut places = ConnectionTable::default();
-        for one in 0..PLACES as u8 {
-            let taken = places.take(peer(one), one).unwrap();
-            places.prove(taken.place, taken.arrival);
+        let mut table = ConnectionTable::default();
+        for one in 0..MAX_CONNECTIONS as u8 {
+            let taken = table.take(peer(one), one).unwrap();
+            table.prove(taken.slot, taken.arrival);
         }
-        assert!(places.take(peer(99), 99).is_none());
-        // Unless it is one of several of the same address.
-        let mut places = ConnectionTable::default();
-        for one in 0..PLACES as u8 {
-            let taken = places.take(peer(one / 2), one).unwrap();
-            places.prove(taken.place, taken.arrival);
+        assert!(table.take(peer(99), 99).is_none());
+        // Unless one address has several connections.
+        let mut table = ConnectionTable::default();
+        for one in 0..MAX_CONNECTIONS as u8 {
+            let taken = table.take(peer(one / 2), one).unwrap();
+            table.prove(taken.slot, taken.arrival);
         }
-        assert_eq!(places.take(peer(99), 99).unwrap().before, Some(0));
+        assert_eq!(table.take(peer(99), 99).unwrap().before, Some(0));
     }
 
     #[test]
     fn one_host_with_many_addresses_of_its_network_does_not_keep_all_places() {
-        let mut places = ConnectionTable::default();
-        for one in 0..PLACES as u16 {
+        let mut table = ConnectionTable::default();
+        for one in 0..MAX_CONNECTIONS as u16 {
             let peer = IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, one]);
-            let taken = places.take(peer, one).unwrap();
-            places.prove(taken.place, taken.arrival);
+            let taken = table.take(peer, one).unwrap();
+            table.prove(taken.slot, taken.arrival);
         }
-        assert_eq!(places.take(peer(1), 99).unwrap().before, Some(0));
+        assert_eq!(table.take(peer(1), 99).unwrap().before, Some(0));
     }
 
     #[test]
     fn who_leaves_late_does_not_take_the_place_of_a_successor() {
-        let mut places = ConnectionTable::default();
-        let first = places.take(peer(1), 1).unwrap();
-        places.leave(first.place, first.arrival);
-        assert_eq!(places.all().count(), 0);
-        let second = places.take(peer(2), 2).unwrap();
-        assert_eq!(second.place, first.place);
-        places.leave(first.place, first.arrival);
-        places.prove(first.place, first.arrival);
-        assert_eq!(places.get(second.place), Some(&2));
+        let mut table = ConnectionTable::default();
+        let first = table.take(peer(1), 1).unwrap();
+        table.leave(first.slot, first.arrival);
+        assert_eq!(table.all().count(), 0);
+        let second = table.take(peer(2), 2).unwrap();
+        assert_eq!(second.slot, first.slot);
+        table.leave(first.slot, first.arrival);
+        table.prove(first.slot, first.arrival);
+        assert_eq!(table.get(second.slot), Some(&2));
         for one in 3..30 {
-            places.take(peer(3), one);
+            table.take(peer(3), one);
         }
-        assert!(places.all().all(|handle| *handle != 1));
+        assert!(table.all().all(|handle| *handle != 1));
     }
 
     #[test]
     fn handshakes_of_one_address_are_paced_and_others_still_come_in() {
-        let mut pace = ConnectRateLimiter::default();
-        let admitted = (0..1000).filter(|_| pace.try_admit(peer(1), 5)).count();
-        assert_eq!(admitted as u64, OF_ONE.burst);
-        assert!(pace.try_admit(peer(2), 5));
-        let admitted = (0..1000).filter(|_| pace.try_admit(peer(1), 6)).count();
-        assert_eq!(admitted as u64, OF_ONE.rate);
-        // All together have their limit too, and the table its size.
-        let many = |second: u64, pace: &mut ConnectRateLimiter| {
+        let mut limiter = ConnectRateLimiter::default();
+        let admitted = (0..1000).filter(|_| limiter.try_admit(peer(1), 5)).count();
+        assert_eq!(admitted as u64, PER_ADDRESS.burst);
+        assert!(limiter.try_admit(peer(2), 5));
+        let admitted = (0..1000).filter(|_| limiter.try_admit(peer(1), 6)).count();
+        assert_eq!(admitted as u64, PER_ADDRESS.tokens);
+        // The total is limited too, and the size of the table.
+        let many = |second: u64, limiter: &mut ConnectRateLimiter| {
             (0..5000u32)
-                .filter(|one| pace.try_admit(IpAddr::from(one.to_be_bytes()), second))
+                .filter(|one| limiter.try_admit(IpAddr::from(one.to_be_bytes()), second))
                 .count() as u64
         };
-        assert!(many(100, &mut pace) <= OF_ALL.burst);
-        assert!(pace.of.len() <= ADDRESSES);
-        assert!(many(101, &mut pace) <= OF_ALL.rate);
-        assert!(pace.try_admit(peer(1), 200));
+        assert!(many(100, &mut limiter) <= TOTAL.burst);
+        assert!(limiter.per_address.len() <= MAX_ADDRESSES);
+        assert!(many(101, &mut limiter) <= TOTAL.tokens);
+        assert!(limiter.try_admit(peer(1), 200));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Getting an image: from the first source that has it, whole, with the size and hash of the
-//! release; what was fetched before a break is not fetched again.
+//! Fetches an image from the first source that has it, with the size and hash of the release. After
+//! an interruption, only the missing bytes are fetched.
 
 use std::io::{ErrorKind, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -18,38 +18,38 @@ use doorward_protocol::gate::Code;
 use doorward_protocol::wire::{Bytes, Hash, ReleaseBody};
 use doorward_transport::files;
 
-/// How often a source is asked again that breaks off and does not get any further.
+/// Attempts at a source without receiving further bytes.
 const ATTEMPTS: u32 = 5;
-/// How much is read at once from a file.
-const PIECE: usize = 64 * 1024;
+/// Size of the read buffer, in bytes.
+const BUFFER: usize = 64 * 1024;
 
-/// Why an image could not be got.
+/// The reason why an image could not be fetched.
 pub(super) enum FetchError {
-    /// The source is to be asked again from where it broke off.
-    Off(String),
-    /// It will not get any better.
-    Useless(String),
-    /// What it has is not the image.
-    NotTheImage(String),
-    /// The disk is needed for other things.
-    NoRoom(String),
+    /// The transfer was interrupted and can be continued.
+    Retryable(String),
+    /// The source cannot be used; a retry would not help.
+    Unusable(String),
+    /// The source has something other than the image.
+    WrongImage(String),
+    /// The disk has too little free space.
+    DiskFull(String),
 }
 
 impl From<std::io::Error> for FetchError {
     fn from(error: std::io::Error) -> Self {
         match error.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::NoRoom(error.to_string()),
-            _ => Self::Off(error.to_string()),
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::DiskFull(error.to_string()),
+            _ => Self::Retryable(error.to_string()),
         }
     }
 }
 
-/// The path of an image that is whole.
+/// Returns the path of the complete, checked image.
 pub(super) async fn staged(
-    work: &FirmwareJob<'_>,
+    job: &FirmwareJob<'_>,
     release: &ReleaseBody,
 ) -> Result<PathBuf, OperationResult> {
-    let directory = directory(work.state);
+    let directory = directory(job.state);
     let error = |error: files::FileError| failed(Code::Failed, &error.to_string());
     files::create_private_directory(&directory).map_err(error)?;
     let name = release.sha256.hex();
@@ -57,7 +57,7 @@ pub(super) async fn staged(
         directory.join(format!("{name}.image")),
         directory.join(format!("{name}.part")),
     );
-    // One image at a time is kept; the disk of a device is small.
+    // Only one image is kept, since the disk of a device is small.
     files::sweep(&directory, |path| path == image || path == part);
     if image.exists() {
         match hash_of(image.clone()).await {
@@ -66,16 +66,16 @@ pub(super) async fn staged(
         }
     }
     let (mut reasons, mut code) = (Vec::new(), Code::Failed);
-    for source in &work.firmware.sources {
-        match from_source(work, release, source, &part).await {
+    for source in &job.firmware.sources {
+        match from_source(job, release, source, &part).await {
             Ok(()) => {
-                // What is on the disk counts, not what went by.
+                // The file is hashed again from the disk.
                 let kept = hash_of(part.clone()).await;
                 if !kept.is_ok_and(|kept| kept == (release.size, release.sha256)) {
                     let _ = std::fs::remove_file(&part);
                     return Err(failed(
                         Code::BadImage,
-                        "the disk has not kept what was fetched",
+                        "the file on disk differs from the fetched image",
                     ));
                 }
                 let named = std::fs::rename(&part, &image);
@@ -85,17 +85,17 @@ pub(super) async fn staged(
                     Err(error) => Err(failed(Code::Failed, &error.to_string())),
                 };
             }
-            Err(broken) => {
-                if let FetchError::NotTheImage(_) = &broken {
+            Err(error) => {
+                if let FetchError::WrongImage(_) = &error {
                     code = Code::BadImage;
                 }
-                let no_room = matches!(broken, FetchError::NoRoom(_));
-                let (FetchError::Off(why)
-                | FetchError::Useless(why)
-                | FetchError::NotTheImage(why)
-                | FetchError::NoRoom(why)) = broken;
+                let disk_full = matches!(error, FetchError::DiskFull(_));
+                let (FetchError::Retryable(why)
+                | FetchError::Unusable(why)
+                | FetchError::WrongImage(why)
+                | FetchError::DiskFull(why)) = error;
                 reasons.push(why);
-                if no_room {
+                if disk_full {
                     let _ = std::fs::remove_file(&part);
                     break;
                 }
@@ -105,12 +105,12 @@ pub(super) async fn staged(
     Err(failed(code, &reasons.join("; ")))
 }
 
-/// Lets go of what was staged.
+/// Deletes staged images.
 pub(in crate::operation) fn clear(state: &Path) {
     files::sweep(&directory(state), |_| false);
 }
 
-/// Lets go of what was fetched in part.
+/// Deletes partly fetched images.
 pub(in crate::operation) fn drop_parts(state: &Path) {
     let is_part = |path: &Path| path.extension().is_some_and(|it| it == "part");
     files::sweep(&directory(state), |path| !is_part(path));
@@ -121,7 +121,7 @@ fn directory(state: &Path) -> PathBuf {
 }
 
 async fn from_source(
-    work: &FirmwareJob<'_>,
+    job: &FirmwareJob<'_>,
     release: &ReleaseBody,
     source: &Source,
     part: &Path,
@@ -129,31 +129,31 @@ async fn from_source(
     let mut attempts = 0;
     let mut before = 0;
     loop {
-        let begun = std::fs::metadata(part).is_ok_and(|it| it.len() > 0);
-        let broken = match one_attempt(work, release, source, part).await {
-            Err(FetchError::Off(why)) => why,
-            Err(FetchError::NotTheImage(why)) => {
+        let had_part = std::fs::metadata(part).is_ok_and(|it| it.len() > 0);
+        let interrupted = match one_attempt(job, release, source, part).await {
+            Err(FetchError::Retryable(why)) => why,
+            Err(FetchError::WrongImage(why)) => {
                 let _ = std::fs::remove_file(part);
-                // The beginning may have been somebody else's.
-                match begun {
+                // The existing part may have been of another file.
+                match had_part {
                     true => continue,
-                    false => return Err(FetchError::NotTheImage(why)),
+                    false => return Err(FetchError::WrongImage(why)),
                 }
             }
-            ended => return ended,
+            result => return result,
         };
         let got = std::fs::metadata(part).map_or(0, |it| it.len());
         attempts = if got > before { 0 } else { attempts + 1 };
         before = got;
         if attempts >= ATTEMPTS {
-            return Err(FetchError::Off(broken));
+            return Err(FetchError::Retryable(interrupted));
         }
         sleep(Duration::from_millis(250 << attempts)).await;
     }
 }
 
 async fn one_attempt(
-    work: &FirmwareJob<'_>,
+    job: &FirmwareJob<'_>,
     release: &ReleaseBody,
     source: &Source,
     part: &Path,
@@ -169,71 +169,75 @@ async fn one_attempt(
     let mut sha = Sha256::new();
     let mut got = hashed(&mut file, &mut sha).await?;
     if got > release.size {
-        return Err(FetchError::NotTheImage(
-            "what was fetched before is too long".to_owned(),
+        return Err(FetchError::WrongImage(
+            "the bytes fetched before are more than the image has".to_owned(),
         ));
     }
     if got < release.size {
-        has_room(work, part, release.size - got)?;
+        check_free_space(job, part, release.size - got)?;
         let mut body = match source {
             Source::File(path) => Body::from(local(release, path, got).await?),
             Source::Https { host, port, path } => {
-                let path = places(path, release);
-                open(work, (host, *port, &path), got, release.size).await?
+                let path = fill_placeholders(path, release);
+                open(job, (host, *port, &path), got, release.size).await?
             }
         };
-        if body.begins_at() < got {
-            // It cannot go on in the middle, so all of it comes again.
+        if body.offset() < got {
+            // The source cannot continue in the middle and sends the complete image.
             file.set_len(0).await?;
             file.rewind().await?;
             (sha, got) = (Sha256::new(), 0);
         }
-        let mut told = percent(got, release.size);
-        work.report_progress("fetching", told).await;
-        while let Some(piece) = body.next().await? {
-            got += piece.len() as u64;
+        let mut reported = percent(got, release.size);
+        job.report_progress("fetching", reported).await;
+        while let Some(bytes) = body.next().await? {
+            got += bytes.len() as u64;
             if got > release.size {
-                return Err(FetchError::NotTheImage(format!(
-                    "it is longer than the {} bytes of the release",
+                return Err(FetchError::WrongImage(format!(
+                    "the image is longer than the {} bytes of the release",
                     release.size
                 )));
             }
-            sha.update(&piece);
-            file.write_all(&piece).await?;
+            sha.update(&bytes);
+            file.write_all(&bytes).await?;
             let now = percent(got, release.size);
-            if now >= told + 10 {
-                told = now;
-                work.report_progress("fetching", told).await;
+            if now >= reported + 10 {
+                reported = now;
+                job.report_progress("fetching", reported).await;
             }
         }
     }
     file.sync_all().await?;
     if got < release.size {
-        let why = format!("it broke off after {got} of {} bytes", release.size);
+        let why = format!(
+            "the transfer was interrupted after {got} of {} bytes",
+            release.size
+        );
         return match source {
-            // A file does not grow.
-            Source::File(_) => Err(FetchError::NotTheImage(why)),
-            Source::Https { .. } => Err(FetchError::Off(why)),
+            // A file is complete, so a retry would not help.
+            Source::File(_) => Err(FetchError::WrongImage(why)),
+            Source::Https { .. } => Err(FetchError::Retryable(why)),
         };
     }
     match Bytes(sha.finalize().into()) == release.sha256 {
         true => Ok(()),
-        false => Err(FetchError::NotTheImage(
-            "its SHA-256 is not that of the release".to_owned(),
+        false => Err(FetchError::WrongImage(
+            "the SHA-256 of the image is not that of the release".to_owned(),
         )),
     }
 }
 
-/// Whether that much more leaves enough for the log. A full disk would keep everybody out.
-fn has_room(work: &FirmwareJob<'_>, part: &Path, more: u64) -> Result<(), FetchError> {
+/// Checks that `more` bytes leave enough free space for the event log. On a full disk, every
+/// command is denied.
+fn check_free_space(job: &FirmwareJob<'_>, part: &Path, more: u64) -> Result<(), FetchError> {
     let disk = rustix::fs::statvfs(part).map_err(std::io::Error::from)?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-    match more.saturating_add(work.reserve) > free {
-        true => Err(FetchError::NoRoom(format!(
-            "{} MiB are free, and the image needs {} beside {} for the log",
+    match more.saturating_add(job.reserve) > free {
+        true => Err(FetchError::DiskFull(format!(
+            "{} MiB are free; the image needs {} MiB, and {} MiB are reserved for the event log",
             free >> 20,
             (more >> 20) + 1,
-            work.reserve >> 20
+            job.reserve >> 20
         ))),
         false => Ok(()),
     }
@@ -243,10 +247,10 @@ fn percent(got: u64, size: u64) -> u64 {
     got.saturating_mul(100).checked_div(size).unwrap_or(100)
 }
 
-/// Hashes what there is already, to its end.
+/// Hashes the existing part of the image and leaves the file at its end.
 async fn hashed(file: &mut tokio::fs::File, sha: &mut Sha256) -> std::io::Result<u64> {
     file.rewind().await?;
-    let mut buffer = vec![0; PIECE];
+    let mut buffer = vec![0; BUFFER];
     loop {
         match file.read(&mut buffer).await? {
             0 => return file.stream_position().await,
@@ -255,43 +259,47 @@ async fn hashed(file: &mut tokio::fs::File, sha: &mut Sha256) -> std::io::Result
     }
 }
 
-/// A file on a stick: a plain file of the right length, and no link to another.
+/// Opens a file source, for example on a USB drive: a regular file of the right size, and no
+/// symbolic link.
 async fn local(
     release: &ReleaseBody,
     path: &Path,
     from: u64,
 ) -> Result<tokio::fs::File, FetchError> {
-    let path = places(path.to_str().unwrap_or_default(), release);
-    let useless = |error: std::io::Error| FetchError::Useless(format!("{path}: {error}"));
+    let path = fill_placeholders(path.to_str().unwrap_or_default(), release);
+    let unusable = |error: std::io::Error| FetchError::Unusable(format!("{path}: {error}"));
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = rustix::fs::open(&path, flags, Mode::empty());
-    let file = std::fs::File::from(file.map_err(|error| useless(error.into()))?);
-    let metadata = file.metadata().map_err(useless)?;
+    let file = std::fs::File::from(file.map_err(|error| unusable(error.into()))?);
+    let metadata = file.metadata().map_err(unusable)?;
     if !metadata.is_file() {
-        return Err(FetchError::Useless(format!("{path}: it is no plain file")));
+        return Err(FetchError::Unusable(format!("{path}: not a regular file")));
     }
     if metadata.len() != release.size {
-        let (has, says) = (metadata.len(), release.size);
-        let why = format!("{path}: it has {has} bytes, the release says {says}");
-        return Err(FetchError::NotTheImage(why));
+        let (size, expected) = (metadata.len(), release.size);
+        let why = format!("{path} has {size} bytes, the release {expected}");
+        return Err(FetchError::WrongImage(why));
     }
     let mut file = tokio::fs::File::from_std(file);
     file.seek(SeekFrom::Start(from)).await?;
     Ok(file)
 }
 
-/// Fills in what a source leaves to the release. What is no letter, digit, `-` or `_` is
-/// written as %XX, so that a model can lead nowhere else; a dot stays between those.
-fn places(text: &str, release: &ReleaseBody) -> String {
+/// Replaces the placeholders of a source by the values of the release. Characters of the model
+/// other than letters, digits, `-` and `_` are percent-encoded, so that it cannot change the path;
+/// a dot between letters or digits is kept.
+fn fill_placeholders(text: &str, release: &ReleaseBody) -> String {
     let bytes = release.model.as_str().as_bytes();
-    let is_plain = |at: Option<usize>| {
+    let is_alphanumeric = |at: Option<usize>| {
         let byte = at.and_then(|at| bytes.get(at));
         byte.is_some_and(|byte| byte.is_ascii_alphanumeric())
     };
     let mut model = String::new();
     for (at, byte) in bytes.iter().enumerate() {
         match byte {
-            b'.' if is_plain(at.checked_sub(1)) && is_plain(Some(at + 1)) => model.push('.'),
+            b'.' if is_alphanumeric(at.checked_sub(1)) && is_alphanumeric(Some(at + 1)) => {
+                model.push('.')
+            }
             b'-' | b'_' => model.push(char::from(*byte)),
             _ if byte.is_ascii_alphanumeric() => model.push(char::from(*byte)),
             _ => model.push_str(&format!("%{byte:02X}")),
@@ -324,7 +332,7 @@ mod tests {
                 sha256: Bytes([0xab; 32]),
                 minimum: 0,
             };
-            places("/fw/{model}/{version}", &release)
+            fill_placeholders("/fw/{model}/{version}", &release)
         };
         for (model, expected) in [
             ("Smart-UPS 1500", "/fw/Smart-UPS%201500/8"),

@@ -1,6 +1,6 @@
-//! A web server as a source: HTTP/1.1 (RFC 9112) over TLS, one GET, a range of it (RFC 9110,
-//! section 14) after a break. No redirect is followed: the next address would be the server's
-//! choice.
+//! A web server as a source: HTTP/1.1 (RFC 9112) over TLS, one GET request, with a range (RFC 9110,
+//! section 14) after an interruption. Redirects are not followed, since the server would choose the
+//! next address.
 
 use std::time::Duration;
 
@@ -22,18 +22,18 @@ use crate::operation::firmware::FirmwareJob;
 use crate::operation::firmware::fetch::FetchError;
 use doorward_transport::Connector;
 
-/// Longest silence of a server.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Most that it may say before the image begins, in bytes.
-const HEAD: usize = 16 * 1024;
+/// Timeout for an answer and for the next bytes.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Maximum size of the response head, in bytes.
+const MAX_HEAD: usize = 16 * 1024;
 
-/// The bytes of an image as they come.
+/// The body of a source.
 pub(super) enum Body {
     Http {
         body: Incoming,
-        /// Where they begin.
+        /// The offset of the first byte in the image.
         from: u64,
-        /// The connection, for as long as it is read from.
+        /// The connection task; dropping it closes the connection.
         _connection: JoinSet<()>,
     },
     File(tokio::fs::File),
@@ -46,23 +46,23 @@ impl From<tokio::fs::File> for Body {
 }
 
 impl Body {
-    /// Where it begins; a file was set to where it is to go on.
-    pub(super) fn begins_at(&self) -> u64 {
+    /// The offset of the first byte; a file has been positioned already.
+    pub(super) fn offset(&self) -> u64 {
         match self {
             Self::Http { from, .. } => *from,
             Self::File(_) => u64::MAX,
         }
     }
 
-    /// The next bytes, until there are none.
+    /// Reads the next bytes; `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
         match self {
             Self::Http { body, .. } => loop {
-                let frame = timeout(PATIENCE, body.frame()).await;
-                let frame = frame.map_err(|_| off("it has fallen silent"))?;
+                let frame = timeout(TIMEOUT, body.frame()).await;
+                let frame = frame.map_err(|_| retryable("the server stopped sending"))?;
                 match frame {
                     None => return Ok(None),
-                    Some(Err(error)) => return Err(off(&error.to_string())),
+                    Some(Err(error)) => return Err(retryable(&error.to_string())),
                     Some(Ok(frame)) => {
                         if let Ok(data) = frame.into_data() {
                             return Ok(Some(data));
@@ -80,25 +80,25 @@ impl Body {
     }
 }
 
-fn off(why: &str) -> FetchError {
-    FetchError::Off(why.to_owned())
+fn retryable(why: &str) -> FetchError {
+    FetchError::Retryable(why.to_owned())
 }
 
-/// Asks for the bytes from `from` on, of `size`.
+/// Requests the bytes from `from` on, of an image of `size` bytes.
 pub(super) async fn open(
-    work: &FirmwareJob<'_>,
+    job: &FirmwareJob<'_>,
     (host, port, path): (&str, u16, &str),
     from: u64,
     size: u64,
 ) -> Result<Body, FetchError> {
-    let asked = async {
-        let connector = Connector::new(host, &work.firmware.tls, work.time)?;
+    let response = async {
+        let connector = Connector::new(host, &job.firmware.tls, job.time)?;
         let stream = TcpStream::connect((host, port)).await?;
         stream.set_nodelay(true)?;
         let stream = TokioIo::new(connector.connect(stream).await?);
         let mut http = Builder::new();
-        http.max_buf_size(HEAD).max_headers(64);
-        let error = |error: hyper::Error| off(&error.to_string());
+        http.max_buf_size(MAX_HEAD).max_headers(64);
+        let error = |error: hyper::Error| retryable(&error.to_string());
         let (mut sender, connection) = http.handshake(stream).await.map_err(error)?;
         let mut running = JoinSet::new();
         running.spawn(async move {
@@ -109,18 +109,18 @@ pub(super) async fn open(
         Ok::<_, FetchError>((response, running))
     };
     let named = |why: &str| format!("{host}: {why}");
-    let answered = timeout(PATIENCE, asked).await;
+    let answered = timeout(TIMEOUT, response).await;
     let (response, connection) = match answered {
         Ok(Ok(answer)) => answer,
-        Ok(Err(FetchError::Off(why))) => return Err(off(&named(&why))),
+        Ok(Err(FetchError::Retryable(why))) => return Err(retryable(&named(&why))),
         Ok(Err(other)) => return Err(other),
-        Err(_) => return Err(off(&named("it does not answer"))),
+        Err(_) => return Err(retryable(&named("the server does not answer"))),
     };
-    let from = begins_at(&response, from, size).map_err(|broken| match broken {
-        FetchError::Off(why) => FetchError::Off(named(&why)),
-        FetchError::Useless(why) => FetchError::Useless(named(&why)),
-        FetchError::NotTheImage(why) => FetchError::NotTheImage(named(&why)),
-        FetchError::NoRoom(why) => FetchError::NoRoom(why),
+    let from = check_response(&response, from, size).map_err(|error| match error {
+        FetchError::Retryable(why) => FetchError::Retryable(named(&why)),
+        FetchError::Unusable(why) => FetchError::Unusable(named(&why)),
+        FetchError::WrongImage(why) => FetchError::WrongImage(named(&why)),
+        FetchError::DiskFull(why) => FetchError::DiskFull(why),
     })?;
     Ok(Body::Http {
         body: response.into_body(),
@@ -148,50 +148,54 @@ fn request(
     if from > 0 {
         request = request.header(RANGE, format!("bytes={from}-"));
     }
-    let useless = |error: hyper::http::Error| FetchError::Useless(error.to_string());
-    request.body(Empty::new()).map_err(useless)
+    let unusable = |error: hyper::http::Error| FetchError::Unusable(error.to_string());
+    request.body(Empty::new()).map_err(unusable)
 }
 
-/// Where the body begins, if it can be the image.
-fn begins_at<B>(response: &Response<B>, from: u64, size: u64) -> Result<u64, FetchError> {
+/// Checks that the response can be the image; returns the offset of its first byte.
+fn check_response<B>(response: &Response<B>, from: u64, size: u64) -> Result<u64, FetchError> {
     let text = |name| {
         let value = response.headers().get(name);
         value.and_then(|value| value.to_str().ok())
     };
-    let begins = match response.status() {
+    let offset = match response.status() {
         StatusCode::OK => 0,
         StatusCode::PARTIAL_CONTENT => {
             let range = format!("bytes {from}-{}/{size}", size.saturating_sub(1));
             match text(CONTENT_RANGE) {
-                Some(said) if said == range => from,
-                said => {
-                    let said = said.unwrap_or("nothing");
-                    let why = format!("it says `{said}` where `{range}` was asked for");
-                    return Err(FetchError::NotTheImage(why));
+                Some(sent) if sent == range => from,
+                sent => {
+                    let sent = sent.unwrap_or_default();
+                    let why = format!("the server sends `{sent}`, but `{range}` was requested");
+                    return Err(FetchError::WrongImage(why));
                 }
             }
         }
-        // What is there is not longer than what came already.
+        // The server's file is not longer than the bytes received so far.
         StatusCode::RANGE_NOT_SATISFIABLE => {
-            return Err(FetchError::NotTheImage(
-                "it has fewer bytes than the release".to_owned(),
+            return Err(FetchError::WrongImage(
+                "the file on the server is shorter than the release".to_owned(),
             ));
         }
         status if status.is_redirection() => {
-            let why = format!("it answers {status}, and no redirect is followed");
-            return Err(FetchError::Useless(why));
+            let why = format!("the server answers {status}; redirects are not followed");
+            return Err(FetchError::Unusable(why));
         }
-        status if status.is_server_error() => return Err(off(&format!("it answers {status}"))),
-        status => return Err(FetchError::Useless(format!("it answers {status}"))),
+        status if status.is_server_error() => {
+            return Err(retryable(&format!("the server answers {status}")));
+        }
+        status => return Err(FetchError::Unusable(format!("the server answers {status}"))),
     };
     if text(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
-        return Err(FetchError::Useless("it sends the image encoded".to_owned()));
+        return Err(FetchError::Unusable(
+            "the server sends the image with a content encoding".to_owned(),
+        ));
     }
     match text(CONTENT_LENGTH).map(str::parse::<u64>) {
-        Some(Ok(length)) if length != size - begins => Err(FetchError::NotTheImage(format!(
-            "it has {} bytes, the release says {size}",
-            begins + length
+        Some(Ok(length)) if length != size - offset => Err(FetchError::WrongImage(format!(
+            "the file on the server has {} bytes, the release {size}",
+            offset + length
         ))),
-        _ => Ok(begins),
+        _ => Ok(offset),
     }
 }

@@ -1,4 +1,4 @@
-//! Who installs: RAUC by D-Bus, or SWUpdate by its own client.
+//! The updater: RAUC by D-Bus, or SWUpdate by its own client.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -15,10 +15,10 @@ use crate::operation::firmware::{FirmwareJob, failed};
 use crate::operation::{dbus, exec};
 use doorward_protocol::gate::Code;
 
-/// How long it may take to mark a slot.
-const MARK: Duration = Duration::from_secs(60);
-/// How often RAUC is asked how far it is.
-const ASK: Duration = Duration::from_secs(1);
+/// Timeout for marking a slot.
+const MARK_TIMEOUT: Duration = Duration::from_secs(60);
+/// Interval at which RAUC's progress is polled.
+const POLL: Duration = Duration::from_secs(1);
 
 #[proxy(
     interface = "de.pengutronix.rauc.Installer",
@@ -49,27 +49,24 @@ fn rauc_failed(error: &zbus::Error) -> OperationResult {
     dbus::failed("rauc", error)
 }
 
-/// Has it installed.
-pub(super) async fn install(work: &FirmwareJob<'_>, image: &Path) -> Result<(), OperationResult> {
-    match work.firmware.updater {
-        UpdaterKind::Rauc => match by_rauc(work, image).await {
+/// Installs an image.
+pub(super) async fn install(job: &FirmwareJob<'_>, image: &Path) -> Result<(), OperationResult> {
+    match job.firmware.updater {
+        UpdaterKind::Rauc => match by_rauc(job, image).await {
             Ok(result) => result,
             Err(error) => Err(rauc_failed(&error)),
         },
-        UpdaterKind::Swupdate => by_swupdate(work, image).await,
+        UpdaterKind::Swupdate => by_swupdate(job, image).await,
     }
 }
 
-async fn by_rauc(
-    work: &FirmwareJob<'_>,
-    image: &Path,
-) -> zbus::Result<Result<(), OperationResult>> {
+async fn by_rauc(job: &FirmwareJob<'_>, image: &Path) -> zbus::Result<Result<(), OperationResult>> {
     let image = image.to_str().unwrap_or_default();
     let rauc = rauc().await?;
-    // Before it begins, so that its end is not missed.
+    // Subscribed before the start, so that the end is not missed.
     let mut ends = rauc.receive_completed().await?;
     let compatible = rauc.compatible().await?;
-    let (made_for, _) = match rauc.info(image).await {
+    let (bundle_compatible, _) = match rauc.info(image).await {
         Ok(info) => info,
         Err(zbus::Error::MethodError(_, why, _)) => {
             let why = format!("rauc: {}", why.unwrap_or_default());
@@ -77,15 +74,17 @@ async fn by_rauc(
         }
         Err(error) => return Err(error),
     };
-    if made_for != compatible {
-        let why = format!("rauc: it is for `{made_for}`, this machine is `{compatible}`");
+    if bundle_compatible != compatible {
+        let why = format!(
+            "rauc: the bundle is for `{bundle_compatible}`, this machine is `{compatible}`"
+        );
         return Ok(Err(failed(Code::BadImage, &why)));
     }
     rauc.install_bundle(image, HashMap::new()).await?;
-    // From here on it may go on without us.
+    // From here on RAUC continues even if doorward stops.
     let lost = |error: zbus::Error| failed(Code::Unknown, &rauc_failed(&error).message());
-    let mut asks = interval(ASK);
-    let mut told = 0;
+    let mut polls = interval(POLL);
+    let mut reported = 0;
     let followed = async {
         loop {
             tokio::select! {
@@ -93,17 +92,16 @@ async fn by_rauc(
                     Some(end) => break end.args().map(|end| Some(*end.result())),
                     None => break Ok(None),
                 },
-                _ = asks.tick() => {
+                _ = polls.tick() => {
                     let (percent, _, _) = rauc.progress().await?;
                     let percent = u64::try_from(percent).unwrap_or(0);
-                    if percent > told {
-                        told = percent;
-                        work.report_progress("installing", told).await;
+                    if percent > reported {
+                        reported = percent;
+                        job.report_progress("installing", reported).await;
                     }
-                    // One that was started again knows of nothing, and will never say that it
-                    // ended.
+                    // A restarted RAUC is idle and never signals the end.
                     if rauc.operation().await? == "idle" {
-                        match timeout(ASK, ends.next()).await {
+                        match timeout(POLL, ends.next()).await {
                             Ok(Some(end)) => break end.args().map(|end| Some(*end.result())),
                             _ => break Ok(None),
                         }
@@ -118,54 +116,57 @@ async fn by_rauc(
             let why = rauc.last_error().await.unwrap_or_default();
             Ok(Err(failed(Code::Failed, &format!("rauc: {why}"))))
         }
-        Ok(None) => Ok(Err(failed(Code::Unknown, "rauc has stopped meanwhile"))),
+        Ok(None) => Ok(Err(failed(
+            Code::Unknown,
+            "rauc stopped during the installation",
+        ))),
         Err(error) => Ok(Err(lost(error))),
     }
 }
 
-/// Ready when nothing is being installed.
+/// Waits until RAUC is idle.
 pub(super) async fn idle(firmware: &Firmware) {
     if firmware.updater != UpdaterKind::Rauc {
         return;
     }
-    let asked = || async { rauc().await?.operation().await };
-    while !asked().await.is_ok_and(|operation| operation == "idle") {
-        sleep(ASK).await;
+    let operation = || async { rauc().await?.operation().await };
+    while !operation().await.is_ok_and(|operation| operation == "idle") {
+        sleep(POLL).await;
     }
 }
 
-async fn by_swupdate(work: &FirmwareJob<'_>, image: &Path) -> Result<(), OperationResult> {
+async fn by_swupdate(job: &FirmwareJob<'_>, image: &Path) -> Result<(), OperationResult> {
     let path = image.to_str().unwrap_or_default();
-    let argv = work.firmware.argv.iter();
+    let argv = job.firmware.argv.iter();
     let argv: Vec<String> = argv.map(|part| part.replace("{image}", path)).collect();
     match exec::output(&argv, 1024).await {
         Ok(output) if output.ok => Ok(()),
         Ok(output) => {
-            let said = match output.err.is_empty() {
+            let message = match output.err.is_empty() {
                 true => output.out,
                 false => output.err,
             };
-            // The reason comes last.
-            let lines: Vec<&str> = said.lines().rev().take(3).collect();
-            let said = lines.join("; ");
-            let why = format!("swupdate: {}: {said}", output.status);
+            // The reason is in the last lines.
+            let lines: Vec<&str> = message.lines().rev().take(3).collect();
+            let message = lines.join("; ");
+            let why = format!("swupdate: {}: {message}", output.status);
             Err(failed(Code::Failed, &why))
         }
         Err(error) => Err(failed(Code::Failed, &error)),
     }
 }
 
-/// The version that runs is kept.
+/// Keeps the running version.
 pub(super) async fn mark_good(firmware: &Firmware) -> Result<(), OperationResult> {
     mark(firmware, &firmware.mark_good, "good", "booted").await
 }
 
-/// The version that runs is not booted again.
+/// Prevents the running version from being booted again.
 pub(super) async fn mark_bad(firmware: &Firmware) -> Result<(), OperationResult> {
     mark(firmware, &firmware.mark_bad, "bad", "booted").await
 }
 
-/// The next boot is into what runs now, whatever was installed.
+/// Makes the next reboot go into the running slot, even if another version was installed.
 pub(super) async fn keep(firmware: &Firmware) -> Result<(), OperationResult> {
     if firmware.updater == UpdaterKind::Swupdate && firmware.keep.is_empty() {
         return Err(failed(Code::Unknown, "`keep` in [firmware] is not set"));
@@ -173,12 +174,13 @@ pub(super) async fn keep(firmware: &Firmware) -> Result<(), OperationResult> {
     mark(firmware, &firmware.keep, "active", "booted").await
 }
 
-/// The next boot is into what there was before.
+/// Makes the next reboot go into the other slot.
 pub(super) async fn activate_other(firmware: &Firmware) -> Result<(), OperationResult> {
     mark(firmware, &[], "active", "other").await
 }
 
-/// RAUC knows how; with SWUpdate it depends on the boot loader, so a program says so.
+/// Marks a slot: by RAUC itself, or with SWUpdate by a configured program, since it depends on the
+/// boot loader.
 async fn mark(
     firmware: &Firmware,
     program: &[String],
@@ -199,19 +201,16 @@ async fn mark(
             }
         }
     };
-    let late = |_| {
-        Err(failed(
-            Code::Timeout,
-            "marking the slot did not end in time",
-        ))
-    };
-    timeout(MARK, marked).await.unwrap_or_else(late)
+    let timed_out = |_| Err(failed(Code::Timeout, "marking the slot timed out"));
+    timeout(MARK_TIMEOUT, marked)
+        .await
+        .unwrap_or_else(timed_out)
 }
 
-/// What the updater says of the machine, for those who only ask.
+/// Checks whether RAUC answers; returns a description.
 pub(super) async fn answers() -> Result<String, OperationResult> {
-    let asked = async { rauc().await?.compatible().await };
-    match timeout(MARK, asked).await {
+    let answer = async { rauc().await?.compatible().await };
+    match timeout(MARK_TIMEOUT, answer).await {
         Ok(Ok(compatible)) => Ok(format!("it answers, for `{compatible}`")),
         Ok(Err(error)) => Err(rauc_failed(&error)),
         Err(_) => Err(failed(Code::Timeout, "rauc does not answer")),

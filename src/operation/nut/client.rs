@@ -1,5 +1,5 @@
-//! A conversation with NUT's upsd: its network protocol, one line a message. Never LOGIN, which
-//! would delay a shutdown on our behalf, and never FSD, which nothing but a restart clears.
+//! A client of NUT's upsd: its network protocol, with one line per message. It never sends LOGIN,
+//! which would make upsd wait for doorward at a shutdown, nor FSD, which only a restart clears.
 
 use std::time::Duration;
 
@@ -14,17 +14,17 @@ use crate::operation::nut::Ups;
 use doorward_transport::Connector;
 use doorward_transport::files;
 
-/// Longest line that is taken, in bytes.
-const LINE: u64 = 1024;
-/// How often upsd is asked whether a command has come to an end.
+/// Longest line that is accepted, in bytes.
+const MAX_LINE: u64 = 1024;
+/// Interval at which upsd is polled for the result of a command.
 const POLL: Duration = Duration::from_millis(200);
 
-/// Why a conversation came to nothing.
+/// Why a request failed.
 #[derive(Debug)]
 pub(super) enum UpsdError {
-    /// upsd said no, in its own words.
+    /// upsd refused it, with this error code.
     Refused(String),
-    /// It could not be asked.
+    /// The connection failed.
     Lost(std::io::Error),
 }
 
@@ -37,38 +37,38 @@ impl From<std::io::Error> for UpsdError {
 impl std::fmt::Display for UpsdError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Refused(word) => write!(f, "upsd: {word}{}", remedy(word)),
+            Self::Refused(code) => write!(f, "upsd: {code}{}", remedy(code)),
             Self::Lost(error) => write!(f, "upsd: {error}"),
         }
     }
 }
 
-/// What to do about an error of NUT.
-fn remedy(word: &str) -> &'static str {
-    match word {
+/// Explanation or remedy for an error code of NUT.
+fn remedy(code: &str) -> &'static str {
+    match code {
         "ACCESS-DENIED" => "; give doorward's user this instcmd, or actions = SET, in upsd.users",
-        "CMD-NOT-SUPPORTED" | "VAR-NOT-SUPPORTED" => "; this UPS cannot do that",
-        "DRIVER-NOT-CONNECTED" | "DATA-STALE" => "; its driver has lost the UPS",
-        "UNKNOWN-UPS" => "; the name in [nut] is not that of ups.conf",
-        "FEATURE-NOT-CONFIGURED" => "; give upsd a certificate, or take tls out of [nut]",
+        "CMD-NOT-SUPPORTED" | "VAR-NOT-SUPPORTED" => "; this UPS does not support it",
+        "DRIVER-NOT-CONNECTED" | "DATA-STALE" => "; the driver has lost the UPS",
+        "UNKNOWN-UPS" => "; the name in [nut] is not in ups.conf",
+        "FEATURE-NOT-CONFIGURED" => "; give upsd a certificate, or remove tls from [nut]",
         "READONLY" => "; this variable cannot be written",
-        "INVALID-VALUE" | "INVALID-ARGUMENT" | "TOO-LONG" => "; the UPS does not take this value",
+        "INVALID-VALUE" | "INVALID-ARGUMENT" | "TOO-LONG" => "; the UPS does not accept this value",
         _ => "",
     }
 }
 
 type Result<T> = std::result::Result<T, UpsdError>;
 
-/// Something that upsd was told to do, and has taken on.
+/// A request that upsd has accepted.
 #[derive(Debug)]
 pub(super) enum Accepted {
-    /// It can be asked what became of it.
+    /// Its result can be polled with this tracking id.
     Tracked(String),
-    /// That is all it says.
+    /// upsd does not report its result.
     Untracked,
 }
 
-/// A conversation.
+/// A connection to upsd.
 pub(super) struct Upsd {
     stream: BufReader<Box<dyn Stream>>,
     ups: String,
@@ -76,7 +76,7 @@ pub(super) struct Upsd {
 }
 
 impl Upsd {
-    /// Connects to upsd. For reading nobody has to say who they are.
+    /// Connects to upsd. Reading needs no login.
     pub(super) async fn connect(Ups { nut, time }: &Ups) -> Result<Self> {
         let stream = TcpStream::connect(nut.address).await?;
         stream.set_nodelay(true)?;
@@ -84,8 +84,8 @@ impl Upsd {
         let stream: Box<dyn Stream> = match &nut.tls {
             None => Box::new(plain.into_inner()),
             Some(tls) => {
-                // Before it is encrypted nothing is said or believed but this.
-                let answer = ask(&mut plain, "STARTTLS").await?;
+                // Nothing else is sent or accepted before the connection is encrypted.
+                let answer = request(&mut plain, "STARTTLS").await?;
                 if answer != "OK STARTTLS" || !plain.buffer().is_empty() {
                     return Err(unexpected(&answer));
                 }
@@ -101,15 +101,15 @@ impl Upsd {
         })
     }
 
-    /// Says who we are. A wrong password is told with the first command only.
+    /// Sends user name and password. upsd reports a wrong password with the first command only.
     pub(super) async fn log_in(&mut self, nut: &Nut) -> Result<()> {
         let secret = files::read_secret(&nut.password_file, 256).map_err(std::io::Error::other)?;
         let password = String::from_utf8_lossy(&secret);
         let password = quoted(password.trim_end_matches(['\n', '\r']));
-        self.ask(&format!("USERNAME {}", nut.user)).await?;
-        self.ask(&format!("PASSWORD {password}")).await?;
-        // One that knows no tracking says so, and is believed when it says OK.
-        self.tracks = match self.ask("SET TRACKING ON").await {
+        self.request(&format!("USERNAME {}", nut.user)).await?;
+        self.request(&format!("PASSWORD {password}")).await?;
+        // A upsd without tracking refuses this; its plain OK then counts as the result.
+        self.tracks = match self.request("SET TRACKING ON").await {
             Ok(_) => true,
             Err(UpsdError::Refused(_)) => false,
             Err(lost) => return Err(lost),
@@ -117,25 +117,25 @@ impl Upsd {
         Ok(())
     }
 
-    /// The value of a variable.
+    /// Reads a variable.
     pub(super) async fn value(&mut self, variable: &str) -> Result<String> {
         let line = format!("GET VAR {} {variable}", self.ups);
-        let answer = self.ask(&line).await?;
+        let answer = self.request(&line).await?;
         let value = answer.strip_prefix(&format!("VAR {} {variable} ", self.ups));
         value.map(unquoted).ok_or_else(|| unexpected(&answer))
     }
 
-    /// Begins an instant command.
+    /// Starts an instant command.
     pub(super) async fn command(&mut self, command: &str) -> Result<Accepted> {
         let line = format!("INSTCMD {} {command}", self.ups);
-        let answer = self.ask(&line).await?;
+        let answer = self.request(&line).await?;
         self.accepted(&answer)
     }
 
-    /// Writes a variable.
+    /// Sets a variable.
     pub(super) async fn set(&mut self, variable: &str, value: &str) -> Result<Accepted> {
         let line = format!("SET VAR {} {variable} {}", self.ups, quoted(value));
-        let answer = self.ask(&line).await?;
+        let answer = self.request(&line).await?;
         self.accepted(&answer)
     }
 
@@ -147,10 +147,13 @@ impl Upsd {
         }
     }
 
-    /// Waits until the driver has taken a command, or says why it has not.
+    /// Waits until the driver has accepted a command.
+    ///
+    /// # Errors
+    /// With the reason of the driver if it refused the command.
     pub(super) async fn follow(&mut self, id: &str) -> Result<()> {
         loop {
-            match self.ask(&format!("GET TRACKING {id}")).await?.as_str() {
+            match self.request(&format!("GET TRACKING {id}")).await?.as_str() {
                 "PENDING" => sleep(POLL).await,
                 "SUCCESS" => return Ok(()),
                 other => return Err(unexpected(other)),
@@ -158,22 +161,22 @@ impl Upsd {
         }
     }
 
-    /// Ends the conversation.
+    /// Logs out.
     pub(super) async fn leave(&mut self) {
-        let _ = self.ask("LOGOUT").await;
+        let _ = self.request("LOGOUT").await;
     }
 
-    async fn ask(&mut self, line: &str) -> Result<String> {
-        ask(&mut self.stream, line).await
+    async fn request(&mut self, line: &str) -> Result<String> {
+        request(&mut self.stream, line).await
     }
 }
 
-/// What upsd is talked to over: TCP, with TLS or without.
+/// A byte stream to upsd: TCP, with or without TLS.
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
-async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
+async fn request<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut BufReader<S>,
     line: &str,
 ) -> Result<String> {
@@ -182,18 +185,18 @@ async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
     stream.get_mut().flush().await?;
     let answer = read_line(stream).await?;
     match answer.strip_prefix("ERR ") {
-        Some(word) => Err(UpsdError::Refused(word.to_owned())),
+        Some(code) => Err(UpsdError::Refused(code.to_owned())),
         None => Ok(answer),
     }
 }
 
 async fn read_line(stream: &mut (impl AsyncBufRead + Unpin)) -> Result<String> {
     let mut line = Vec::new();
-    let read = stream.take(LINE).read_until(b'\n', &mut line).await?;
+    let read = stream.take(MAX_LINE).read_until(b'\n', &mut line).await?;
     if line.pop_if(|last| *last == b'\n').is_none() {
         let why = match read {
-            0 => "it closed the connection",
-            _ => "a line of it is too long or cut off",
+            0 => "upsd closed the connection",
+            _ => "upsd sent a line that is too long or incomplete",
         };
         return Err(std::io::Error::other(why).into());
     }
@@ -202,13 +205,13 @@ async fn read_line(stream: &mut (impl AsyncBufRead + Unpin)) -> Result<String> {
 
 fn unexpected(answer: &str) -> UpsdError {
     UpsdError::Lost(std::io::Error::other(format!(
-        "it gave an answer that NUT does not have: {}",
+        "unexpected answer: {}",
         answer.escape_debug()
     )))
 }
 
-/// A word of NUT's protocol, whatever is in it. There is no way to write control characters,
-/// which therefore must have been refused before.
+/// Quotes a string of NUT's protocol. Control characters cannot be written, so callers must refuse
+/// them before.
 fn quoted(text: &str) -> String {
     let escaped = text.replace('\\', "\\\\").replace('"', "\\\"");
     format!("\"{escaped}\"")

@@ -1,5 +1,5 @@
-//! What a UPS is asked by NUT: instant commands, variables. That upsd's driver has taken a
-//! command is told apart from what the UPS shows afterwards.
+//! The nut handler: instant commands and variables of a UPS, by NUT's upsd. That the driver has
+//! accepted a command is distinguished from what the UPS reports afterwards.
 
 mod client;
 
@@ -7,124 +7,192 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use crate::config::{Condition, Definition, Nut};
+use crate::config::{Condition, Config, Definition, NO_UPS, Nut, is_word};
 use crate::core::OperationResult;
+use crate::operation::handler::{Execution, OperationHandler, allow_fields};
 use crate::operation::nut::client::{Accepted, Upsd, UpsdError};
 use doorward_protocol::gate::Code;
-use doorward_protocol::wire::{Map, Text, Value};
+use doorward_protocol::wire::{Map, Operation, Text, Value};
 use doorward_transport::TrustedTime;
 
-/// How often the UPS is looked at while somebody wants to be told.
-const WATCH: Duration = Duration::from_secs(5);
-/// How long upsd may take to tell what the UPS shows.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Interval at which the UPS is polled for notifications.
+const POLL: Duration = Duration::from_secs(5);
+/// Timeout for reading a variable.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-const NOT_PLAIN: &str = "NUT takes numbers, and text of ASCII without \", \\ and #";
+const UNSUPPORTED_VALUE: &str = "NUT accepts numbers, and ASCII text without \", \\ and #";
 
-/// The UPS, and how upsd is asked for it.
+/// A UPS and its upsd.
 #[derive(Debug)]
 pub(super) struct Ups {
     pub(super) nut: Nut,
-    /// By which upsd's certificate is judged.
+    /// The time by which upsd's certificate is checked.
     pub(super) time: TrustedTime,
 }
 
-/// Carries out what a definition names, with the arguments of a command.
-pub(super) async fn run(
-    ups: &Ups,
-    definition: &Definition,
-    args: &Map<Text, Value>,
-) -> OperationResult {
-    let mut told = false;
-    let begun = begin(ups, definition, args, &mut told);
-    let (mut upsd, mut rows) = match timeout(definition.timeout(), begun).await {
-        Ok(Ok(Begun::Taken(upsd, rows))) => (upsd, rows),
-        Ok(Ok(Begun::Ended(ended))) => return ended,
-        // Whether it arrived before the connection was lost is not known to anybody.
-        Ok(Err(UpsdError::Lost(error))) if told => {
-            return OperationResult::failed(Code::Unknown, &UpsdError::Lost(error).to_string());
-        }
-        Ok(Err(error)) => return OperationResult::failed(Code::Failed, &error.to_string()),
-        Err(_) if told => {
-            return OperationResult::failed(Code::Unknown, "upsd has not said what became of it");
-        }
-        Err(_) => return OperationResult::failed(Code::Timeout, "upsd does not answer"),
-    };
-    for variable in &definition.read {
-        // What was done is done, even if the UPS does not show this any more.
-        match timeout(PATIENCE, upsd.value(variable)).await {
-            Ok(Ok(value)) => rows.push((variable.clone(), Value::Text(shortened(value)))),
-            Ok(Err(UpsdError::Refused(_))) if told => {}
-            Ok(Err(UpsdError::Lost(_))) | Err(_) if told => break,
-            Ok(Err(error)) => return OperationResult::failed(Code::Failed, &error.to_string()),
-            Err(_) => return OperationResult::failed(Code::Timeout, "upsd does not answer"),
-        }
-    }
-    let _ = timeout(PATIENCE, upsd.leave()).await;
-    OperationResult::done(Map::named(rows))
+/// What is done with the UPS.
+#[derive(Debug)]
+enum Request {
+    Read,
+    /// An instant command.
+    Command(String),
+    /// Sets this variable to the argument `value`.
+    Set(String),
 }
 
-/// How far it came.
-enum Begun {
-    /// The driver has taken it; the conversation goes on.
-    Taken(Upsd, Vec<(String, Value)>),
-    /// Nothing was begun.
+/// A request to the UPS, and the variables that are read afterwards.
+#[derive(Debug)]
+pub(super) struct NutHandler {
+    request: Request,
+    read: Vec<String>,
+}
+
+impl OperationHandler for NutHandler {
+    fn new(_name: &Operation, definition: &Definition, config: &Config) -> Result<Self, String> {
+        let (command, variable) = (&definition.command, &definition.variable);
+        for name in command.iter().chain(variable).chain(&definition.read) {
+            if !is_word(name) {
+                return Err(format!("`{name}` is not a valid name of NUT"));
+            }
+            if name.split('.').take(2).eq(["outlet", "0"]) {
+                return Err("outlet 0 stands for all outlets; name a single one".into());
+            }
+        }
+        let request = match (command, variable) {
+            (Some(_), Some(_)) => return Err("set either command or variable, not both".into()),
+            (None, None) if definition.read.is_empty() => {
+                return Err("the nut handler needs command, variable or read".into());
+            }
+            (None, None) => Request::Read,
+            (Some(command), None) => Request::Command(command.clone()),
+            (None, Some(variable)) => Request::Set(variable.clone()),
+        };
+        let args = &definition.args;
+        let has_value = args.get("value").is_some_and(|value| !value.optional);
+        if variable.is_some() && !(has_value && args.len() == 1) {
+            return Err("variable needs args.value, not optional, and no other argument".into());
+        }
+        if variable.is_none() && !args.is_empty() {
+            return Err("only an operation with variable takes an argument".into());
+        }
+        allow_fields(definition, &["command", "variable", "read"])?;
+        if config.nut.is_none() {
+            return Err(NO_UPS.into());
+        }
+        Ok(Self {
+            request,
+            read: definition.read.clone(),
+        })
+    }
+
+    fn acts(&self) -> bool {
+        !matches!(self.request, Request::Read)
+    }
+
+    async fn run(&self, execution: Execution<'_>) -> OperationResult {
+        match &execution.shared.ups {
+            Some(ups) => self.run_on(ups, execution).await,
+            None => OperationResult::failed(Code::Failed, "no UPS is configured"),
+        }
+    }
+}
+
+impl NutHandler {
+    async fn run_on(&self, ups: &Ups, execution: Execution<'_>) -> OperationResult {
+        let mut sent = false;
+        let started = self.start(ups, execution.permit.args(), &mut sent);
+        let (mut upsd, mut rows) = match timeout(execution.definition.timeout(), started).await {
+            Ok(Ok(Started::Accepted(upsd, rows))) => (upsd, rows),
+            Ok(Ok(Started::Ended(result))) => return result,
+            // Whether the request arrived before the connection was lost is not known.
+            Ok(Err(UpsdError::Lost(error))) if sent => {
+                return OperationResult::failed(Code::Unknown, &UpsdError::Lost(error).to_string());
+            }
+            Ok(Err(error)) => return OperationResult::failed(Code::Failed, &error.to_string()),
+            Err(_) if sent => {
+                return OperationResult::failed(
+                    Code::Unknown,
+                    "upsd did not report the result within timeout_s",
+                );
+            }
+            Err(_) => return OperationResult::failed(Code::Timeout, "upsd does not answer"),
+        };
+        for variable in &self.read {
+            // An executed request is a success, even if a variable cannot be read afterwards.
+            match timeout(TIMEOUT, upsd.value(variable)).await {
+                Ok(Ok(value)) => rows.push((variable.clone(), Value::Text(shortened(value)))),
+                Ok(Err(UpsdError::Refused(_))) if sent => {}
+                Ok(Err(UpsdError::Lost(_))) | Err(_) if sent => break,
+                Ok(Err(error)) => return OperationResult::failed(Code::Failed, &error.to_string()),
+                Err(_) => return OperationResult::failed(Code::Timeout, "upsd does not answer"),
+            }
+        }
+        let _ = timeout(TIMEOUT, upsd.leave()).await;
+        OperationResult::done(Map::named(rows))
+    }
+
+    /// Sends the request, if there is one, and waits until the driver has accepted it. Sets `sent`
+    /// when it may have arrived.
+    async fn start(
+        &self,
+        ups: &Ups,
+        args: &Map<Text, Value>,
+        sent: &mut bool,
+    ) -> Result<Started, UpsdError> {
+        let mut upsd = Upsd::connect(ups).await?;
+        let accepted = match &self.request {
+            Request::Command(command) => {
+                upsd.log_in(&ups.nut).await?;
+                *sent = true;
+                upsd.command(command).await?
+            }
+            Request::Set(variable) => {
+                let Some(value) = args.get("value").and_then(plain) else {
+                    return Ok(Started::Ended(OperationResult::failed(
+                        Code::Param,
+                        UNSUPPORTED_VALUE,
+                    )));
+                };
+                upsd.log_in(&ups.nut).await?;
+                *sent = true;
+                upsd.set(variable, &value).await?
+            }
+            Request::Read => return Ok(Started::Accepted(upsd, Vec::new())),
+        };
+        let mut rows = Vec::new();
+        if let Accepted::Tracked(id) = accepted {
+            upsd.follow(&id).await?;
+            rows.push(("tracking".to_owned(), Value::Text(id)));
+        }
+        rows.push(("accepted".to_owned(), Value::Bool(true)));
+        Ok(Started::Accepted(upsd, rows))
+    }
+}
+
+/// The state after the request.
+enum Started {
+    /// The driver has accepted it; the connection stays open.
+    Accepted(Upsd, Vec<(String, Value)>),
+    /// Nothing was sent.
     Ended(OperationResult),
 }
 
-/// Tells upsd what is to be done, if anything, and waits until the driver has taken it. `told`
-/// is set when it may have arrived.
-async fn begin(
-    ups: &Ups,
-    definition: &Definition,
-    args: &Map<Text, Value>,
-    told: &mut bool,
-) -> Result<Begun, UpsdError> {
-    let mut upsd = Upsd::connect(ups).await?;
-    let taken = match (&definition.command, &definition.variable) {
-        (Some(command), _) => {
-            upsd.log_in(&ups.nut).await?;
-            *told = true;
-            upsd.command(command).await?
-        }
-        (None, Some(variable)) => {
-            let Some(value) = args.get("value").and_then(plain) else {
-                return Ok(Begun::Ended(OperationResult::failed(
-                    Code::Param,
-                    NOT_PLAIN,
-                )));
-            };
-            upsd.log_in(&ups.nut).await?;
-            *told = true;
-            upsd.set(variable, &value).await?
-        }
-        (None, None) => return Ok(Begun::Taken(upsd, Vec::new())),
-    };
-    let mut rows = Vec::new();
-    if let Accepted::Tracked(id) = taken {
-        upsd.follow(&id).await?;
-        rows.push(("tracking".to_owned(), Value::Text(id)));
-    }
-    rows.push(("accepted".to_owned(), Value::Bool(true)));
-    Ok(Begun::Taken(upsd, rows))
-}
-
 impl Ups {
-    /// The value of a variable.
+    /// Reads a variable.
     pub(super) async fn get(&self, variable: &str) -> Result<String, String> {
-        let asked = async {
+        let reply = async {
             let mut upsd = Upsd::connect(self).await?;
             let value = upsd.value(variable).await?;
             upsd.leave().await;
             Ok::<_, UpsdError>(value)
         };
-        asked.await.map_err(|error| error.to_string())
+        reply.await.map_err(|error| error.to_string())
     }
 
-    /// Writes a variable, and waits until the driver has taken it.
+    /// Sets a variable and waits until the driver has accepted it.
     pub(super) async fn set(&self, variable: &str, value: &Value) -> Result<(), String> {
-        let value = plain(value).ok_or(NOT_PLAIN)?;
-        let asked = async {
+        let value = plain(value).ok_or(UNSUPPORTED_VALUE)?;
+        let reply = async {
             let mut upsd = Upsd::connect(self).await?;
             upsd.log_in(&self.nut).await?;
             if let Accepted::Tracked(id) = upsd.set(variable, &value).await? {
@@ -133,43 +201,44 @@ impl Ups {
             upsd.leave().await;
             Ok::<_, UpsdError>(())
         };
-        asked.await.map_err(|error| error.to_string())
+        reply.await.map_err(|error| error.to_string())
     }
 
-    /// Whether upsd takes our name and password. A wrong password is told with a command only.
+    /// Logs in with the configured user name and password. upsd reports a wrong password with the
+    /// first command only.
     pub(super) async fn log_in(&self) -> Result<(), String> {
-        let asked = async {
+        let reply = async {
             let mut upsd = Upsd::connect(self).await?;
             upsd.log_in(&self.nut).await?;
             upsd.leave().await;
             Ok::<_, UpsdError>(())
         };
-        match timeout(PATIENCE, asked).await {
-            Ok(asked) => asked.map_err(|error| error.to_string()),
+        match timeout(TIMEOUT, reply).await {
+            Ok(reply) => reply.map_err(|error| error.to_string()),
             Err(_) => Err("upsd does not answer".to_owned()),
         }
     }
 }
 
-/// Tells what `ups.status` is whenever it is another than before.
-pub(super) async fn watch<T: Future>(ups: &Ups, tell: impl Fn(Map<Text, Value>) -> T) {
+/// Calls `notify` when `ups.status` has changed.
+pub(super) async fn watch<T: Future>(ups: &Ups, notify: impl Fn(Map<Text, Value>) -> T) {
     let mut before = None;
     loop {
-        let status = match timeout(PATIENCE, ups.get("ups.status")).await {
+        let status = match timeout(TIMEOUT, ups.get("ups.status")).await {
             Ok(Ok(status)) => shortened(status),
-            // Not to know is news too.
+            // That the status is not known is a change too.
             Ok(Err(_)) | Err(_) => "unknown".to_owned(),
         };
         let changed = before.as_ref().is_some_and(|before| *before != status);
         if changed {
-            tell(Map::named([("ups.status", Value::Text(status.clone()))])).await;
+            notify(Map::named([("ups.status", Value::Text(status.clone()))])).await;
         }
         before = Some(status);
-        sleep(WATCH).await;
+        sleep(POLL).await;
     }
 }
 
-/// What forbids an operation now: a condition of the UPS, or that it is not known.
+/// Returns the result of an operation that a condition of the UPS, or an unknown status, forbids.
 pub(super) async fn blocking_interlock(
     ups: &Ups,
     interlocks: &[Condition],
@@ -180,32 +249,32 @@ pub(super) async fn blocking_interlock(
         upsd.leave().await;
         Ok::<_, UpsdError>(status)
     };
-    let why = match timeout(PATIENCE, status).await {
-        Ok(Ok(status)) => rules_out(&status, interlocks)?,
+    let why = match timeout(TIMEOUT, status).await {
+        Ok(Ok(status)) => forbids(&status, interlocks)?,
         Ok(Err(error)) => error.to_string(),
         Err(_) => "upsd does not answer".to_owned(),
     };
     Some(OperationResult::failed(Code::Interlock, &why))
 }
 
-/// Why an operation is not begun with this `ups.status`, if it is not.
-fn rules_out(status: &str, interlocks: &[Condition]) -> Option<String> {
+/// Returns the reason why `ups.status` forbids an operation with these interlocks.
+fn forbids(status: &str, interlocks: &[Condition]) -> Option<String> {
     let words: Vec<&str> = status.split_whitespace().collect();
     let is = |word: &str| words.contains(&word);
     let on_battery = interlocks.contains(&Condition::OnBattery);
     match interlocks.iter().find(|condition| is(condition.word())) {
         Some(condition) => Some(format!("ups.status has {}", condition.word())),
-        // Not to say that it is on line is not to be.
+        // A status without OL is not treated as online.
         None if words.is_empty() || (on_battery && !is("OL")) => Some(format!(
-            "ups.status is `{status}`, which does not say that it may"
+            "ups.status is `{status}`, which does not confirm that the UPS is online"
         )),
         None => None,
     }
 }
 
-/// A value as NUT writes it. What its parser has to escape does not always reach a driver as it
-/// was (2.8.0 lost quotes and all that is not ASCII, and never said what became of a lone #), so
-/// there is none of it.
+/// A value in NUT's spelling; `None` if it needs escaping. Escaped characters do not always reach a
+/// driver unchanged: NUT 2.8.0 loses quotes and non-ASCII characters, and never answers for a
+/// lone `#`.
 pub(super) fn plain(value: &Value) -> Option<String> {
     match value {
         Value::Int(number) => Some(number.to_string()),
@@ -244,7 +313,7 @@ mod tests {
             ("BYPASS", vec![OnBattery], false),
             ("", vec![LowBattery], false),
         ] {
-            let forbidden = rules_out(status, &interlocks);
+            let forbidden = forbids(status, &interlocks);
             assert_eq!(forbidden.is_none(), begins, "{status:?} {interlocks:?}");
         }
     }

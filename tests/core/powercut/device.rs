@@ -1,4 +1,4 @@
-//! A device on a real state directory: the real store, and the core beside it, in one thread.
+//! A device on a real state directory: the real store and the core in one thread.
 
 use std::path::Path;
 
@@ -17,43 +17,43 @@ pub(crate) struct Device {
     reading: ClockReading,
     /// Commands that were run.
     pub(crate) ran: Vec<Hash>,
-    /// Receipts that went out.
+    /// Published receipts.
     pub(crate) receipts: Vec<Receipt>,
     pub(crate) acknowledged: Vec<u64>,
     /// Whether the store failed.
     pub(crate) failed: bool,
-    /// Told of everything that leaves the device, the moment it does.
-    pub(crate) says: Option<Box<dyn FnMut(String)>>,
+    /// Called with a description of everything that leaves the device, at that moment.
+    pub(crate) observer: Option<Box<dyn FnMut(String)>>,
 }
 
 impl Device {
-    /// Starts it as the daemon does. What sled does not survive ends a process; a service
-    /// manager tries again, three times here.
+    /// Starts the device as the daemon does. A panic of sled ends a process, and a service manager
+    /// restarts it: here up to three attempts.
     pub(crate) fn start(state: &Path) -> Result<Self, String> {
-        Self::start_saying(state, None)
+        Self::start_observed(state, None)
     }
 
-    /// Starts it with the clock somewhere else.
+    /// Starts the device with its clock at the given time.
     pub(crate) fn start_at(state: &Path, clock: u64) -> Result<Self, String> {
-        Self::begin(state, None, Timestamp(clock))
+        Self::start_with(state, None, Timestamp(clock))
     }
 
-    pub(crate) fn start_saying(
+    pub(crate) fn start_observed(
         state: &Path,
-        says: Option<Box<dyn FnMut(String)>>,
+        observer: Option<Box<dyn FnMut(String)>>,
     ) -> Result<Self, String> {
-        Self::begin(state, says, Timestamp(NOON))
+        Self::start_with(state, observer, Timestamp(NOON))
     }
 
-    fn begin(
+    fn start_with(
         state: &Path,
-        says: Option<Box<dyn FnMut(String)>>,
+        observer: Option<Box<dyn FnMut(String)>>,
         system: Timestamp,
     ) -> Result<Self, String> {
         let mut opened = None;
         for _ in 0..3 {
-            let tried = std::panic::catch_unwind(|| Store::open(state));
-            match tried {
+            let attempt = std::panic::catch_unwind(|| Store::open(state));
+            match attempt {
                 Ok(Ok(store)) => {
                     opened = Some(store);
                     break;
@@ -62,7 +62,7 @@ impl Device {
                 Err(_) => {}
             }
         }
-        let (mut store, found, _) = opened.ok_or("it died three times")?.into_parts();
+        let (mut store, found, _) = opened.ok_or("it panicked three times")?.into_parts();
         let reading = ClockReading {
             system,
             uptime: 1000,
@@ -86,16 +86,16 @@ impl Device {
             receipts: Vec::new(),
             acknowledged: Vec::new(),
             failed: false,
-            says,
+            observer,
         };
         device.act(actions);
         device.act(more.actions);
         Ok(device)
     }
 
-    fn say(&mut self, what: String) {
-        if let Some(says) = &mut self.says {
-            says(what);
+    fn report(&mut self, what: String) {
+        if let Some(observer) = &mut self.observer {
+            observer(what);
         }
     }
 
@@ -123,7 +123,7 @@ impl Device {
                 None => Effects::default(),
                 Some(Ok(())) => {
                     let size = self.core.log_size();
-                    self.say(format!("durable {size}"));
+                    self.report(format!("durable {size}"));
                     self.core.handle(Input::Durable(size), &self.reading)
                 }
                 Some(Err(_)) => {
@@ -139,7 +139,7 @@ impl Device {
             match action {
                 Action::Run(permit) => {
                     let command = permit.caller().command;
-                    self.say(format!("ran {command}"));
+                    self.report(format!("ran {command}"));
                     self.ran.push(command);
                     self.input(Input::Finished(
                         command,
@@ -149,11 +149,11 @@ impl Device {
                 Action::Publish(ReplyTopic::Receipts(..), bytes) => {
                     let receipt = receipt(&bytes);
                     let body = &receipt.body;
-                    self.say(format!("receipt {} {}", body.command, body.outcome.name()));
+                    self.report(format!("receipt {} {}", body.command, body.outcome.name()));
                     self.receipts.push(receipt);
                 }
                 Action::Ack(delivery) => {
-                    self.say(format!("acknowledged {}", delivery.number));
+                    self.report(format!("acknowledged {}", delivery.number));
                     self.acknowledged.push(delivery.number);
                 }
                 Action::Publish(..)
@@ -183,7 +183,7 @@ impl Device {
                 epoch,
                 operation: operation(wanted),
                 args: Map::default(),
-                // Without a clock the device's own uptime says when it ends.
+                // Without a clock the command expires by the uptime of the device.
                 until: (facts.now.quality < 2).then_some(BootTime {
                     boot: facts.standing.boot,
                     uptime: facts.standing.uptime + 120,
@@ -194,7 +194,7 @@ impl Device {
         sign(&command, &key(person))
     }
 
-    /// Lets time pass.
+    /// Advances clock and uptime.
     pub(crate) fn pass(&mut self, seconds: u64) {
         self.reading.system = self.reading.system.plus(seconds);
         self.reading.uptime += seconds;

@@ -1,10 +1,10 @@
-//! What a disk holds after a power cut, from the trace of what was done to it. As strict as
-//! POSIX allows: data is there when its file was synced, a name when its directory was.
+//! Content of a disk after a power cut, from the trace of file operations. As strict as POSIX allows:
+//! data is durable when its file was synced, a name when its directory was.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::story::Told;
+use super::story::Observed;
 
 #[derive(Debug, Clone)]
 pub(crate) enum Op {
@@ -17,14 +17,14 @@ pub(crate) enum Op {
     Remove(PathBuf),
 }
 
-/// What becomes of what was not synced.
+/// Fate of data that was not synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     Lost,
     Kept,
-    /// Some writes are there, some are not, some in part, whatever their order was.
+    /// Some writes are present, some are missing, some are partial, in any order.
     Torn,
-    /// The room is there and some of the data is not.
+    /// The file has its length, and some of the data is zero.
     Zeroed,
 }
 
@@ -50,14 +50,14 @@ pub(crate) fn read_trace(path: &Path) -> Vec<Op> {
             b'd' => Op::Directory(path),
             b'r' => Op::Rename(path, to),
             b'u' => Op::Remove(path),
-            other => panic!("an operation {other}"),
+            other => panic!("unknown operation {other}"),
         });
         rest = after;
     }
     ops
 }
 
-/// What the worker had said to the world before an operation.
+/// Returns the lines that the worker had written to `marks` before an operation.
 pub(crate) fn marks(trace: &[Op], until: usize) -> Vec<String> {
     let mut text = Vec::new();
     for op in &trace[..until] {
@@ -85,9 +85,9 @@ struct Node {
 }
 
 #[derive(Clone)]
-enum Naming {
-    Is(PathBuf, usize),
-    Gone(PathBuf),
+enum NameChange {
+    Linked(PathBuf, usize),
+    Unlinked(PathBuf),
 }
 
 #[derive(Default)]
@@ -95,13 +95,13 @@ struct Model {
     nodes: Vec<Node>,
     /// Names as the program sees them.
     names: BTreeMap<PathBuf, usize>,
-    /// Names that are on the disk.
+    /// Durable names.
     durable: BTreeMap<PathBuf, usize>,
-    /// Changes of names since their directory was synced, in order.
-    naming: Vec<Naming>,
+    /// Changes of names since their directory was last synced, in order.
+    name_changes: Vec<NameChange>,
 }
 
-fn apply(data: &mut Vec<u8>, change: &Change) {
+fn apply_change(data: &mut Vec<u8>, change: &Change) {
     match change {
         Change::Write(offset, bytes) => {
             let end = *offset as usize + bytes.len();
@@ -118,25 +118,27 @@ impl Model {
         self.nodes.get_mut(node)
     }
 
-    fn make(&mut self, path: &Path, directory: bool) {
+    fn create(&mut self, path: &Path, directory: bool) {
         self.nodes.push(Node {
             directory,
             ..Node::default()
         });
-        self.name(path, self.nodes.len() - 1);
+        self.link(path, self.nodes.len() - 1);
     }
 
-    fn name(&mut self, path: &Path, node: usize) {
+    fn link(&mut self, path: &Path, node: usize) {
         self.names.insert(path.to_owned(), node);
-        self.naming.push(Naming::Is(path.to_owned(), node));
+        self.name_changes
+            .push(NameChange::Linked(path.to_owned(), node));
     }
 
-    fn unname(&mut self, path: &Path) {
+    fn unlink(&mut self, path: &Path) {
         self.names.remove(path);
-        self.naming.push(Naming::Gone(path.to_owned()));
+        self.name_changes
+            .push(NameChange::Unlinked(path.to_owned()));
     }
 
-    fn take(&mut self, op: &Op) {
+    fn apply(&mut self, op: &Op) {
         match op {
             Op::Write(path, offset, data) => {
                 if let Some(node) = self.node(path) {
@@ -148,9 +150,9 @@ impl Model {
                     node.pending.push(Change::Length(*length));
                 }
             }
-            Op::Create(path) => self.make(path, false),
-            Op::Directory(path) => self.make(path, true),
-            Op::Remove(path) => self.unname(path),
+            Op::Create(path) => self.create(path, false),
+            Op::Directory(path) => self.create(path, true),
+            Op::Remove(path) => self.unlink(path),
             Op::Rename(from, to) => self.rename(from, to),
             Op::Sync(path) => self.sync(path),
         }
@@ -169,9 +171,9 @@ impl Model {
                 true => to.to_owned(),
                 false => to.join(rest),
             };
-            self.unname(&path);
-            self.name(&there, node);
-            // What is inside a directory moves with its name.
+            self.unlink(&path);
+            self.link(&there, node);
+            // The content of a directory moves with its name.
             if path != from && self.durable.contains_key(&path) {
                 self.durable.insert(there, node);
             }
@@ -180,46 +182,46 @@ impl Model {
 
     fn sync(&mut self, path: &Path) {
         let Some(node) = self.node(path) else {
-            // The world itself, which was there before.
+            // The directory of the world itself, which existed before.
             return self.sync_names(path);
         };
         if node.directory {
             return self.sync_names(path);
         }
         for change in std::mem::take(&mut node.pending) {
-            apply(&mut node.synced, &change);
+            apply_change(&mut node.synced, &change);
         }
     }
 
     fn sync_names(&mut self, directory: &Path) {
-        let naming = std::mem::take(&mut self.naming);
-        for change in naming {
+        let changes = std::mem::take(&mut self.name_changes);
+        for change in changes {
             let path = match &change {
-                Naming::Is(path, _) | Naming::Gone(path) => path,
+                NameChange::Linked(path, _) | NameChange::Unlinked(path) => path,
             };
             match path.parent() == Some(directory) {
-                true => self.settle(&change),
-                false => self.naming.push(change),
+                true => self.make_durable(&change),
+                false => self.name_changes.push(change),
             }
         }
     }
 
-    fn settle(&mut self, change: &Naming) {
+    fn make_durable(&mut self, change: &NameChange) {
         match change {
-            Naming::Is(path, node) => self.durable.insert(path.clone(), *node),
-            Naming::Gone(path) => self.durable.remove(path),
+            NameChange::Linked(path, node) => self.durable.insert(path.clone(), *node),
+            NameChange::Unlinked(path) => self.durable.remove(path),
         };
     }
 
-    /// Writes down what is left.
-    fn leave(mut self, mode: Mode, chance: &mut impl FnMut(u64) -> u64, from: &Path, to: &Path) {
+    /// Writes the remaining files to `to`.
+    fn write_to(mut self, mode: Mode, chance: &mut impl FnMut(u64) -> u64, from: &Path, to: &Path) {
         let kept = match mode {
             Mode::Lost => 0,
-            Mode::Kept => self.naming.len(),
-            Mode::Torn | Mode::Zeroed => chance(self.naming.len() as u64 + 1) as usize,
+            Mode::Kept => self.name_changes.len(),
+            Mode::Torn | Mode::Zeroed => chance(self.name_changes.len() as u64 + 1) as usize,
         };
-        for change in self.naming.split_off(0).iter().take(kept) {
-            self.settle(change);
+        for change in self.name_changes.split_off(0).iter().take(kept) {
+            self.make_durable(change);
         }
         for (path, node) in &self.durable {
             let place = to.join(path.strip_prefix(from).unwrap());
@@ -227,28 +229,30 @@ impl Model {
                 std::fs::create_dir_all(&place).unwrap();
                 continue;
             }
-            // A file whose directory has no name is lost with it.
+            // A file is lost with its directory if the directory has no durable name.
             if !place.parent().unwrap().is_dir() {
                 continue;
             }
-            let data = remains(&self.nodes[*node], mode, chance);
+            let data = surviving_data(&self.nodes[*node], mode, chance);
             std::fs::write(&place, data).unwrap();
         }
     }
 }
 
-fn remains(node: &Node, mode: Mode, chance: &mut impl FnMut(u64) -> u64) -> Vec<u8> {
+fn surviving_data(node: &Node, mode: Mode, chance: &mut impl FnMut(u64) -> u64) -> Vec<u8> {
     let mut data = node.synced.clone();
     for change in &node.pending {
         match (mode, change) {
             (Mode::Lost, _) => {}
-            (Mode::Kept, change) | (_, change @ Change::Length(_)) => apply(&mut data, change),
+            (Mode::Kept, change) | (_, change @ Change::Length(_)) => {
+                apply_change(&mut data, change)
+            }
             (Mode::Torn, Change::Write(offset, bytes)) => match chance(3) {
                 0 => {}
-                1 => apply(&mut data, change),
+                1 => apply_change(&mut data, change),
                 _ => {
                     let cut = chance(bytes.len() as u64 + 1) as usize;
-                    apply(&mut data, &Change::Write(*offset, bytes[..cut].to_vec()));
+                    apply_change(&mut data, &Change::Write(*offset, bytes[..cut].to_vec()));
                 }
             },
             (Mode::Zeroed, Change::Write(offset, bytes)) => {
@@ -256,15 +260,15 @@ fn remains(node: &Node, mode: Mode, chance: &mut impl FnMut(u64) -> u64) -> Vec<
                     0 => vec![0; bytes.len()],
                     _ => bytes.clone(),
                 };
-                apply(&mut data, &Change::Write(*offset, bytes));
+                apply_change(&mut data, &Change::Write(*offset, bytes));
             }
         }
     }
     data
 }
 
-/// Makes the disk after a cut that the seed chooses, and says what had been told by then.
-pub(crate) fn after_cut(trace: &[Op], seed: u64, to: &Path, from: &Path) -> Told {
+/// Makes the disk after a power cut chosen by the seed; returns what was observed until then.
+pub(crate) fn after_cut(trace: &[Op], seed: u64, to: &Path, from: &Path) -> Observed {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d;
     let mut chance = |end: u64| {
         state ^= state << 13;
@@ -275,25 +279,24 @@ pub(crate) fn after_cut(trace: &[Op], seed: u64, to: &Path, from: &Path) -> Told
     let cut = chance(trace.len() as u64 + 1) as usize;
     let mut model = Model::default();
     for op in &trace[..cut] {
-        model.take(op);
+        model.apply(op);
     }
     let mode = Mode::of(seed);
-    model.leave(mode, &mut chance, from, to);
-    Told::from_marks(&marks(trace, cut))
+    model.write_to(mode, &mut chance, from, to);
+    Observed::from_marks(&marks(trace, cut))
 }
 
-/// Makes the disk as the program saw it before an operation, and says what had been told by
-/// then.
-pub(crate) fn as_it_was(trace: &[Op], at: usize, to: &Path, from: &Path) -> Told {
+/// Makes the disk as the program saw it before an operation; returns what was observed until then.
+pub(crate) fn before_operation(trace: &[Op], at: usize, to: &Path, from: &Path) -> Observed {
     let mut model = Model::default();
     for op in &trace[..at] {
-        model.take(op);
+        model.apply(op);
     }
-    model.leave(Mode::Kept, &mut |_| 0, from, to);
-    Told::from_marks(&marks(trace, at))
+    model.write_to(Mode::Kept, &mut |_| 0, from, to);
+    Observed::from_marks(&marks(trace, at))
 }
 
-/// Every file below a directory.
+/// Returns every file below a directory.
 pub(crate) fn files(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory).unwrap() {

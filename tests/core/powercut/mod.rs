@@ -1,8 +1,8 @@
-//! Power cuts on the real store: real files, real sled. A worker plays a story under a
-//! preloaded shim that writes down everything it does to files. From that, the disk after a
-//! power cut at any moment is made: what was not synced is there, cut off, torn, zeroed or
-//! out of order. On each such disk the device starts, and the promises are checked.
-//! `DOORWARD_SEED=n` plays one cut, `POWERCUT_TRIALS=n` so many.
+//! Power cuts on the real store, with real files and sled. A worker process plays a story under a
+//! preloaded library that traces every file operation. The trace gives the state of the disk after a
+//! power cut at any moment: data that was not synced is present, truncated, torn, zeroed or out of
+//! order. The device starts on each such disk, and the promises are checked. `DOORWARD_SEED=n` plays
+//! one cut, `POWERCUT_TRIALS=n` sets the number of cuts.
 
 use doorward_testkit::syscall_trace;
 
@@ -17,20 +17,23 @@ use device::Device;
 use disk::{Mode, Op, after_cut, read_trace};
 use doorward_protocol::event_log::describe::row;
 use doorward_transport::event_log::{Differs, read_log};
-use story::Told;
+use story::Observed;
 
-/// Cuts that one run plays, unless `POWERCUT_TRIALS` says otherwise.
+/// Default number of power cuts in a run; `POWERCUT_TRIALS` overrides it.
 const TRIALS: u64 = 300;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// Plays the story in a process of its own, under the shim.
+/// Plays the story in a separate process under the tracing library.
 fn play(directory: &Path, full_at: Option<u64>) -> std::process::ExitStatus {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
-        .args(["--exact", "the_worker_plays_the_story_when_it_is_asked_to"])
+        .args([
+            "--exact",
+            "powercut::the_worker_process_plays_the_story_for_the_other_tests",
+        ])
         .env("LD_PRELOAD", syscall_trace::build(directory))
         .env("POWERCUT_ROOT", directory.join("world"))
         .env("POWERCUT_TRACE", directory.join("trace"))
@@ -45,16 +48,16 @@ fn play(directory: &Path, full_at: Option<u64>) -> std::process::ExitStatus {
     command.status().unwrap()
 }
 
-/// Not a test by itself: the process that the others start.
+/// Not a test on its own: the process that the other tests start.
 #[test]
-fn the_worker_plays_the_story_when_it_is_asked_to() {
+fn the_worker_process_plays_the_story_for_the_other_tests() {
     if let Ok(world) = std::env::var("POWERCUT_WORKER") {
-        story::tell(Path::new(&world));
+        story::run(Path::new(&world));
     }
 }
 
 #[test]
-fn after_a_power_cut_at_any_moment_every_promise_holds() {
+fn n26_after_a_power_cut_at_any_moment_every_promise_holds() {
     let directory = tempfile::tempdir().unwrap();
     assert!(play(directory.path(), None).success());
     let trace = read_trace(&directory.path().join("trace"));
@@ -66,12 +69,12 @@ fn after_a_power_cut_at_any_moment_every_promise_holds() {
     };
     let trials = seeds.end - seeds.start;
     for seed in seeds {
-        let shown = std::panic::catch_unwind(|| {
+        let result = std::panic::catch_unwind(|| {
             let target = tempfile::tempdir().unwrap();
-            let told = after_cut(&trace, seed, target.path(), &directory.path().join("world"));
-            check(target.path(), &told);
+            let observed = after_cut(&trace, seed, target.path(), &directory.path().join("world"));
+            check(target.path(), &observed);
         });
-        if let Err(panic) = shown {
+        if let Err(panic) = result {
             println!("failed with DOORWARD_SEED={seed}");
             std::panic::resume_unwind(panic);
         }
@@ -83,37 +86,37 @@ fn after_a_power_cut_at_any_moment_every_promise_holds() {
 }
 
 #[test]
-fn a_disk_that_is_full_at_any_moment_loses_nothing_and_a_start_finds_it_all() {
+fn a_disk_full_at_any_moment_loses_nothing_durable_and_the_next_start_recovers() {
     let first = tempfile::tempdir().unwrap();
     assert!(play(first.path(), None).success());
     let length = read_trace(&first.path().join("trace")).len() as u64;
     for at in (1..length).step_by(usize::try_from(length / 25).unwrap()) {
         let directory = tempfile::tempdir().unwrap();
-        // When it cannot even begin it says so; in no case does it crash.
+        // If the device cannot start it reports an error; it never crashes.
         let status = play(directory.path(), Some(at));
         assert!(status.success(), "full at {at}: {status}");
         let trace = read_trace(&directory.path().join("trace"));
-        let told = Told::from_marks(&disk::marks(&trace, trace.len()));
-        check(&directory.path().join("world"), &told);
+        let observed = Observed::from_marks(&disk::marks(&trace, trace.len()));
+        check(&directory.path().join("world"), &observed);
     }
 }
 
 #[test]
-fn what_is_written_is_little_more_than_what_must_be_kept() {
+fn the_bytes_written_are_little_more_than_the_records() {
     let directory = tempfile::tempdir().unwrap();
     assert!(play(directory.path(), None).success());
     let trace = read_trace(&directory.path().join("trace"));
     let below =
-        |path: &Path, room: &str| path.starts_with(directory.path().join("world/state").join(room));
-    let written = |room: &str| -> usize {
+        |path: &Path, part: &str| path.starts_with(directory.path().join("world/state").join(part));
+    let written = |part: &str| -> usize {
         let bytes = |op: &Op| match op {
-            Op::Write(path, _, data) if below(path, room) => data.len(),
+            Op::Write(path, _, data) if below(path, part) => data.len(),
             _ => 0,
         };
         trace.iter().map(bytes).sum()
     };
-    let syncs = |room: &str| {
-        let sync = |op: &&Op| matches!(op, Op::Sync(path) if below(path, room));
+    let syncs = |part: &str| {
+        let sync = |op: &&Op| matches!(op, Op::Sync(path) if below(path, part));
         trace.iter().filter(sync).count()
     };
     let log = read_log(&directory.path().join("world/state/log")).unwrap();
@@ -146,27 +149,27 @@ fn what_is_written_is_little_more_than_what_must_be_kept() {
     assert_eq!(written("log"), kept + 12 * log.records.len());
 }
 
-/// Starts the device on what is left, and holds it to what it had said before.
-fn check(world: &Path, told: &Told) {
+/// Starts the device on the remaining files and checks the promises against what was observed before.
+fn check(world: &Path, observed: &Observed) {
     let state = world.join("state");
     if !state.join("identity/device.id").exists() {
-        assert!(told.is_empty(), "provisioned, and then not");
+        assert!(observed.is_empty(), "the provisioning was lost");
         return;
     }
-    let mut device = Device::start(&state).expect("a start that needed a person");
-    told.hold_to(&mut device);
+    let mut device = Device::start(&state).expect("the start needs no manual repair");
+    observed.check_promises(&mut device);
     drop(device);
-    // Once more: what mended it is durable too.
-    let mut device = Device::start(&state).expect("a second start that needed a person");
-    told.hold_to(&mut device);
+    // A second start: the repairs of the first one are durable too.
+    let mut device = Device::start(&state).expect("the second start needs no manual repair");
+    observed.check_promises(&mut device);
 }
 
 #[test]
-fn a_state_file_emptied_cut_or_overwritten_is_survived_or_named() {
+fn an_emptied_truncated_or_overwritten_state_file_is_tolerated_or_reported() {
     let directory = tempfile::tempdir().unwrap();
     assert!(play(directory.path(), None).success());
     let trace = read_trace(&directory.path().join("trace"));
-    let told = Told::from_marks(&disk::marks(&trace, trace.len()));
+    let observed = Observed::from_marks(&disk::marks(&trace, trace.len()));
     let world = directory.path().join("world");
     let files = disk::files(&world.join("state"));
     assert!(files.len() > 8, "{files:?}");
@@ -174,13 +177,13 @@ fn a_state_file_emptied_cut_or_overwritten_is_survived_or_named() {
         .iter()
         .rfind(|file| file.extension().is_some_and(|e| e == "log"));
     for file in &files {
-        let whole = std::fs::read(file).unwrap();
-        let noise: Vec<u8> = (0..whole.len().max(64))
+        let content = std::fs::read(file).unwrap();
+        let noise: Vec<u8> = (0..content.len().max(64))
             .map(|i| (i * 131 + 7) as u8)
             .collect();
         for (how, bytes) in [
             ("emptied", &[][..]),
-            ("cut", &whole[..whole.len() / 2]),
+            ("cut", &content[..content.len() / 2]),
             ("overwritten", &noise[..]),
         ] {
             let copy = tempfile::tempdir().unwrap();
@@ -190,9 +193,9 @@ fn a_state_file_emptied_cut_or_overwritten_is_survived_or_named() {
             let state = copy.path().join("state");
             match Device::start(&state) {
                 Ok(mut device) => {
-                    println!("{} {how}: survived", name.display());
+                    println!("{} {how}: tolerated", name.display());
                     let older = Some(file) == newest && how != "overwritten";
-                    told.hold_to_without(&mut device, name, older);
+                    observed.check_with_damaged_file(&mut device, name, older);
                 }
                 Err(why) => {
                     let text = name.display().to_string();
@@ -207,12 +210,12 @@ fn a_state_file_emptied_cut_or_overwritten_is_survived_or_named() {
 }
 
 #[test]
-fn an_older_copy_of_the_store_is_shown_by_any_later_head_and_runs_no_command_that_is_over() {
+fn a_restored_older_store_is_exposed_by_any_later_head_and_runs_no_ended_command() {
     let directory = tempfile::tempdir().unwrap();
     assert!(play(directory.path(), None).success());
     let trace = read_trace(&directory.path().join("trace"));
     let world = directory.path().join("world");
-    let told = Told::from_marks(&disk::marks(&trace, trace.len()));
+    let observed = Observed::from_marks(&disk::marks(&trace, trace.len()));
     let head = {
         let log = read_log(&world.join("state/log")).unwrap();
         let last = log.records.last().unwrap();
@@ -221,12 +224,12 @@ fn an_older_copy_of_the_store_is_shown_by_any_later_head_and_runs_no_command_tha
     let mut played = 0;
     for at in (0..trace.len()).step_by(trace.len() / 20) {
         let target = tempfile::tempdir().unwrap();
-        let then = disk::as_it_was(&trace, at, target.path(), &world);
+        let then = disk::before_operation(&trace, at, target.path(), &world);
         let state = target.path().join("state");
         if then.is_empty() || !state.join("identity/device.id").exists() {
             continue;
         }
-        // Near the end only the cache is older.
+        // Near the end of the story only the cache is older.
         let before = read_log(&state.join("log")).unwrap();
         if before
             .records
@@ -236,30 +239,30 @@ fn an_older_copy_of_the_store_is_shown_by_any_later_head_and_runs_no_command_tha
             continue;
         }
         played += 1;
-        let mut device = Device::start(&state).expect("a start that needed a person");
+        let mut device = Device::start(&state).expect("the start needs no manual repair");
         let log = read_log(&state.join("log")).unwrap();
         let differs = log.agrees_with(head).unwrap_err();
         assert_ne!(differs, Differs::Gone, "operation {at}");
-        told.hold_to_later(&mut device);
+        observed.check_after_restore(&mut device);
     }
     assert!(played > 10, "{played}");
 }
 
 #[test]
-fn with_the_clock_in_1970_or_in_2099_nothing_comes_back_and_the_owner_is_served() {
+fn with_the_clock_in_1970_or_2099_no_right_returns_and_the_owner_is_served() {
     let directory = tempfile::tempdir().unwrap();
     assert!(play(directory.path(), None).success());
     let trace = read_trace(&directory.path().join("trace"));
-    let told = Told::from_marks(&disk::marks(&trace, trace.len()));
+    let observed = Observed::from_marks(&disk::marks(&trace, trace.len()));
     let state = directory.path().join("world/state");
     for clock in [0, 4_070_908_800, 0] {
-        let mut device = Device::start_at(&state, clock).expect("a start that needed a person");
-        told.hold_to_elsewhen(&mut device);
+        let mut device = Device::start_at(&state, clock).expect("the start needs no manual repair");
+        observed.check_with_wrong_clock(&mut device);
     }
 }
 
 impl Mode {
-    /// Each seed has one way of losing what was not synced.
+    /// Returns how a seed treats data that was not synced.
     fn of(seed: u64) -> Self {
         match seed % 4 {
             0 => Self::Lost,

@@ -1,4 +1,4 @@
-//! What the worker lives through, and what must stay true of it.
+//! The story that the worker plays, and the promises that must hold afterwards.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -10,9 +10,9 @@ use doorward_protocol::wire::*;
 use super::device::Device;
 use doorward_testkit::*;
 
-/// How often anna may act, all power cuts together.
+/// Use limit of anna's share, over all power cuts.
 const USES: u32 = 6;
-/// The message that ends bob's share.
+/// Number of the message that revokes bob's share.
 const LIST: u64 = 3;
 const REGISTRATION: u64 = 1;
 
@@ -31,27 +31,27 @@ fn bob() -> Share {
     share("bob", &["config.write"])
 }
 
-/// Provisions a device and uses it. Everything that leaves the device is written to `marks`,
-/// at the moment at which it does.
-pub(crate) fn tell(world: &Path) {
+/// Provisions a device and uses it. Everything that leaves the device is written to the file `marks`
+/// at that moment.
+pub(crate) fn run(world: &Path) {
     let mut marks = std::fs::File::create(world.join("marks")).unwrap();
     let state = world.join("state");
-    let made = Identity::create(
+    let created = Identity::create(
         &state,
         &id("ups-7"),
         &key("device"),
         &sign(&issuers(), &key("root")),
         "4K7M-0000-0000-0000",
     );
-    if made.is_err() {
+    if created.is_err() {
         return;
     }
     let mut notes = marks.try_clone().unwrap();
-    let says = Box::new(move |what: String| {
-        // A disk that is full does not keep the world from knowing.
+    let observer = Box::new(move |what: String| {
+        // A full disk of the device does not stop the observer.
         let _ = notes.write_all(format!("{what}\n").as_bytes());
     });
-    let Ok(mut device) = Device::start_saying(&state, Some(says)) else {
+    let Ok(mut device) = Device::start_observed(&state, Some(observer)) else {
         return;
     };
     device.deliver(REGISTRATION, &signed(&registration()));
@@ -78,9 +78,9 @@ pub(crate) fn tell(world: &Path) {
     }
 }
 
-/// What had left the device before the power went.
+/// Everything that had left the device before the power cut.
 #[derive(Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct Observed {
     sent: Vec<Vec<u8>>,
     ran: BTreeSet<String>,
     over: BTreeSet<(String, String)>,
@@ -88,59 +88,59 @@ pub(crate) struct Told {
     durable: u64,
 }
 
-impl Told {
+impl Observed {
     pub(crate) fn from_marks(marks: &[String]) -> Self {
-        let mut told = Self::default();
+        let mut observed = Self::default();
         for mark in marks {
-            let mut words = mark.split(' ');
-            let mut word = || words.next().unwrap().to_owned();
-            match word().as_str() {
-                "sent" => told.sent.push(bytes(&word())),
-                "ran" => assert!(told.ran.insert(word()), "it ran twice: {mark}"),
+            let mut fields = mark.split(' ');
+            let mut field = || fields.next().unwrap().to_owned();
+            match field().as_str() {
+                "sent" => observed.sent.push(bytes(&field())),
+                "ran" => assert!(observed.ran.insert(field()), "it ran twice: {mark}"),
                 "receipt" => {
-                    let (command, outcome) = (word(), word());
+                    let (command, outcome) = (field(), field());
                     if outcome != "denied" {
-                        told.over.insert((command, outcome));
+                        observed.over.insert((command, outcome));
                     }
                 }
                 "acknowledged" => {
-                    told.acknowledged.insert(word().parse().unwrap());
+                    observed.acknowledged.insert(field().parse().unwrap());
                 }
-                "durable" => told.durable = word().parse().unwrap(),
-                other => panic!("a mark {other}"),
+                "durable" => observed.durable = field().parse().unwrap(),
+                other => panic!("unknown mark {other}"),
             }
         }
-        told
+        observed
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.durable == 0 && self.sent.is_empty()
     }
 
-    pub(crate) fn hold_to(&self, device: &mut Device) {
+    pub(crate) fn check_promises(&self, device: &mut Device) {
         assert!(device.size() >= self.durable, "durable records were lost");
         let registered = device.core.statements().registration().is_some();
         assert!(registered || !self.acknowledged.contains(&REGISTRATION));
-        self.hold_to_most(device, false);
+        self.check_common(device, false);
         if registered {
-            self.serves_its_owner(device);
+            self.check_owner_is_served(device);
         }
     }
 
-    /// With one file spoiled: what was written there may be lost, but nothing comes back. The
-    /// end of the log is all that tells how long it was: cut there, it is an older log.
-    pub(crate) fn hold_to_without(&self, device: &mut Device, spoiled: &Path, older: bool) {
+    /// Checks a device with one damaged file: its content may be lost, but no right returns. Only the
+    /// end of the log shows its length, so a truncated log is an older log (`older`).
+    pub(crate) fn check_with_damaged_file(&self, device: &mut Device, damaged: &Path, older: bool) {
         if !older {
-            self.hold_to_most(device, true);
+            self.check_common(device, true);
         }
-        if !spoiled.ends_with("registration.cwt") {
-            self.serves_its_owner(device);
+        if !damaged.ends_with("registration.cwt") {
+            self.check_owner_is_served(device);
         }
     }
 
-    /// Put back when the commands of its later life are over: they do not run again, and what
-    /// the broker keeps ends bob's share once more.
-    pub(crate) fn hold_to_later(&self, device: &mut Device) {
+    /// Checks an older copy of the store, restored after its later commands have expired: they do not
+    /// run again, and the retained list revokes bob's share again.
+    pub(crate) fn check_after_restore(&self, device: &mut Device) {
         device.pass(600);
         for command in &self.sent {
             device.deliver(500, command);
@@ -151,23 +151,23 @@ impl Told {
         device.deliver(LIST, &signed(&revocations(1, &[&bob()])));
         let again = device.command("config.write", 900, "bob");
         device.deliver(502, &again);
-        assert_eq!(device.ran, [], "a revoked share lives");
-        self.serves_its_owner(device);
+        assert_eq!(device.ran, [], "a revoked share is still valid");
+        self.check_owner_is_served(device);
     }
 
-    /// With the clock in another century: nothing comes back, and the owner is served.
-    pub(crate) fn hold_to_elsewhen(&self, device: &mut Device) {
+    /// Checks a device with a clock in another century: no right returns, and the owner is served.
+    pub(crate) fn check_with_wrong_clock(&self, device: &mut Device) {
         for command in &self.sent {
             device.deliver(500, command);
         }
         assert_eq!(device.ran, [], "it ran again");
         let again = device.command("config.write", 900, "bob");
         device.deliver(502, &again);
-        assert_eq!(device.ran, [], "a revoked share lives");
-        self.serves_its_owner(device);
+        assert_eq!(device.ran, [], "a revoked share is still valid");
+        self.check_owner_is_served(device);
     }
 
-    fn hold_to_most(&self, device: &mut Device, spoiled: bool) {
+    fn check_common(&self, device: &mut Device, damaged: bool) {
         for command in &self.sent {
             device.deliver(500, command);
         }
@@ -175,26 +175,26 @@ impl Told {
         assert_eq!(twice, None, "it ran twice");
         for receipt in &device.receipts {
             let name = receipt.body.command.hex();
-            let said = self.over.iter().find(|(command, _)| *command == name);
+            let before = self.over.iter().find(|(command, _)| *command == name);
             let now = receipt.body.outcome.name();
-            let honest = now == "denied" || (spoiled && now == "unknown");
-            let same = said.is_none_or(|(_, outcome)| outcome == now);
-            assert!(same || honest, "said {said:?}, now {now}");
+            let plausible = now == "denied" || (damaged && now == "unknown");
+            let same = before.is_none_or(|(_, outcome)| outcome == now);
+            assert!(same || plausible, "before {before:?}, now {now}");
         }
-        // Old messages, played again, revive nothing.
+        // Replayed old messages restore no right.
         device.deliver(501, &[signed(&anna()), signed(&bob())].concat());
         if self.acknowledged.contains(&LIST) {
             let again = device.command("config.write", 900, "bob");
             let before = device.ran.len();
             device.deliver(502, &again);
-            assert_eq!(device.ran.len(), before, "a revoked share lives");
+            assert_eq!(device.ran.len(), before, "a revoked share is still valid");
         }
         let before = device.ran.len();
-        let hers = self.sent.iter().filter(|bytes| {
+        let from_anna = self.sent.iter().filter(|bytes| {
             let envelope = Envelope::parse(bytes).unwrap();
             envelope.signer == key("anna").public()
         });
-        let names: BTreeSet<String> = hers.map(|bytes| hash(bytes).hex()).collect();
+        let names: BTreeSet<String> = from_anna.map(|bytes| hash(bytes).hex()).collect();
         let used = self.ran.iter().filter(|name| names.contains(*name)).count()
             + device
                 .ran
@@ -208,11 +208,11 @@ impl Told {
         let more = device.ran.len() - before;
         assert!(
             used + more <= USES as usize,
-            "uses came back: {used} and {more}"
+            "more uses than allowed: {used} and {more}"
         );
     }
 
-    fn serves_its_owner(&self, device: &mut Device) {
+    fn check_owner_is_served(&self, device: &mut Device) {
         let before = device.ran.len();
         let size = device.size();
         let command = device.command(REBOOT, 2000 + size, "ole");

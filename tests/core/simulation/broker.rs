@@ -1,5 +1,5 @@
-//! A broker and a network that keep no promise but QoS 1: what was not acknowledged comes
-//! again, and anything may come twice, late or in another order.
+//! A broker and a network that guarantee only QoS 1: messages without an acknowledgement are delivered
+//! again, and any message may arrive twice, late or in another order.
 
 use std::collections::BTreeMap;
 
@@ -12,15 +12,15 @@ pub(crate) struct Message {
     pub(crate) origin: Origin,
     pub(crate) retained: bool,
     pub(crate) payload: Vec<u8>,
-    /// The world's number for it, kept when it is sent again.
+    /// The number of the message, kept when it is delivered again.
     pub(crate) number: u64,
 }
 
 #[derive(Default)]
 pub(crate) struct Broker {
     queue: Vec<Message>,
-    /// Handed to the device and not acknowledged.
-    handed: BTreeMap<u64, Message>,
+    /// Delivered to the device and not acknowledged.
+    in_flight: BTreeMap<u64, Message>,
     retained: BTreeMap<String, Vec<u8>>,
     numbers: u64,
 }
@@ -30,7 +30,7 @@ impl Broker {
         self.push(origin, false, payload)
     }
 
-    /// Keeps a statement for whoever subscribes, and sends it to whoever has.
+    /// Publishes a retained statement.
     pub(crate) fn retain(&mut self, name: String, payload: Vec<u8>) -> u64 {
         self.retained.insert(name, payload.clone());
         self.push(Origin::Cloud, false, payload)
@@ -47,7 +47,7 @@ impl Broker {
         self.numbers
     }
 
-    /// The next message as the network has it.
+    /// Returns the next message that the network delivers.
     pub(crate) fn next(&mut self, random: &mut Random) -> Option<Message> {
         if self.queue.is_empty() {
             return None;
@@ -60,17 +60,17 @@ impl Broker {
             true => self.queue[at].clone(),
             false => self.queue.remove(at),
         };
-        self.handed.insert(message.number, message.clone());
+        self.in_flight.insert(message.number, message.clone());
         Some(message)
     }
 
     pub(crate) fn acknowledged(&mut self, number: u64) -> bool {
-        self.handed.remove(&number).is_some()
+        self.in_flight.remove(&number).is_some()
     }
 
-    /// The connection is new: what was not acknowledged comes first, then what is retained.
+    /// A new connection: messages without an acknowledgement are delivered first, then retained ones.
     pub(crate) fn reconnected(&mut self, random: &mut Random) {
-        let mut again: Vec<_> = std::mem::take(&mut self.handed).into_values().collect();
+        let mut again: Vec<_> = std::mem::take(&mut self.in_flight).into_values().collect();
         if random.percent(3) {
             // The broker lost the session.
             again.clear();

@@ -1,5 +1,5 @@
-//! A disk that loses power. The log is the real one, on a file system in memory where there
-//! is one; the cache loses whatever it likes, as sled was seen to.
+//! A disk with power cuts. The event log is the real one, on a file system in memory if available; the
+//! cache may lose any part of its content, as sled was observed to do.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
@@ -13,7 +13,7 @@ use doorward_protocol::gate::Permit;
 use doorward_protocol::wire::{Bundle, Checkpoint, Class, Envelope, Hash, hash};
 use doorward_transport::event_log::{Damage, Log};
 
-use super::oracle::is_look;
+use super::oracle::is_in_memory_read;
 use super::random::Random;
 use doorward_testkit::*;
 
@@ -27,11 +27,11 @@ pub(crate) struct Disk {
     issuers: Option<Vec<u8>>,
     /// Hash of every record that was reported durable.
     durable: Vec<Hash>,
-    /// Whether the last power cut left room that was made and not filled.
-    room: bool,
-    /// Commands that the durable log says are allowed, and those that it says have begun.
+    /// Whether the last power cut left allocated space without data.
+    unfilled: bool,
+    /// Commands that are allowed, and those that have started, by the durable log.
     allowed: BTreeSet<Hash>,
-    begun: BTreeSet<Hash>,
+    started: BTreeSet<Hash>,
 }
 
 impl Disk {
@@ -49,13 +49,13 @@ impl Disk {
             registration: None,
             issuers: None,
             durable: Vec::new(),
-            room: false,
+            unfilled: false,
             allowed: BTreeSet::new(),
-            begun: BTreeSet::new(),
+            started: BTreeSet::new(),
         }
     }
 
-    /// The daemon starts. All that was ever reported durable must be there.
+    /// A start of the daemon: every record that was reported durable must exist.
     pub(crate) fn open(&mut self) -> (RecoveredState, bool) {
         let opened = Log::open(&self.path()).unwrap();
         self.log = Some(opened.log);
@@ -68,17 +68,17 @@ impl Disk {
         assert_eq!(
             found[..self.durable.len() - first],
             self.durable[first..],
-            "the log was written anew"
+            "the log was rewritten"
         );
         self.durable.truncate(first);
         self.durable.extend(found);
         let broken = matches!(opened.damage, Some(Damage::Broken { .. }));
         assert!(
-            !broken || self.room,
-            "broken by itself: {:?}",
+            !broken || self.unfilled,
+            "damaged without a cause: {:?}",
             opened.damage
         );
-        self.room = false;
+        self.unfilled = false;
         let torn = matches!(opened.damage, Some(Damage::Torn { .. }));
         let issuers = match &self.issuers {
             None => issuers(),
@@ -121,26 +121,26 @@ impl Disk {
     fn note(&mut self, event: &Event) {
         match event {
             Event::Intent(intent) => self.allowed.insert(intent.asked.command),
-            Event::Executing(command, _) => self.begun.insert(*command),
+            Event::Executing(command, _) => self.started.insert(*command),
             _ => return,
         };
     }
 
-    /// What runs was written down before, unless it only looks at memory.
-    pub(crate) fn assert_begun(&self, permit: &Permit) {
+    /// Checks that a running command was recorded before, unless it is an in-memory read.
+    pub(crate) fn assert_started(&self, permit: &Permit) {
         let command = &permit.caller().command;
-        let allowed = self.allowed.contains(command) || is_look(permit);
+        let allowed = self.allowed.contains(command) || is_in_memory_read(permit);
         assert!(allowed, "no record allows it");
-        let begun = permit.class() == Class::Read || self.begun.contains(command);
-        assert!(begun, "no record says that it began");
+        let started = permit.class() == Class::Read || self.started.contains(command);
+        assert!(started, "no record of its start");
     }
 
-    /// A checkpoint is about records that are there.
+    /// Checks that a checkpoint names an existing record.
     pub(crate) fn assert_head(&self, bytes: &[u8]) {
         let checkpoint: Checkpoint = Envelope::parse(bytes).unwrap().claims().unwrap();
         let head = checkpoint.body.log;
         let at = usize::try_from(head.size).unwrap() - 1;
-        assert_eq!(self.durable.get(at), Some(&head.hash), "an untrue head");
+        assert_eq!(self.durable.get(at), Some(&head.hash), "a wrong log head");
     }
 
     fn write_cache(&mut self, batch: &Batch) {
@@ -150,15 +150,15 @@ impl Disk {
         }
     }
 
-    /// Power goes while a batch is written: the parts are written in order, and of the last
-    /// write some bytes.
+    /// A power cut while a batch is written: its parts are written in order, and the last one possibly
+    /// only in part.
     pub(crate) fn lose_power(&mut self, batch: Option<&Batch>, random: &mut Random) {
         if let Some(batch) = batch {
             self.tear(batch, random);
         }
         self.log = None;
         if random.percent(30) && self.damage().is_none() {
-            // Somebody makes room while the daemon is down.
+            // The log is trimmed while the daemon is stopped.
             doorward::store::trim_log(self.directory.path()).unwrap();
         }
         match random.below(10) {
@@ -179,15 +179,15 @@ impl Disk {
             self.write_cache(batch);
         }
         if reached >= 3 && !batch.log.is_empty() {
-            let whole = random.index(batch.log.len() + 1);
+            let written = random.index(batch.log.len() + 1);
             let before = self.newest_segment();
-            // It goes when all of a batch is durable, so it is still there.
+            // The marker is deleted once the whole batch is durable, so it still exists.
             let marker = self.path().join("unanswered");
             let marked = marker.exists();
             self.log
                 .as_mut()
                 .unwrap()
-                .write(&batch.log[..whole])
+                .write(&batch.log[..written])
                 .unwrap();
             if marked {
                 std::fs::write(marker, b"").unwrap();
@@ -195,7 +195,7 @@ impl Disk {
             let Some((path, length)) = self.newest_segment() else {
                 return;
             };
-            // Nothing of this batch was reported durable: any end of it may be missing.
+            // No part of this batch was reported durable, so any end of it may be missing.
             let kept = match before {
                 Some((old, kept)) if old == path => kept,
                 _ => 0,
@@ -204,9 +204,9 @@ impl Disk {
             let file = OpenOptions::new().write(true).open(path).unwrap();
             file.set_len(cut).unwrap();
             if random.percent(20) {
-                // Room that was made and not filled.
+                // Allocated space without data.
                 file.set_len(cut + random.below(4096)).unwrap();
-                self.room = true;
+                self.unfilled = true;
             }
         }
     }
@@ -229,7 +229,7 @@ impl Disk {
             .damage
     }
 
-    /// The whole log as it is on disk.
+    /// Returns all records of the log on disk.
     pub(crate) fn records(&self) -> Vec<Record> {
         let found = doorward_transport::event_log::read_log(&self.path()).unwrap();
         assert_eq!(found.damage, None);

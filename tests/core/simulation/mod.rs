@@ -1,7 +1,8 @@
-//! The agent's core in a seeded world: clocks that jump, a broker that repeats, reorders,
-//! delays and drops, a disk that loses power in the middle of a write, handlers that fail,
-//! hang or finish too late. `DOORWARD_SEED=n` plays one seed, `DOORWARD_STEPS=n` that many
-//! steps in all, from that seed or from the first; a seed that fails is printed and plays the same again.
+//! The core in a simulated world that follows from a seed: clocks that jump, a broker that repeats,
+//! reorders, delays and drops messages, a disk that loses power during a write, and handlers that
+//! fail, hang or finish too late. `DOORWARD_SEED=n` plays one seed; `DOORWARD_STEPS=n` sets the total
+//! number of steps, from that seed or from the first one. A seed that fails is printed and can be
+//! played again.
 
 mod broker;
 mod disk;
@@ -11,9 +12,9 @@ mod world;
 
 use world::World;
 
-/// Steps of one seed.
+/// Steps for each seed.
 const STEPS: u64 = 2_000;
-/// Steps of one run, unless `DOORWARD_STEPS` says otherwise.
+/// Default number of steps in a run; `DOORWARD_STEPS` overrides it.
 const ALL: u64 = 200_000;
 
 fn number(name: &str) -> Option<u64> {
@@ -21,14 +22,14 @@ fn number(name: &str) -> Option<u64> {
 }
 
 fn play(seed: u64) -> world::Counts {
-    let shown = std::panic::catch_unwind(|| {
+    let result = std::panic::catch_unwind(|| {
         let mut world = World::new(seed);
         for _ in 0..STEPS {
             world.step();
         }
         world.settle()
     });
-    match shown {
+    match result {
         Ok(counts) => counts,
         Err(panic) => {
             println!("failed with DOORWARD_SEED={seed}");
@@ -38,7 +39,7 @@ fn play(seed: u64) -> world::Counts {
 }
 
 #[test]
-fn whatever_happens_what_is_promised_holds() {
+fn every_promise_holds_in_random_worlds() {
     let steps = number("DOORWARD_STEPS").map(|steps| steps / STEPS);
     let seeds = match number("DOORWARD_SEED") {
         Some(seed) => seed..seed + steps.unwrap_or(1),
@@ -51,7 +52,7 @@ fn whatever_happens_what_is_promised_holds() {
     }
     println!("{count} seeds, {} steps each: {total:?}", STEPS);
     if count > 10 {
-        // Everything that the world can do has happened, or the run proves little.
+        // Every event that the world can cause has happened; otherwise the run proves little.
         total.assert_all_happened();
     }
 }

@@ -1,4 +1,4 @@
-//! What must never happen, whatever does: the promises, checked at every effect.
+//! The promises of the device, checked at every effect.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use doorward_protocol::wire::*;
 
 use doorward_testkit::*;
 
-/// A share as the issuer knows it.
+/// A share, as the issuer knows it.
 struct Truth {
     share: Share,
     ended: bool,
@@ -19,15 +19,15 @@ struct Truth {
 pub(crate) struct Oracle {
     shares: BTreeMap<Bytes<16>, Truth>,
     ran: BTreeMap<Hash, Class>,
-    /// Those that were only looks at memory, and of them those from before a crash.
-    looked: BTreeSet<Hash>,
-    may_again: BTreeSet<Hash>,
-    /// How operations really ended, as far as they did. One that failed to reboot has still
-    /// rebooted if the power went.
-    came_to: BTreeMap<Hash, Vec<Outcome>>,
+    /// In-memory reads since the last start, and those from before it, which may run again.
+    in_memory_reads: BTreeSet<Hash>,
+    may_run_again: BTreeSet<Hash>,
+    /// True outcomes of the operations that ended. A failed reboot is also done if the power was cut
+    /// afterwards.
+    true_outcomes: BTreeMap<Hash, Vec<Outcome>>,
     ended: BTreeMap<Hash, Vec<u8>>,
     frozen: bool,
-    /// The latest signed time that the device has acknowledged.
+    /// Latest signed time that the device has acknowledged.
     floor: Timestamp,
     epoch: Option<Bytes<16>>,
     lists: u64,
@@ -45,7 +45,7 @@ impl Oracle {
         truth.share = share.clone();
     }
 
-    /// The device has acknowledged a list, so it must never forget it.
+    /// The device has acknowledged a list, so its revocations must stay in force.
     pub(crate) fn revoked(&mut self, shares: &[Bytes<16>], signed: Timestamp) {
         for id in shares {
             self.end(id);
@@ -73,51 +73,54 @@ impl Oracle {
         self.floor
     }
 
-    /// The device has stopped, or begun anew after a failed write.
-    pub(crate) fn begins_anew(&mut self) {
-        self.may_again.append(&mut self.looked);
+    /// The device has stopped, or restarted its core after a failed write.
+    pub(crate) fn on_restart(&mut self) {
+        self.may_run_again.append(&mut self.in_memory_reads);
     }
 
     /// An operation starts.
-    pub(crate) fn runs(&mut self, permit: &Permit) {
+    pub(crate) fn on_run(&mut self, permit: &Permit) {
         let caller = permit.caller();
         let before = self.ran.insert(caller.command, permit.class());
-        // A look at memory may begin before that is written down, and again after a crash.
-        let again = self.may_again.remove(&caller.command);
+        // An in-memory read may start before it is recorded, and again after a crash.
+        let again = self.may_run_again.remove(&caller.command);
         assert!(before.is_none() || again, "it ran twice: {permit:?}");
-        if is_look(permit) {
-            self.looked.insert(caller.command);
+        if is_in_memory_read(permit) {
+            self.in_memory_reads.insert(caller.command);
         }
         assert!(
             !self.ended.contains_key(&caller.command),
-            "it ran after its end: {permit:?}"
+            "it ran after its outcome: {permit:?}"
         );
         let Some(id) = permit.share() else {
-            assert_eq!(caller.key, key("ole").public(), "nobody allowed {permit:?}");
+            assert_eq!(caller.key, key("ole").public(), "no right to {permit:?}");
             return;
         };
-        let truth = self.shares.get_mut(&id).expect("a share that was issued");
+        let truth = self.shares.get_mut(&id).expect("an issued share");
         let share = &truth.share;
-        assert_eq!(caller.key, share.cnf.0, "somebody else's share");
+        assert_eq!(caller.key, share.cnf.0, "the share of another holder");
         assert!(share.body.permissions.get(&caller.operation).is_some());
-        assert!(!truth.ended, "a revoked share lives: {permit:?}");
-        assert!(share.exp > self.floor, "an expired share lives: {permit:?}");
-        assert!(!self.frozen, "a frozen share lives: {permit:?}");
+        assert!(!truth.ended, "a revoked share is still valid: {permit:?}");
+        assert!(
+            share.exp > self.floor,
+            "an expired share is still valid: {permit:?}"
+        );
+        assert!(!self.frozen, "a frozen share is still valid: {permit:?}");
         truth.used += 1;
         let uses = share.body.limits.as_ref().and_then(|limits| limits.uses);
         assert!(
             uses.is_none_or(|uses| truth.used <= uses),
-            "uses came back: {permit:?}"
+            "more uses than allowed: {permit:?}"
         );
     }
 
-    /// An operation ends, whether the device hears of it or not.
-    pub(crate) fn comes_to(&mut self, command: Hash, outcome: Outcome) {
-        self.came_to.entry(command).or_default().push(outcome);
+    /// An operation ends, whether or not the device is notified.
+    pub(crate) fn on_outcome(&mut self, command: Hash, outcome: Outcome) {
+        self.true_outcomes.entry(command).or_default().push(outcome);
     }
 
-    /// A receipt is on its way to its holder.
-    pub(crate) fn answers(&mut self, bytes: &[u8]) -> Receipt {
+    /// A receipt is published.
+    pub(crate) fn on_receipt(&mut self, bytes: &[u8]) -> Receipt {
         let receipt = receipt(bytes);
         let command = receipt.body.command;
         let over = matches!(
@@ -125,29 +128,32 @@ impl Oracle {
             Outcome::Done | Outcome::Failed | Outcome::Unknown
         );
         if over {
-            let truth = self.came_to.get(&command).map_or(&[][..], |truth| truth);
-            let honest = match receipt.body.outcome {
+            let truth = self
+                .true_outcomes
+                .get(&command)
+                .map_or(&[][..], |truth| truth);
+            let plausible = match receipt.body.outcome {
                 Outcome::Unknown => true,
-                said => match self.ran.get(&command) {
-                    Some(Class::Read) => said == Outcome::Failed || truth.contains(&said),
-                    Some(_) => truth.contains(&said),
+                reported => match self.ran.get(&command) {
+                    Some(Class::Read) => reported == Outcome::Failed || truth.contains(&reported),
+                    Some(_) => truth.contains(&reported),
                     None => true,
                 },
             };
-            assert!(honest, "it came to {truth:?}: {receipt:?}");
+            assert!(plausible, "the true outcome is {truth:?}: {receipt:?}");
             let first = self.ended.entry(command).or_insert_with(|| bytes.to_vec());
             assert!(
                 first == bytes,
-                "two ends of one command: {:?} and {receipt:?}",
+                "two outcomes of one command: {:?} and {receipt:?}",
                 doorward_testkit::receipt(first)
             );
         }
         receipt
     }
 
-    /// The device says what it knows. Nothing of it goes back, and its epoch stays, unless
-    /// its memory was lost.
-    pub(crate) fn states(&mut self, bytes: &[u8]) {
+    /// The device publishes its state. No number decreases, and the epoch stays unless the log was
+    /// lost.
+    pub(crate) fn on_state(&mut self, bytes: &[u8]) {
         let envelope = Envelope::parse(bytes).unwrap();
         let state: State = envelope.claims().unwrap();
         let standing = state.body.standing;
@@ -167,12 +173,13 @@ impl Oracle {
         assert_eq!(outcome, Some(Outcome::Done), "the owner was not served");
     }
 
-    pub(crate) fn memory_lost(&mut self) {
+    pub(crate) fn on_log_lost(&mut self) {
         self.epoch = None;
     }
 
-    /// Every command of the log that was allowed has ended once, and nothing else has.
-    pub(crate) fn judge(&self, records: &[Record]) {
+    /// Checks that every allowed command in the log has exactly one outcome, and no other command has
+    /// one.
+    pub(crate) fn check_log(&self, records: &[Record]) {
         let mut open = BTreeSet::new();
         let mut over = BTreeSet::new();
         for record in records {
@@ -184,18 +191,25 @@ impl Oracle {
                     assert!(open.insert(intent.asked.command), "allowed twice");
                 }
                 Event::Outcome(verdict) => {
-                    assert!(open.remove(&verdict.command), "an end of nothing");
-                    assert!(over.insert(verdict.command), "ended twice");
+                    assert!(
+                        open.remove(&verdict.command),
+                        "an outcome without a command"
+                    );
+                    assert!(over.insert(verdict.command), "two outcomes");
                 }
                 _ => {}
             }
         }
-        assert!(open.is_empty(), "{} commands never ended", open.len());
+        assert!(
+            open.is_empty(),
+            "{} commands without an outcome",
+            open.len()
+        );
     }
 }
 
-/// Whether an operation may begin before that is written down.
-pub(crate) fn is_look(permit: &Permit) -> bool {
+/// Returns whether an operation may start before it is recorded.
+pub(crate) fn is_in_memory_read(permit: &Permit) -> bool {
     permit.caller().operation.as_str() == "status.read"
         && permit.accounting() == UsageAccounting::None
 }

@@ -1,4 +1,4 @@
-//! Chance from a seed: SplitMix64.
+//! Pseudo-random numbers from a seed: SplitMix64.
 
 pub(crate) struct Random(u64);
 
@@ -15,7 +15,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// Below `end`, which is not 0.
+    /// Returns a number below `end`, which is not 0.
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
@@ -24,7 +24,7 @@ impl Random {
         self.below(end as u64) as usize
     }
 
-    /// True in so many cases out of a hundred.
+    /// Returns true in `chance` of a hundred cases.
     pub(crate) fn percent(&mut self, chance: u64) -> bool {
         self.below(100) < chance
     }

@@ -1,4 +1,4 @@
-//! The world around one device: people, an issuer, clocks, and accidents.
+//! The world around one device: people, an issuer, clocks and failures.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -18,10 +18,10 @@ use doorward_testkit::*;
 const PEOPLE: [&str; 4] = ["anna", "bob", "ole", "eve"];
 const OPERATIONS: [&str; 4] = ["status.read", "config.write", "diag.selftest", REBOOT];
 
-/// Bytes that the log may have.
+/// Maximum size of the log in bytes.
 const LOG: u64 = 400 << 10;
 
-/// How often things have happened.
+/// Number of events by kind.
 #[derive(Debug, Default)]
 pub(crate) struct Counts(BTreeMap<&'static str, u64>);
 
@@ -62,8 +62,8 @@ impl std::ops::AddAssign for Counts {
     }
 }
 
-/// What the issuer has put on its way, to be believed once it is acknowledged.
-enum News {
+/// A published statement of the issuer; in force once the device has acknowledged it.
+enum InTransit {
     List(Vec<Bytes<16>>, Timestamp),
     Signed(Timestamp),
 }
@@ -77,25 +77,25 @@ pub(crate) struct World {
     counts: Counts,
     /// The true time.
     time: u64,
-    /// How far the device's clock is off.
+    /// Error of the device's clock in seconds.
     offset: i64,
     uptime: u64,
     boot: Bytes<16>,
-    /// Batches on their way to the disk, with the size of the log after each.
+    /// Batches that are being written, with the size of the log after each.
     writing: VecDeque<(Batch, u64)>,
     store_fails: bool,
     handlers: Vec<(Hash, Operation)>,
-    news: BTreeMap<u64, News>,
+    in_transit: BTreeMap<u64, InTransit>,
     shares: Vec<Share>,
     cancelled: Vec<Bytes<16>>,
     list: u64,
     registration: u64,
     counter: u64,
     sent: Vec<Vec<u8>>,
-    /// Every reboot that was begun.
+    /// Every reboot that was started.
     reboots: Vec<Hash>,
     freezes: Vec<Hash>,
-    /// Commands that resume sharing and may still count, with their ends.
+    /// Commands that resume sharing and may still take effect, with their expiry times.
     thaws: Vec<(Hash, Timestamp)>,
     endings: BTreeMap<Hash, Bytes<16>>,
 }
@@ -116,7 +116,7 @@ impl World {
             writing: VecDeque::new(),
             store_fails: false,
             handlers: Vec::new(),
-            news: BTreeMap::new(),
+            in_transit: BTreeMap::new(),
             shares: Vec::new(),
             cancelled: Vec::new(),
             list: 0,
@@ -190,7 +190,7 @@ impl World {
     }
 
     fn start(&mut self) {
-        self.oracle.begins_anew();
+        self.oracle.on_restart();
         loop {
             let (found, torn) = self.disk.open();
             if torn {
@@ -199,7 +199,7 @@ impl World {
             let broken = found.log_broken;
             if broken || found.records.is_empty() {
                 self.counts.add("broken");
-                self.oracle.memory_lost();
+                self.oracle.on_log_lost();
             }
             let epoch = Bytes(self.random.bytes());
             let reading = self.reading();
@@ -241,9 +241,9 @@ impl World {
         match action {
             Action::Run(permit) => {
                 self.counts.add("run");
-                self.oracle.runs(&permit);
+                self.oracle.on_run(&permit);
                 let caller = permit.caller();
-                self.disk.assert_begun(&permit);
+                self.disk.assert_started(&permit);
                 if caller.operation.as_str() == REBOOT {
                     self.reboots.push(caller.command);
                 }
@@ -252,18 +252,18 @@ impl World {
             }
             Action::Ack(delivery) => {
                 if self.broker.acknowledged(delivery.number) {
-                    match self.news.remove(&delivery.number) {
-                        Some(News::List(shares, time)) => self.oracle.revoked(&shares, time),
-                        Some(News::Signed(time)) => self.oracle.signed(time),
+                    match self.in_transit.remove(&delivery.number) {
+                        Some(InTransit::List(shares, time)) => self.oracle.revoked(&shares, time),
+                        Some(InTransit::Signed(time)) => self.oracle.signed(time),
                         None => {}
                     }
                 }
             }
-            Action::Publish(ReplyTopic::State, bytes) => self.oracle.states(&bytes),
-            // What is known is confirmed as often as it comes.
+            Action::Publish(ReplyTopic::State, bytes) => self.oracle.on_state(&bytes),
+            // A known share is confirmed each time it is received.
             Action::Publish(ReplyTopic::Confirmations, _) => {}
             Action::Publish(ReplyTopic::Events, bytes) => self.disk.assert_head(&bytes),
-            Action::Publish(_, bytes) => self.answered(&bytes),
+            Action::Publish(_, bytes) => self.on_receipt(&bytes),
             Action::RequestRetained => self.broker.refreshed(),
             Action::SetSite(_)
             | Action::ClearUserData
@@ -274,14 +274,14 @@ impl World {
         }
     }
 
-    fn answered(&mut self, bytes: &[u8]) {
-        let receipt = self.oracle.answers(bytes);
+    fn on_receipt(&mut self, bytes: &[u8]) {
+        let receipt = self.oracle.on_receipt(bytes);
         let code = receipt.body.code.as_ref();
         let code = code.and_then(|code| Code::from_name(code.as_str()));
         self.counts.add(receipt.body.outcome.name());
         self.counts.add(code.map_or("no code", Code::name));
         let command = receipt.body.command;
-        // One that was refused may count later, such as when it was late for a wrong clock.
+        // A refused command may take effect later, for example if it was late for a wrong clock.
         if self.thaws.iter().any(|(thaw, _)| *thaw == command) {
             let refused = receipt.body.outcome == Outcome::Denied;
             self.thaws.retain(|(thaw, _)| refused || *thaw != command);
@@ -325,13 +325,13 @@ impl World {
         });
     }
 
-    /// Batches that wait become durable, some of them together.
+    /// Waiting batches become durable, some of them together.
     fn write(&mut self) {
         let Some((mut batch, mut size)) = self.writing.pop_front() else {
             return;
         };
         if self.store_fails {
-            // What waits behind a write that failed is refused: it builds on that one.
+            // The batches after a failed write are refused, since they depend on it.
             self.writing.clear();
             self.input(Input::StoreFailed);
             return;
@@ -359,7 +359,7 @@ impl World {
         let reading = self.reading();
         let facts = self.core.as_mut().unwrap().status(&reading);
         let standing = facts.standing;
-        // Whoever was told that it was late signs again with the device's own time.
+        // A sender whose command was late signs again with the device's time.
         let time = match self.random.percent(90) {
             true => facts.now.estimate,
             false => Timestamp(self.time),
@@ -396,7 +396,7 @@ impl World {
         self.broker.publish(origin, command);
     }
 
-    /// Somebody on the way plays a command again, likely a recent one.
+    /// A network attacker replays a command, usually a recent one.
     fn replay(&mut self) {
         let recent = match self.random.percent(70) {
             true => self.sent.len().saturating_sub(8),
@@ -409,7 +409,7 @@ impl World {
         }
     }
 
-    /// An operation ends well or badly; one in ten hangs on.
+    /// An operation succeeds or fails; one in ten keeps running.
     fn handler(&mut self) {
         if self.handlers.is_empty() || self.random.percent(10) {
             return;
@@ -420,9 +420,9 @@ impl World {
             true => OperationResult::done(Map::default()),
             false => OperationResult::failed(Code::Failed, "it failed"),
         };
-        self.oracle.comes_to(command, ended.outcome);
+        self.oracle.on_outcome(command, ended.outcome);
         if operation.as_str() == REBOOT && self.random.percent(70) {
-            // It takes effect, and the outcome is for the next boot to find.
+            // The machine reboots, and the next start determines the outcome.
             self.power_off();
             return;
         }
@@ -494,8 +494,8 @@ impl World {
         list.iat = Timestamp(self.time);
         list.body.next = Timestamp(self.time + DAY);
         let number = self.broker.retain("revocations".to_owned(), signed(&list));
-        let news = News::List(self.cancelled.clone(), list.iat);
-        self.news.insert(number, news);
+        let list = InTransit::List(self.cancelled.clone(), list.iat);
+        self.in_transit.insert(number, list);
     }
 
     fn register(&mut self) {
@@ -506,10 +506,11 @@ impl World {
         registration.iat = Timestamp(self.time);
         let bytes = signed(&registration);
         let number = self.broker.retain("registration".to_owned(), bytes);
-        self.news.insert(number, News::Signed(registration.iat));
+        self.in_transit
+            .insert(number, InTransit::Signed(registration.iat));
     }
 
-    /// The owner at the rack: suspends all sharing, resumes it, ends a share.
+    /// The owner at the device suspends sharing, resumes it, acknowledges records or ends a share.
     fn owner(&mut self) {
         match self.random.below(6) {
             0 => {
@@ -519,7 +520,7 @@ impl World {
             }
             1..4 => {
                 let command = self.signed_by("ole", "share.unfreeze", Map::default());
-                // From here on, until its end is known, either may be so.
+                // From here on, until its outcome is known, sharing may be suspended or not.
                 self.freezes.clear();
                 let envelope = Envelope::parse(&command).unwrap();
                 let end = envelope.claims::<Command>().unwrap().exp;
@@ -576,10 +577,10 @@ impl World {
         }
     }
 
-    /// The machine goes and comes back: a new boot, and a clock that may be anywhere.
+    /// A reboot of the machine: a new boot id, and a clock that may have any time.
     fn power_off(&mut self) {
         for command in &self.reboots {
-            self.oracle.comes_to(*command, Outcome::Done);
+            self.oracle.on_outcome(*command, Outcome::Done);
         }
         self.boot = Bytes(self.random.bytes());
         self.uptime = self.random.below(30);
@@ -587,8 +588,8 @@ impl World {
         self.stop();
     }
 
-    /// The process goes and comes back. What was being written is half there, and what runs
-    /// ends without anybody to hear of it.
+    /// A restart of the process. The batch that was being written is partly on the disk, and running
+    /// operations end without notice.
     fn stop(&mut self) {
         let batch = self.writing.pop_front().map(|(batch, _)| batch);
         self.writing.clear();
@@ -601,7 +602,7 @@ impl World {
         }
     }
 
-    /// No more accidents: everything comes to an end, and the device still serves its owner.
+    /// No more failures: every command ends, and the device still serves its owner.
     pub(crate) fn settle(mut self) -> Counts {
         self.offset = 0;
         self.stop();
@@ -613,14 +614,14 @@ impl World {
             self.deliver();
             self.write();
             if let Some((command, _)) = self.handlers.pop() {
-                self.oracle.comes_to(command, Outcome::Done);
+                self.oracle.on_outcome(command, Outcome::Done);
                 self.input(Input::Finished(
                     command,
                     OperationResult::done(Map::default()),
                 ));
             }
         }
-        assert!(self.broker.is_empty(), "it never came to rest");
+        assert!(self.broker.is_empty(), "messages are left");
         let last = self.signed_by("ole", "share.list", Map::default());
         let asked = hash(&last);
         self.broker.publish(Origin::Cloud, last);
@@ -629,7 +630,7 @@ impl World {
             self.write();
         }
         self.oracle.assert_done(&asked);
-        self.oracle.judge(&self.disk.records());
+        self.oracle.check_log(&self.disk.records());
         self.counts
     }
 }

@@ -1,13 +1,11 @@
-//! Links in network namespaces of their own, cut in every way while commands go over all of them.
-//! `DOORWARD_CUTS=n` cuts so often, with ten commands for each.
+//! Links in separate network namespaces, impaired in every way while commands are sent over all of
+//! them. `DOORWARD_CUTS=n` sets the number of impairments, with ten commands for each.
 
 use doorward_testkit::site;
 use doorward_testkit::test_ca;
 
-#[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
 mod namespaces;
 mod settings;
-#[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
@@ -25,19 +23,21 @@ use namespaces::{CLOUD, Namespaces, SITE, inside, set};
 use site::{COUNT, DOORKEY, DOORWARD, Mosquitto, Process, Site, wait_until, wish};
 use test_ca::{Authority, Files, today};
 
-/// How often a link is cut, unless `DOORWARD_CUTS` says otherwise.
+/// Default number of impairments; `DOORWARD_CUTS` overrides it.
 const CUTS: u64 = 10;
 const COMMANDS: u64 = 10;
-/// The variable by which the inner half knows the device's namespace.
+/// Environment variable with the device's namespace, for the inner part of a test.
 const INSIDE: &str = "DOORWARD_TEST_NAMESPACE";
+/// File that shows that the inner part has run.
+const STARTED: &str = "inner-part-started";
 const PORT: u16 = 8883;
 
 #[test]
 fn links_are_cut_in_every_way_and_each_command_has_one_outcome_and_no_record_is_lost() {
-    run_inside("inside_of_the_namespaces");
+    run_inside("impairments::inside_of_the_namespaces");
 }
 
-/// Runs the inner half of a test where the people are.
+/// Runs the inner part of a test in the namespace of the brokers and users.
 fn run_inside(test: &str) {
     let directory = tempfile::tempdir().unwrap();
     let namespaces = Namespaces::new(directory.path());
@@ -51,10 +51,14 @@ fn run_inside(test: &str) {
     .status()
     .unwrap();
     assert!(status.success());
+    assert!(
+        directory.path().join(STARTED).exists(),
+        "there is no test {test}"
+    );
 }
 
-/// A way to the device: whom to ask, and who does.
-struct Way {
+/// A route to the device: a broker or its listener, and the holder who uses it.
+struct Route {
     broker: Broker,
     holder: HolderKey,
 }
@@ -65,14 +69,15 @@ struct World {
     files: Files,
     authority: Authority,
     device_key: PublicKey,
-    /// Where the cables are told how they are.
+    /// Directory of the control sockets of the cables.
     cables: PathBuf,
 }
 
 impl World {
-    /// The device has a link to the cloud's broker over TLS, one to a broker on the site, and
-    /// its own listener, over TLS too.
+    /// Starts a device with a link to the cloud's broker over TLS, one to a broker on the site, and its
+    /// own listener, also with TLS.
     fn new(namespace: &str, cables: PathBuf, operations: &str) -> Self {
+        std::fs::write(cables.join(STARTED), "").unwrap();
         let mut site = Site::new(COUNT);
         site.ready();
         site.share("anna", "device.reboot");
@@ -141,8 +146,8 @@ impl World {
         });
     }
 
-    /// The ways, each with a person of its own.
-    fn ways(&self) -> [Way; 3] {
+    /// Returns the routes, each with a holder of its own.
+    fn routes(&self) -> [Route; 3] {
         let holder = |name: &str| HolderKey::open(&self.site.path().join(name)).unwrap();
         let listener: BrokerUrl = format!("mqtts://{}:{PORT}", SITE[1]).parse().unwrap();
         let tls = Tls {
@@ -150,15 +155,15 @@ impl World {
             ..Tls::default()
         };
         [
-            Way {
+            Route {
                 broker: self.site.cloud.broker(),
                 holder: holder("carl.key"),
             },
-            Way {
+            Route {
                 broker: self.local.broker(),
                 holder: holder("anna.key"),
             },
-            Way {
+            Route {
                 broker: Broker {
                     tls,
                     ..listener.into()
@@ -168,7 +173,7 @@ impl World {
         ]
     }
 
-    /// Makes one of the links bad, in one way after the other.
+    /// Impairs one of the links; the kind of impairment follows from `round`.
     fn cut(&mut self, round: u64, rest: Duration) {
         let cable = (round % 2) as usize;
         let sleep = |milliseconds| std::thread::sleep(Duration::from_millis(milliseconds));
@@ -188,7 +193,7 @@ impl World {
                 self.broker(cable).again();
             }
             2 => {
-                // Half open: the broker is another one, and the device has not heard of it.
+                // A half-open connection: the broker was restarted without the device noticing.
                 set(1.0, 0.0);
                 self.broker(cable).kill();
                 self.broker(cable).again();
@@ -221,13 +226,15 @@ impl World {
     }
 }
 
-/// What is known of the device for signing commands.
-fn standing(way: &Way, device_key: &PublicKey, device: &Id) -> DeviceStanding {
+/// Reads the device's state, which is needed to sign commands.
+fn standing(route: &Route, device_key: &PublicKey, device: &Id) -> DeviceStanding {
     let runtime = runtime();
-    let mut caller = runtime.block_on(MqttClient::connect(&way.broker)).unwrap();
+    let mut client = runtime
+        .block_on(MqttClient::connect(&route.broker))
+        .unwrap();
     let topic = topics::state(device);
-    runtime.block_on(caller.subscribe(vec![topic])).unwrap();
-    let next = runtime.block_on(caller.next(Duration::from_secs(10)));
+    runtime.block_on(client.subscribe(vec![topic])).unwrap();
+    let next = runtime.block_on(client.next(Duration::from_secs(10)));
     let (_, payload) = next.unwrap().unwrap();
     let envelope = Envelope::parse(&payload).unwrap();
     envelope.verify(device_key).unwrap();
@@ -241,7 +248,7 @@ fn runtime() -> tokio::runtime::Runtime {
         .unwrap()
 }
 
-/// The receipts of one person: of each command the same bytes, however often they come.
+/// Receipts of one person: repeated receipts of a command must have the same bytes.
 #[derive(Default)]
 struct Receipts(BTreeMap<Hash, (Outcome, Vec<u8>)>);
 
@@ -250,7 +257,7 @@ impl Receipts {
         let envelope = Envelope::parse(&payload).unwrap();
         envelope.verify(device_key).unwrap();
         let body = envelope.claims::<Receipt>().unwrap().body;
-        // Two interruptions at one time are one too many.
+        // Only one disruptive operation may run at a time.
         let is_busy = body
             .code
             .as_ref()
@@ -259,15 +266,15 @@ impl Receipts {
         let receipt = (body.outcome, payload);
         let before = self.0.insert(body.command, receipt.clone());
         let same = before.is_none_or(|before| before == receipt);
-        assert!(same, "two receipts contradict");
+        assert!(same, "two different receipts");
         body.command
     }
 }
 
-/// Sends one command as often as it takes until its receipt is there, as a client does that
-/// loses its connection. Returns how often that was.
-async fn insist(
-    way: &Way,
+/// Sends one command repeatedly until its receipt arrives, as a client does that loses its connection.
+/// Returns the number of attempts.
+async fn send_until_receipt(
+    route: &Route,
     device: &Id,
     command: &[u8],
     receipts: &mut Receipts,
@@ -275,20 +282,20 @@ async fn insist(
 ) -> u64 {
     let name = hash(command);
     for attempt in 1..=100 {
-        let tried = async {
-            let mut caller = MqttClient::connect(&way.broker).await.ok()?;
-            let topic = topics::receipts(device, &way.holder.public());
-            caller.subscribe(vec![topic]).await.ok()?;
-            let sent = caller.publish(topics::command(device), command.to_vec(), false);
+        let attempted = async {
+            let mut client = MqttClient::connect(&route.broker).await.ok()?;
+            let topic = topics::receipts(device, &route.holder.public());
+            client.subscribe(vec![topic]).await.ok()?;
+            let sent = client.publish(topics::command(device), command.to_vec(), false);
             sent.await.ok()?;
             loop {
-                let (_, payload) = caller.next(Duration::from_secs(6)).await.ok()??;
+                let (_, payload) = client.next(Duration::from_secs(6)).await.ok()??;
                 if receipts.take(payload, device_key) == name {
                     return Some(());
                 }
             }
         };
-        if tried.await.is_some() {
+        if attempted.await.is_some() {
             return attempt;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -297,7 +304,7 @@ async fn insist(
 }
 
 #[test]
-#[ignore = "is run by the other test, inside of its namespaces"]
+#[ignore = "is run by the other test, inside its namespaces"]
 fn inside_of_the_namespaces() {
     let namespace = std::env::var(INSIDE).unwrap();
     let cables = std::env::temp_dir();
@@ -311,37 +318,43 @@ fn inside_of_the_namespaces() {
         "log", "collect", "ups-7", "--to", "copy", "--key", "ole.key", "--broker", &url,
     ];
     let follower = Command::new(DOORKEY)
-        .args(["--issuer", "issuer"])
+        .env("DOORKEY_ISSUER", "issuer")
         .args(collect)
         .arg("--follow")
         .current_dir(world.site.path())
         .spawn();
     let follower = Process(follower.unwrap());
-    let ways = world.ways();
+    let routes = world.routes();
     let device_key = PublicKey::new(&world.device_key.bytes()).unwrap();
-    let standing = standing(&ways[0], &device_key, &device);
+    let standing = standing(&routes[0], &device_key, &device);
     let done = AtomicBool::new(false);
     let (sent, again) = (AtomicU64::new(0), AtomicU64::new(0));
-    let began = Instant::now();
+    let start = Instant::now();
     let mut outcomes = BTreeMap::new();
     std::thread::scope(|scope| {
-        let threads: Vec<_> = ways
+        let threads: Vec<_> = routes
             .iter()
-            .map(|way| {
+            .map(|route| {
                 scope.spawn(|| {
                     let mut receipts = Receipts::default();
                     let runtime = runtime();
                     while sent.fetch_add(1, Ordering::SeqCst) < cuts * COMMANDS
                         || !done.load(Ordering::SeqCst)
                     {
-                        let counter = way.holder.next_counter().unwrap();
+                        let counter = route.holder.next_counter().unwrap();
                         let now = doorward_transport::clock::system();
-                        let command = way.holder.command(&wish, counter, &standing, now, None);
+                        let command = route.holder.command(&wish, counter, &standing, now, None);
                         let command = command.unwrap();
-                        let insisted = insist(way, &device, &command, &mut receipts, &device_key);
-                        let attempts = runtime.block_on(insisted);
+                        let sending = send_until_receipt(
+                            route,
+                            &device,
+                            &command,
+                            &mut receipts,
+                            &device_key,
+                        );
+                        let attempts = runtime.block_on(sending);
                         again.fetch_add(attempts - 1, Ordering::SeqCst);
-                        // A steady stream, not a flood.
+                        // Slowly, so that the rate limit does not apply.
                         std::thread::sleep(Duration::from_millis(50));
                     }
                     receipts.0
@@ -362,9 +375,13 @@ fn inside_of_the_namespaces() {
         "{cuts} cuts, {all} commands, {} done, sent again {} times, {:?}",
         outcomes.len(),
         again.load(Ordering::SeqCst),
-        began.elapsed()
+        start.elapsed()
     );
-    assert_eq!(world.site.reboots(), outcomes.len(), "each ran once");
+    assert_eq!(
+        world.site.reboots(),
+        outcomes.len(),
+        "each command ran once"
+    );
     world.wait_for_links();
     drop(follower);
     world.site.doorkey(&collect);

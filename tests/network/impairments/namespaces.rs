@@ -1,13 +1,14 @@
-//! Two network namespaces and two cables between them: one holds the device, the other
-//! everybody else. They are made by the test and go with it.
+//! Two network namespaces with two cables between them: one contains the device, the other the brokers
+//! and users. The test creates and deletes them.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// Addresses of the cloud's side and of the device, on the first cable and on the second.
+/// Addresses of the brokers' end and of the device's end of the first cable.
 pub(crate) const CLOUD: [&str; 2] = ["10.77.1.1", "10.77.1.2"];
+/// Addresses of both ends of the second cable.
 pub(crate) const SITE: [&str; 2] = ["10.77.2.1", "10.77.2.2"];
 
 /// Runs a program as root.
@@ -28,7 +29,7 @@ fn must(args: &[&str]) {
     assert!(out.status.success(), "{args:?} (needs root): {said}");
 }
 
-/// A program inside of a namespace; its process id is the program's own.
+/// Command that runs a program inside a namespace, under the process id of the started command.
 pub(crate) fn inside(namespace: &str, program: &str) -> Command {
     root(&["ip", "netns", "exec", namespace, program])
 }
@@ -39,13 +40,12 @@ pub(crate) struct Namespaces {
     wires: Vec<Child>,
 }
 
-/// Where a cable is told how it is.
+/// Path of the control socket of a cable.
 pub(crate) fn control(directory: &Path, cable: usize) -> PathBuf {
     directory.join(format!("cable-{cable}"))
 }
 
-/// Says how a cable is from now on: which part of the packets it loses, and by how many seconds
-/// the others are late.
+/// Sets the share of packets that a cable loses, from 0 to 1, and the delay of the others in seconds.
 pub(crate) fn set(directory: &Path, cable: usize, loss: f64, delay: f64) {
     let socket = UnixDatagram::unbound().unwrap();
     let text = format!("{loss} {delay}");
@@ -55,7 +55,7 @@ pub(crate) fn set(directory: &Path, cable: usize, loss: f64, delay: f64) {
 }
 
 impl Namespaces {
-    /// Makes them; the cables are told on sockets in `directory`.
+    /// Creates the namespaces; the control sockets of the cables are in `directory`.
     pub(crate) fn new(directory: &Path) -> Self {
         let id = std::process::id();
         let mut made = Self {
@@ -83,7 +83,7 @@ impl Namespaces {
             let said = wire.stdout.take().unwrap();
             BufReader::new(said).read_line(&mut line).unwrap();
             made.wires.push(wire);
-            assert_eq!(line, "ready\n", "are there tun devices here?");
+            assert_eq!(line, "ready\n", "tun devices are needed");
             let namespaces = [&made.people, &made.device];
             for ((name, namespace), address) in names.iter().zip(namespaces).zip(addresses) {
                 must(&["ip", "link", "set", name, "netns", namespace]);

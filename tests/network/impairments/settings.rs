@@ -1,4 +1,4 @@
-//! A change that cuts the device off comes back by itself.
+//! Rollback of a settings change that disconnects the device.
 
 use std::time::{Duration, Instant};
 
@@ -7,8 +7,8 @@ use super::{INSIDE, World, run_inside};
 use doorward_testkit::site::wait_until;
 
 #[test]
-fn n20_a_change_that_cuts_the_devices_own_network_comes_back_by_itself() {
-    run_inside("settings::inside_of_the_namespaces");
+fn n20_a_change_that_cuts_the_devices_own_network_is_rolled_back() {
+    run_inside("impairments::settings::inside_of_the_namespaces");
 }
 
 /// The device's end of the cable to the cloud.
@@ -40,7 +40,7 @@ fn operations(interface: &str) -> String {
 }
 
 #[test]
-#[ignore = "is run by the other test, inside of its namespaces"]
+#[ignore = "is run by the other test, inside its namespaces"]
 fn inside_of_the_namespaces() {
     let namespace = std::env::var(INSIDE).unwrap();
     let name = interface(&namespace);
@@ -58,7 +58,7 @@ fn inside_of_the_namespaces() {
     assert_eq!(refused["code"], "owner_only", "{refused}");
     let before = send("config.read", &["key=network.cloud"], 10);
     assert_eq!(before["result"]["network.cloud"], "up", "{before}");
-    let began = Instant::now();
+    let start = Instant::now();
     let change = ["key=network.cloud", "value=down"];
     let receipt = std::thread::scope(|scope| {
         let sending = scope.spawn(|| send("config.write", &change, 90));
@@ -79,15 +79,15 @@ fn inside_of_the_namespaces() {
         "{receipt}"
     );
     assert!(
-        began.elapsed() > Duration::from_secs(3),
-        "it was cut for a while"
+        start.elapsed() > Duration::from_secs(3),
+        "the link was down for a while"
     );
     wait_until("the link is up", || {
         site.status()["links"]["cloud"]["up"] == true
     });
     let after = send("config.read", &["key=network.cloud"], 10);
     assert_eq!(after["result"]["network.cloud"], "up", "{after}");
-    // The log has both: that it was tried, and what became of it.
+    // The log contains the change and its outcome.
     let events = site.events();
     let last = events
         .iter()

@@ -1,11 +1,11 @@
-"""A cable between two network namespaces that can be made bad: packets of two tun devices, handed
-from one to the other, late or not at all. It stands for the kernel's netem, which not every kernel
+"""A cable between two network namespaces that can be impaired: packets of two tun devices, forwarded
+from one to the other, delayed or dropped. It replaces the kernel's netem, which not every kernel
 has; the packets, and the TCP above them, are real.
 
     wire.py SOCKET DEVICE DEVICE
 
-makes the devices, says "ready" and takes datagrams on SOCKET: "LOSS DELAY", like "0.3 2.0"; loss
-1 is a cable that is pulled."""
+makes the devices, prints "ready" and reads datagrams from SOCKET: "LOSS DELAY", like "0.3 2.0"; a
+loss of 1 is a pulled cable."""
 
 import fcntl
 import heapq
@@ -20,7 +20,7 @@ import time
 # linux/if_tun.h
 TUNSETIFF = 0x400454CA
 IFF_TUN, IFF_NO_PI = 0x0001, 0x1000
-# Packets that are on their way at most, as in a router's queue.
+# Maximum number of packets in transit, as in a router's queue.
 QUEUE = 1000
 
 
@@ -41,17 +41,17 @@ def main():
     print("ready", flush=True)
     chance = random.Random(1)
     loss, delay = 0.0, 0.0
-    # When, the order among equals, where to, and what.
-    under_way, count = [], 0
+    # Delivery time, order among equal times, destination and packet.
+    in_transit, count = [], 0
     while True:
         now = time.monotonic()
-        while under_way and under_way[0][0] <= now:
-            _, _, to, packet = heapq.heappop(under_way)
+        while in_transit and in_transit[0][0] <= now:
+            _, _, to, packet = heapq.heappop(in_transit)
             try:
                 os.write(to, packet)
             except OSError:
                 pass  # the device is down, or full: lost
-        wait = (under_way[0][0] - now) * 1000 + 1 if under_way else None
+        wait = (in_transit[0][0] - now) * 1000 + 1 if in_transit else None
         for descriptor, _ in poll.poll(wait):
             if descriptor == control.fileno():
                 loss, delay = map(float, control.recv(64).split())
@@ -60,9 +60,9 @@ def main():
                 packet = os.read(descriptor, 65536)
             except OSError:
                 continue
-            if chance.random() >= loss and len(under_way) < QUEUE:
+            if chance.random() >= loss and len(in_transit) < QUEUE:
                 count += 1
-                heapq.heappush(under_way, (time.monotonic() + delay, count, other[descriptor], packet))
+                heapq.heappush(in_transit, (time.monotonic() + delay, count, other[descriptor], packet))
 
 
 main()

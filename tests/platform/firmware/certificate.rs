@@ -1,4 +1,4 @@
-//! The certificate with which RAUC's and SWUpdate's images are signed.
+//! The certificate that signs the images for RAUC and SWUpdate.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,11 +6,11 @@ use std::process::Command;
 /// Runs a program that must succeed.
 pub(crate) fn run(command: &mut Command) {
     let out = command.output().unwrap();
-    let said = String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success(), "{said}");
+    let error = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{error}");
 }
 
-/// Makes cert.pem, which vouches for itself, and key.pem.
+/// Makes key.pem and the self-signed cert.pem.
 pub(crate) fn make(directory: &Path, name: &str) {
     let subject = format!("/O=doorward test/CN={name}");
     run(Command::new("openssl").current_dir(directory).args([

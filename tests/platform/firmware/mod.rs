@@ -1,23 +1,20 @@
-//! Firmware: from a signed release and a web server into a slot, over a boot, and back if it does
-//! not work. RAUC and SWUpdate are Debian's; the boot is the test's.
+//! Firmware: a signed release is downloaded from a web server, installed into a slot, booted, and
+//! rolled back if it does not work. RAUC and SWUpdate are Debian's; the test simulates the reboot.
 
 use crate::system_bus;
 use doorward_testkit::site;
 use doorward_testkit::test_ca;
 
-#[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
 mod certificate;
 mod rauc;
-#[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
 mod source;
 mod swu;
-#[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
 use std::path::PathBuf;
 
-use rauc::{Ends, Logind, Rauc, StandIn};
+use rauc::{InstallResult, Logind, Rauc, RaucStub};
 use serde_json::Value;
 use site::{COUNT, Site, wait_until};
-use source::{Does, Source};
+use source::{Behaviour, Source};
 use system_bus::SystemBus;
 use test_ca::{Authority, Files, today};
 
@@ -37,7 +34,7 @@ impl Machine {
         Self::with("updater = \"rauc\"", "")
     }
 
-    /// `more` goes into `[firmware]`, `install` to the operation that installs.
+    /// With more lines in `[firmware]`, and lines in the install operation.
     fn with(more: &str, install: &str) -> Self {
         let mut site = Site::new(COUNT);
         site.ready();
@@ -64,7 +61,7 @@ impl Machine {
         };
         let config = format!(
             "{config}\n[firmware]\nsources = [\"https://localhost:{}/fw/{{model}}/{{version}}\", \
-             \"{at}/stick/{{version}}.image\"]\ntls.ca = \"{}\"\nversion_file = \"{at}/version\"\n\
+             \"{at}/usb-drive/{{version}}.image\"]\ntls.ca = \"{}\"\nversion_file = \"{at}/version\"\n\
              limit_mib = 1\n{more}\n{}{}{}",
             source.port,
             ca.display(),
@@ -79,17 +76,17 @@ impl Machine {
             source,
             logind,
         };
-        machine.runs(7);
-        machine.boot()
+        machine.set_running_version(7);
+        machine.reboot()
     }
 
-    /// The version that runs.
-    fn runs(&self, version: u32) {
+    /// Sets the version that the machine reports.
+    fn set_running_version(&self, version: u32) {
         std::fs::write(self.site.path().join("version"), format!("{version}\n")).unwrap();
     }
 
-    /// The machine boots.
-    fn boot(mut self) -> Self {
+    /// Simulates a reboot of the machine.
+    fn reboot(mut self) -> Self {
         if self.site.daemon.is_some() {
             self.site.kill();
         }
@@ -102,7 +99,7 @@ impl Machine {
         self.site.send_with(person, operation, args, 20)
     }
 
-    /// Makes it the image of a version, and tells the device.
+    /// Releases an image as a version and publishes the release to the device.
     fn release(&self, version: u32, image: &[u8]) {
         self.release_with(version, image, &["--model", "unknown"]);
     }
@@ -110,16 +107,16 @@ impl Machine {
     fn release_with(&self, version: u32, image: &[u8], more: &[&str]) {
         let path = self.site.path().join("image");
         std::fs::write(&path, image).unwrap();
-        self.source.has(image);
+        self.source.set_image(image);
         let (url, version) = (self.site.cloud.url(), version.to_string());
         let args = [
-            "release", "image", "--number", &version, "--for", "ups-7", "--broker", &url,
+            "release", "image", "--number", &version, "--device", "ups-7", "--broker", &url,
         ];
         self.site.doorkey(&[&args[..], more].concat());
-        // It has arrived when the share that was published after it has.
+        // The release has arrived once a share that was published after it has arrived.
         let before = self.site.status()["shares"].as_u64();
         self.site.share(&format!("guest-{version}"), "status.read");
-        wait_until("the share after it is there", || {
+        wait_until("the later share has arrived", || {
             self.site.status()["shares"].as_u64() > before
         });
     }
@@ -133,31 +130,31 @@ impl Machine {
             .collect()
     }
 
-    /// How the last installation ended, by the log.
-    fn ended(&self) -> (String, String) {
-        self.ended_of(INSTALL)
+    /// Outcome of the last installation in the log.
+    fn outcome(&self) -> (String, String) {
+        self.outcome_of(INSTALL)
     }
 
-    fn ended_of(&self, operation: &str) -> (String, String) {
+    fn outcome_of(&self, operation: &str) -> (String, String) {
         let mut last = Default::default();
-        wait_until("it has ended", || {
+        wait_until("the operation has ended", || {
             let events = self.site.events();
             let is = |event: &Value, what: &str| event["event"] == what;
-            let asked = events
+            let intent = events
                 .iter()
                 .rfind(|event| is(event, "intent") && event["operation"] == operation);
             let end = events.iter().rfind(|event| {
-                is(event, "outcome") && event["command"] == asked.unwrap()["command"]
+                is(event, "outcome") && event["command"] == intent.unwrap()["command"]
             });
-            let word = |name: &str| end.map(|end| end[name].as_str().unwrap().to_owned());
-            last = word("outcome").zip(word("text")).unwrap_or_default();
+            let field = |name: &str| end.map(|end| end[name].as_str().unwrap().to_owned());
+            last = field("outcome").zip(field("text")).unwrap_or_default();
             end.is_some()
         });
         last
     }
 
-    /// Sends the command to install and lets it go on by itself, once the machine is to boot.
-    fn install_until_the_boot(&self, person: &str) {
+    /// Sends the command to install and returns once the machine is to reboot.
+    fn install_until_reboot(&self, person: &str) {
         let before = self.logind.calls.all().len();
         let receipt = self.site.send_with(person, INSTALL, &["version=8"], 1);
         assert!(
@@ -172,7 +169,7 @@ impl Machine {
         }
         let log = std::fs::read_to_string(self.site.path().join("doorward.log")).unwrap();
         panic!(
-            "the machine is not told to boot: {} {:?} {log}",
+            "no reboot was requested: {} {:?} {log}",
             self.site.status(),
             self.site.events().last()
         );
@@ -180,8 +177,8 @@ impl Machine {
 }
 
 impl Machine {
-    /// Debian's SWUpdate, 2022.12, now and then ends badly under load although it has installed;
-    /// then the machine is not booted, and people try again.
+    /// Installs with up to three attempts: under load Debian's SWUpdate 2022.12 sometimes reports a
+    /// failure although it has installed, and the machine is not rebooted then.
     fn install_by_swupdate(&self, version: u32) {
         let version = format!("version={version}");
         for _ in 0..3 {
@@ -192,7 +189,7 @@ impl Machine {
             }
             assert!(detail(&receipt).contains("swupdate"), "{receipt}");
         }
-        panic!("three times");
+        panic!("three failed attempts");
     }
 }
 
@@ -205,9 +202,9 @@ fn detail(receipt: &Value) -> &str {
 }
 
 #[test]
-fn s05_a_release_goes_from_the_source_into_the_slot_and_is_kept_after_the_boot() {
-    if !Rauc::is_there() {
-        return println!("without Debian's rauc; the stand-in has tests of its own");
+fn s05_a_release_is_downloaded_installed_into_the_slot_and_kept_after_the_reboot() {
+    if !Rauc::is_available() {
+        return println!("without Debian's rauc; other tests use the stub");
     }
     let mut machine = Machine::new();
     let mut rauc = Rauc::start(machine.site.path(), &machine.bus);
@@ -216,7 +213,7 @@ fn s05_a_release_goes_from_the_source_into_the_slot_and_is_kept_after_the_boot()
     machine
         .site
         .share("anna", "firmware.stage,firmware.install");
-    // A share alone never installs firmware.
+    // A share without a release does not install firmware.
     assert_eq!(
         machine.send("anna", INSTALL, &["version=8"])["code"],
         "bad_image"
@@ -224,28 +221,28 @@ fn s05_a_release_goes_from_the_source_into_the_slot_and_is_kept_after_the_boot()
     machine.release(8, &bundle);
     let staged = machine.send("anna", STAGE, &["version=8"]);
     assert_eq!(staged["outcome"], "done", "{staged}");
-    assert_eq!(machine.source.asked(), ["/fw/unknown/8"]);
+    assert_eq!(machine.source.take_requests(), ["/fw/unknown/8"]);
     assert!(
         rauc.slot("b").iter().all(|byte| *byte == 0),
-        "staged is not installed"
+        "a staged image is not installed"
     );
-    machine.install_until_the_boot("anna");
+    machine.install_until_reboot("anna");
     assert_eq!(
-        machine.source.asked(),
+        machine.source.take_requests(),
         Vec::<String>::new(),
-        "it was there already"
+        "the image was staged already"
     );
     assert_eq!(rauc.slot("b")[..content.len()], content);
     assert_eq!(rauc.primary(), "B");
-    machine.runs(8);
+    machine.set_running_version(8);
     rauc.boots("B", &machine.bus);
-    machine = machine.boot();
-    assert_eq!(machine.ended().0, "done");
+    machine = machine.reboot();
+    assert_eq!(machine.outcome().0, "done");
     assert_eq!(rauc.calls().last().unwrap(), "set-state B good");
     assert_eq!(
         machine.staged(),
         Vec::<String>::new(),
-        "what is installed takes no room"
+        "an installed image is deleted"
     );
     assert_eq!(
         machine.send("anna", INSTALL, &["version=8"])["code"],
@@ -257,19 +254,19 @@ fn s05_a_release_goes_from_the_source_into_the_slot_and_is_kept_after_the_boot()
     machine
         .site
         .try_send_with("ole", "firmware.rollback", &[], 1);
-    wait_until("the machine is told to boot", || {
+    wait_until("a reboot is requested", || {
         machine.logind.calls.all().len() > before
     });
     assert_eq!(rauc.primary(), "A");
-    machine.runs(7);
+    machine.set_running_version(7);
     rauc.boots("A", &machine.bus);
-    machine = machine.boot();
-    assert_eq!(machine.ended_of("firmware.rollback").0, "done");
+    machine = machine.reboot();
+    assert_eq!(machine.outcome_of("firmware.rollback").0, "done");
 }
 
 #[test]
-fn what_rauc_would_not_install_is_a_bad_image_and_no_slot_changes() {
-    if !Rauc::is_there() {
+fn an_image_that_rauc_refuses_is_a_bad_image_and_no_slot_changes() {
+    if !Rauc::is_available() {
         return println!("without Debian's rauc");
     }
     let machine = Machine::new();
@@ -279,9 +276,9 @@ fn what_rauc_would_not_install_is_a_bad_image_and_no_slot_changes() {
     let receipt = machine.send("ole", INSTALL, &["version=8"]);
     assert_eq!(receipt["code"], "bad_image", "{receipt}");
     assert!(detail(&receipt).contains("`Other-UPS`"), "{receipt}");
-    let mut broken = rauc.bundle("Smart-UPS", &image());
-    broken[100] ^= 1;
-    machine.release_with(9, &broken, &["--model", "unknown"]);
+    let mut damaged = rauc.bundle("Smart-UPS", &image());
+    damaged[100] ^= 1;
+    machine.release_with(9, &damaged, &["--model", "unknown"]);
     let receipt = machine.send("ole", INSTALL, &["version=9"]);
     assert!(
         ["bad_image", "failed"].contains(&receipt["code"].as_str().unwrap()),
@@ -294,57 +291,57 @@ fn what_rauc_would_not_install_is_a_bad_image_and_no_slot_changes() {
 }
 
 #[test]
-fn a_version_that_does_not_pass_its_self_check_is_taken_back() {
+fn a_version_that_fails_its_self_check_is_rolled_back() {
     let mut machine = Machine::with("updater = \"rauc\"\nself_check = [\"/bin/false\"]", "");
-    let stand_in = StandIn::serve(&machine.bus, Ends::Well);
+    let rauc_stub = RaucStub::serve(&machine.bus, InstallResult::Success);
     machine.release(8, &image());
-    machine.install_until_the_boot("ole");
-    machine.runs(8);
-    machine = machine.boot();
-    wait_until("the machine is told to boot once more", || {
+    machine.install_until_reboot("ole");
+    machine.set_running_version(8);
+    machine = machine.reboot();
+    wait_until("a second reboot is requested", || {
         machine.logind.calls.all().len() == 2
     });
     assert_eq!(
-        stand_in.calls.all(),
+        rauc_stub.calls.all(),
         ["install 200000 bytes", "mark bad booted"]
     );
     assert_eq!(machine.site.status()["underway"][0]["operation"], INSTALL);
-    machine.runs(7);
-    machine = machine.boot();
-    let (event, text) = machine.ended();
+    machine.set_running_version(7);
+    machine = machine.reboot();
+    let (event, text) = machine.outcome();
     assert_eq!(event, "failed");
     assert!(text.contains("version 7 runs"), "{text}");
-    assert_eq!(stand_in.calls.all().len(), 2);
+    assert_eq!(rauc_stub.calls.all().len(), 2);
 }
 
 #[test]
-fn a_version_that_is_booted_again_although_it_does_not_work_makes_no_loop() {
+fn a_failed_version_that_is_booted_again_causes_no_reboot_loop() {
     let mut machine = Machine::with("updater = \"rauc\"\nself_check = [\"/bin/false\"]", "");
-    StandIn::serve(&machine.bus, Ends::Well);
+    RaucStub::serve(&machine.bus, InstallResult::Success);
     machine.release(8, &image());
-    machine.install_until_the_boot("ole");
-    machine.runs(8);
-    machine = machine.boot();
-    wait_until("the machine is told to boot once more", || {
+    machine.install_until_reboot("ole");
+    machine.set_running_version(8);
+    machine = machine.reboot();
+    wait_until("a second reboot is requested", || {
         machine.logind.calls.all().len() == 2
     });
-    // The other slot does not boot either.
-    machine = machine.boot();
-    let (event, text) = machine.ended();
+    // The bootloader starts the new version again.
+    machine = machine.reboot();
+    let (event, text) = machine.outcome();
     assert_eq!(event, "failed");
     assert!(text.contains("was booted again"), "{text}");
     assert_eq!(machine.logind.calls.all().len(), 2);
 }
 
 #[test]
-fn an_installation_that_is_no_longer_allowed_leaves_the_machine_with_what_it_runs() {
+fn an_installation_that_is_no_longer_allowed_leaves_the_running_version_active() {
     let machine = Machine::new();
-    let stand_in = StandIn::serve(&machine.bus, Ends::Well);
+    let rauc_stub = RaucStub::serve(&machine.bus, InstallResult::Success);
     let share = machine.site.share("anna", INSTALL);
     machine.release(8, &image());
     let receipt = std::thread::scope(|scope| {
         let installing = scope.spawn(|| machine.send("anna", INSTALL, &["version=8"]));
-        wait_until("rauc installs", || !stand_in.calls.all().is_empty());
+        wait_until("rauc installs", || !rauc_stub.calls.all().is_empty());
         let url = machine.site.cloud.url();
         machine
             .site
@@ -353,16 +350,16 @@ fn an_installation_that_is_no_longer_allowed_leaves_the_machine_with_what_it_run
     });
     assert_eq!(receipt["code"], "revoked", "{receipt}");
     assert_eq!(
-        stand_in.calls.all(),
+        rauc_stub.calls.all(),
         ["install 200000 bytes", "mark active booted"]
     );
     assert_eq!(machine.logind.calls.all(), Vec::<String>::new());
 }
 
 #[test]
-fn doorward_that_starts_again_in_the_middle_leaves_the_machine_with_what_it_runs() {
+fn a_daemon_restart_during_an_installation_leaves_the_running_version_active() {
     let mut machine = Machine::new();
-    let stand_in = StandIn::serve(&machine.bus, Ends::Well);
+    let rauc_stub = RaucStub::serve(&machine.bus, InstallResult::Success);
     machine.release(8, &image());
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -370,34 +367,36 @@ fn doorward_that_starts_again_in_the_middle_leaves_the_machine_with_what_it_runs
                 .site
                 .try_send_with("ole", INSTALL, &["version=8"], 1)
         });
-        wait_until("rauc installs", || !stand_in.calls.all().is_empty());
+        wait_until("rauc installs", || !rauc_stub.calls.all().is_empty());
     });
     machine.site.kill();
     let environment = [machine.bus.environment()];
     machine.site.start_in_that_boot(&environment);
     machine.site.ready();
-    let (event, text) = machine.ended();
+    let (event, text) = machine.outcome();
     assert_eq!(event, "failed", "{text}");
     assert!(
-        text.contains("doorward stopped while it was installed"),
+        text.contains("doorward stopped during the installation"),
         "{text}"
     );
-    assert_eq!(stand_in.calls.all().last().unwrap(), "mark active booted");
+    assert_eq!(rauc_stub.calls.all().last().unwrap(), "mark active booted");
 }
 
 #[test]
-fn an_image_that_would_fill_the_disk_is_not_fetched_and_one_at_a_time_is() {
+fn an_image_that_would_fill_the_disk_is_not_downloaded_and_one_download_runs_at_a_time() {
     let machine = Machine::new();
     machine.release(8, &image());
     let config = machine.site.path().join("doorward.toml");
     let text = std::fs::read_to_string(&config).unwrap();
-    machine.source.will([Does::HangsAfter(1000)]);
+    machine.source.misbehave([Behaviour::HangAfter(1000)]);
     std::thread::scope(|scope| {
         scope.spawn(|| machine.send("ole", STAGE, &["version=8"]));
-        wait_until("it is being fetched", || !machine.source.asked().is_empty());
+        wait_until("the download is running", || {
+            !machine.source.take_requests().is_empty()
+        });
         assert_eq!(machine.send("ole", STAGE, &["version=8"])["code"], "busy");
     });
-    // A small disk of its own for the state directory, smaller than the log may become.
+    // A separate disk for the state directory, smaller than the maximum size of the log.
     let state = machine.site.path().join("state");
     let mut machine = machine;
     machine.site.kill();
@@ -434,7 +433,7 @@ fn an_image_that_would_fill_the_disk_is_not_fetched_and_one_at_a_time_is() {
     machine.site.ready();
     let receipt = machine.send("ole", STAGE, &["version=8"]);
     assert_eq!(receipt["outcome"], "failed", "{receipt}");
-    assert!(detail(&receipt).contains("for the log"), "{receipt}");
+    assert!(detail(&receipt).contains("for the event log"), "{receipt}");
     assert_eq!(machine.staged(), Vec::<String>::new());
     machine.site.kill();
 }
@@ -451,26 +450,26 @@ impl Drop for Unmount {
 }
 
 #[test]
-fn an_updater_that_fails_is_told_in_its_own_words() {
+fn a_failing_updater_is_reported_with_its_own_error_message() {
     let machine = Machine::new();
-    let stand_in = StandIn::serve(&machine.bus, Ends::Badly);
+    let rauc_stub = RaucStub::serve(&machine.bus, InstallResult::Failure);
     machine.release(8, &image());
     let receipt = machine.send("ole", INSTALL, &["version=8"]);
     assert_eq!(receipt["outcome"], "failed", "{receipt}");
     assert!(detail(&receipt).contains("no space left"), "{receipt}");
     assert_eq!(machine.logind.calls.all(), Vec::<String>::new());
-    let told = stand_in.calls.all();
+    let calls = rauc_stub.calls.all();
     assert_eq!(
-        told.last().unwrap(),
+        calls.last().unwrap(),
         "mark active booted",
-        "nothing is left armed"
+        "the next boot uses the running slot"
     );
 }
 
 #[test]
-fn a_power_cut_in_the_middle_leaves_the_old_version_and_the_next_attempt_needs_no_source() {
+fn a_power_cut_in_the_middle_leaves_the_old_version_and_the_next_attempt_needs_no_download() {
     let mut machine = Machine::new();
-    let stand_in = StandIn::serve(&machine.bus, Ends::Never);
+    let rauc_stub = RaucStub::serve(&machine.bus, InstallResult::Never);
     machine.release(8, &image());
     let out = machine
         .site
@@ -481,32 +480,32 @@ fn a_power_cut_in_the_middle_leaves_the_old_version_and_the_next_attempt_needs_n
     assert_eq!(receipt["result"]["percent"], 40);
     let row = &machine.site.status()["underway"][0];
     assert_eq!(row["progress"]["percent"], 40, "{row}");
-    machine.source.asked();
-    machine = machine.boot();
-    let (event, text) = machine.ended();
+    machine.source.take_requests();
+    machine = machine.reboot();
+    let (event, text) = machine.outcome();
     assert_eq!(event, "failed");
     assert!(text.contains("version 7 runs"), "{text}");
-    *stand_in.ends.lock().unwrap() = Ends::Well;
-    machine.install_until_the_boot("ole");
-    assert_eq!(machine.source.asked(), Vec::<String>::new());
-    machine.runs(8);
-    machine = machine.boot();
-    assert_eq!(machine.ended().0, "done");
+    *rauc_stub.result.lock().unwrap() = InstallResult::Success;
+    machine.install_until_reboot("ole");
+    assert_eq!(machine.source.take_requests(), Vec::<String>::new());
+    machine.set_running_version(8);
+    machine = machine.reboot();
+    assert_eq!(machine.outcome().0, "done");
 }
 
 #[test]
-fn what_was_fetched_before_a_break_is_not_fetched_again() {
+fn an_interrupted_download_is_resumed_where_it_stopped() {
     let mut machine = Machine::new();
     machine.release(8, &image());
     machine
         .source
-        .will([Does::CutsAfter(50_000), Does::CutsAfter(60_000)]);
+        .misbehave([Behaviour::CloseAfter(50_000), Behaviour::CloseAfter(60_000)]);
     assert_eq!(
         machine.send("ole", STAGE, &["version=8"])["outcome"],
         "done"
     );
     assert_eq!(
-        machine.source.asked(),
+        machine.source.take_requests(),
         [
             "/fw/unknown/8",
             "/fw/unknown/8 bytes=50000-",
@@ -515,18 +514,21 @@ fn what_was_fetched_before_a_break_is_not_fetched_again() {
     );
     let other: Vec<u8> = image().into_iter().rev().collect();
     machine.release(9, &other);
-    machine.source.will([Does::HangsAfter(70_000)]);
+    machine.source.misbehave([Behaviour::HangAfter(70_000)]);
     machine.site.try_send_with("ole", STAGE, &["version=9"], 2);
-    machine = machine.boot();
-    machine.source.asked();
+    machine = machine.reboot();
+    machine.source.take_requests();
     let staged = machine.send("ole", STAGE, &["version=9"]);
     assert_eq!(staged["outcome"], "done", "{staged}");
-    assert_eq!(machine.source.asked(), ["/fw/unknown/9 bytes=70000-"]);
-    assert_eq!(machine.staged(), ["image"], "one at a time is kept");
+    assert_eq!(
+        machine.source.take_requests(),
+        ["/fw/unknown/9 bytes=70000-"]
+    );
+    assert_eq!(machine.staged(), ["image"], "only one image is stored");
 }
 
 #[test]
-fn swupdate_installs_what_it_believes_and_nothing_else() {
+fn swupdate_installs_images_with_a_valid_signature_and_nothing_else() {
     if !std::path::Path::new("/usr/bin/swupdate").exists() {
         return println!("without Debian's swupdate");
     }
@@ -538,10 +540,10 @@ fn swupdate_installs_what_it_believes_and_nothing_else() {
         directory.path().display()
     );
     let mut machine = Machine::with(&more, "");
-    let mut broken = swu.image("8", &image());
-    let last = broken.len() - 100_000;
-    broken[last] ^= 1;
-    machine.release(8, &broken);
+    let mut damaged = swu.image("8", &image());
+    let last = damaged.len() - 100_000;
+    damaged[last] ^= 1;
+    machine.release(8, &damaged);
     let receipt = machine.send("ole", INSTALL, &["version=8"]);
     assert_eq!(receipt["code"], "failed", "{receipt}");
     assert!(detail(&receipt).contains("swupdate"), "{receipt}");
@@ -550,19 +552,19 @@ fn swupdate_installs_what_it_believes_and_nothing_else() {
     machine.release(9, &swu.image("9", &image()));
     machine.install_by_swupdate(9);
     assert_eq!(swu.target(), image());
-    machine.runs(9);
-    machine = machine.boot();
-    assert_eq!(machine.ended().0, "done");
+    machine.set_running_version(9);
+    machine = machine.reboot();
+    assert_eq!(machine.outcome().0, "done");
     assert!(
         directory.path().join("good").exists(),
-        "the boot loader is told"
+        "the boot loader is notified"
     );
 }
 
 #[test]
-fn a_server_that_lies_or_leads_astray_gets_nothing_into_the_device() {
+fn nothing_is_installed_from_a_server_that_sends_wrong_data_or_redirects() {
     let machine = Machine::new();
-    let stand_in = StandIn::serve(&machine.bus, Ends::Well);
+    let rauc_stub = RaucStub::serve(&machine.bus, InstallResult::Success);
     machine.release(8, &image());
     let mut wrong = image();
     wrong[150_000] ^= 1;
@@ -572,40 +574,51 @@ fn a_server_that_lies_or_leads_astray_gets_nothing_into_the_device() {
     let gzip = "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 1\r\n\r\nx";
     let range = "HTTP/1.1 206 Partial Content\r\ncontent-range: bytes 5-9/10\r\ncontent-length: 5\r\n\r\nxxxxx";
     let missing = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n";
-    for (does, code, says) in [
-        (Does::Claims(200_000, wrong), "bad_image", "SHA-256"),
+    for (behaviour, code, expected) in [
         (
-            Does::Claims(200_001, longer),
+            Behaviour::WrongLength(200_000, wrong),
+            "bad_image",
+            "SHA-256",
+        ),
+        (
+            Behaviour::WrongLength(200_001, longer),
             "bad_image",
             "it has 200001 bytes",
         ),
         (
-            Does::Claims(10, vec![0; 10]),
+            Behaviour::WrongLength(10, vec![0; 10]),
             "bad_image",
-            "it has 10 bytes",
+            "has 10 bytes",
         ),
         (
-            Does::GoesOnForEver,
+            Behaviour::Endless,
             "bad_image",
             "longer than the 200000 bytes",
         ),
-        (Does::Says(redirect), "failed", "no redirect is followed"),
-        (Does::Says(gzip), "failed", "encoded"),
-        (Does::Says(range), "bad_image", "bytes 5-9/10"),
-        (Does::Says(missing), "failed", "404"),
+        (
+            Behaviour::Respond(redirect),
+            "failed",
+            "redirects are not followed",
+        ),
+        (Behaviour::Respond(gzip), "failed", "content encoding"),
+        (Behaviour::Respond(range), "bad_image", "bytes 5-9/10"),
+        (Behaviour::Respond(missing), "failed", "404"),
     ] {
-        machine.source.will([does.clone()]);
+        machine.source.misbehave([behaviour.clone()]);
         let receipt = machine.send("ole", STAGE, &["version=8"]);
-        let what = format!("{does:?}").chars().take(60).collect::<String>();
+        let what = format!("{behaviour:?}")
+            .chars()
+            .take(60)
+            .collect::<String>();
         assert_eq!(receipt["code"], code, "{what} {receipt}");
-        assert!(detail(&receipt).contains(says), "{what} {receipt}");
+        assert!(detail(&receipt).contains(expected), "{what} {receipt}");
         assert!(!machine.staged().contains(&"image".to_owned()));
     }
-    machine.source.will([Does::HangsAfter(1000)]);
+    machine.source.misbehave([Behaviour::HangAfter(1000)]);
     let receipt = machine.send("ole", STAGE, &["version=8"]);
     assert_eq!(receipt["code"], "timeout", "{receipt}");
-    assert_eq!(stand_in.calls.all(), Vec::<String>::new());
-    // And when it does as it should, all is well.
+    assert_eq!(rauc_stub.calls.all(), Vec::<String>::new());
+    // A correct response succeeds.
     assert_eq!(
         machine.send("ole", STAGE, &["version=8"])["outcome"],
         "done"
@@ -613,15 +626,15 @@ fn a_server_that_lies_or_leads_astray_gets_nothing_into_the_device() {
 }
 
 #[test]
-fn what_is_on_a_stick_is_taken_only_if_it_is_the_image_and_no_link_to_it() {
+fn a_file_on_a_usb_drive_is_used_only_if_it_is_the_image_and_not_a_symbolic_link() {
     let machine = Machine::new();
     machine.release(8, &image());
     let missing = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n";
-    let stick = machine.site.path().join("stick");
-    std::fs::create_dir(&stick).unwrap();
-    let path: PathBuf = stick.join("8.image");
+    let drive = machine.site.path().join("usb-drive");
+    std::fs::create_dir(&drive).unwrap();
+    let path: PathBuf = drive.join("8.image");
     let stage = || {
-        machine.source.will([Does::Says(missing)]);
+        machine.source.misbehave([Behaviour::Respond(missing)]);
         machine.send("ole", STAGE, &["version=8"])
     };
     std::fs::write(&path, &image()[1..]).unwrap();
@@ -632,16 +645,16 @@ fn what_is_on_a_stick_is_taken_only_if_it_is_the_image_and_no_link_to_it() {
     assert_eq!(stage()["code"], "bad_image", "other bytes");
     std::fs::remove_file(&path).unwrap();
     std::os::unix::fs::symlink(machine.site.path().join("image"), &path).unwrap();
-    assert_eq!(stage()["code"], "failed", "a link");
+    assert_eq!(stage()["code"], "failed", "a symbolic link");
     std::fs::remove_file(&path).unwrap();
     std::fs::write(&path, image()).unwrap();
     assert_eq!(stage()["outcome"], "done");
 }
 
 #[test]
-fn a_release_for_another_model_an_older_one_or_too_large_a_one_installs_nothing() {
+fn a_release_that_is_for_another_model_older_or_too_large_is_not_installed() {
     let machine = Machine::new();
-    let stand_in = StandIn::serve(&machine.bus, Ends::Well);
+    let rauc_stub = RaucStub::serve(&machine.bus, InstallResult::Success);
     machine.release_with(8, &image(), &["--model", "other"]);
     assert_eq!(
         machine.send("ole", INSTALL, &["version=8"])["code"],
@@ -666,19 +679,19 @@ fn a_release_for_another_model_an_older_one_or_too_large_a_one_installs_nothing(
     machine.release(11, &image());
     let receipt = machine.send("ole", INSTALL, &["version=11"]);
     assert!(
-        detail(&receipt).contains("does not say which version runs"),
+        detail(&receipt).contains("has no version number"),
         "{receipt}"
     );
-    assert_eq!(machine.source.asked(), Vec::<String>::new());
-    assert_eq!(stand_in.calls.all(), Vec::<String>::new());
+    assert_eq!(machine.source.take_requests(), Vec::<String>::new());
+    assert_eq!(rauc_stub.calls.all(), Vec::<String>::new());
 }
 
 #[test]
-fn a_release_that_others_have_signed_is_none() {
+fn a_release_signed_by_another_key_is_not_accepted() {
     let machine = Machine::new();
     let path = machine.site.path();
     std::fs::write(path.join("image"), image()).unwrap();
-    machine.source.has(&image());
+    machine.source.set_image(&image());
     let other = ["--issuer", "other"];
     for args in [
         &["issuer", "init", "acme"][..],
@@ -695,8 +708,8 @@ fn a_release_that_others_have_signed_is_none() {
     ] {
         let out = std::process::Command::new(site::DOORKEY)
             .current_dir(path)
-            .args(other)
             .args(args)
+            .args(other)
             .output();
         assert!(out.unwrap().status.success());
     }
@@ -722,16 +735,16 @@ fn a_release_that_others_have_signed_is_none() {
 }
 
 #[test]
-fn n21_with_the_mains_unknown_no_firmware_is_installed() {
+fn n21_no_firmware_is_installed_while_the_state_of_the_mains_is_unknown() {
     let nut = "updater = \"rauc\"\n[nut]\naddress = \"127.0.0.1:1\"\nups = \"ups\"\nuser = \"d\"\npassword_file = \"/p\"";
     let machine = Machine::with(nut, "interlocks = [\"on_battery\", \"low_battery\"]");
-    let stand_in = StandIn::serve(&machine.bus, Ends::Well);
+    let rauc_stub = RaucStub::serve(&machine.bus, InstallResult::Success);
     machine.release(8, &image());
     assert_eq!(
         machine.send("ole", INSTALL, &["version=8"])["code"],
         "interlock"
     );
-    assert_eq!(stand_in.calls.all(), Vec::<String>::new());
+    assert_eq!(rauc_stub.calls.all(), Vec::<String>::new());
     assert_eq!(
         machine.send("ole", STAGE, &["version=8"])["outcome"],
         "done"

@@ -1,5 +1,5 @@
-//! RAUC: Debian's, with files for slots and a script for the boot loader, or a stand-in with its
-//! interface that does what a test needs.
+//! RAUC: Debian's, with files as slots and a script as boot loader, or a stub of its interface that
+//! behaves as a test needs.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,7 +14,7 @@ use doorward_testkit::site::{Process, wait_until};
 
 const NAME: &str = "de.pengutronix.rauc";
 
-/// Debian's.
+/// Debian's RAUC.
 pub(crate) struct Rauc {
     directory: PathBuf,
     service: Option<Process>,
@@ -34,15 +34,15 @@ true
 "#;
 
 impl Rauc {
-    /// Whether it can run here.
-    pub(crate) fn is_there() -> bool {
+    /// Returns whether RAUC can run on this machine.
+    pub(crate) fn is_available() -> bool {
         let filesystems = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
         Path::new("/usr/bin/rauc").exists()
             && Path::new("/dev/loop-control").exists()
             && filesystems.contains("squashfs")
     }
 
-    /// With slot A, which has booted.
+    /// Starts RAUC; the machine runs from slot A.
     pub(crate) fn start(directory: &Path, bus: &SystemBus) -> Self {
         let directory = directory.join("rauc");
         std::fs::create_dir_all(directory.join("mnt")).unwrap();
@@ -94,7 +94,7 @@ impl Rauc {
         wait_until("rauc is on the bus", || bus.has(NAME));
     }
 
-    /// A bundle as RAUC installs it, with this in its slot.
+    /// Makes a bundle for RAUC with the content of a slot.
     pub(crate) fn bundle(&self, compatible: &str, content: &[u8]) -> Vec<u8> {
         let (input, output) = (
             self.directory.join("input"),
@@ -127,49 +127,49 @@ impl Rauc {
         std::fs::read(self.directory.join(format!("slot-{name}"))).unwrap()
     }
 
-    /// What the boot loader was told.
+    /// Calls of the boot loader script.
     pub(crate) fn calls(&self) -> Vec<String> {
         let text = std::fs::read_to_string(self.directory.join("calls")).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     }
 
-    /// What the machine would boot.
+    /// Slot of the next boot.
     pub(crate) fn primary(&self) -> String {
         let text = std::fs::read_to_string(self.directory.join("primary"));
         text.map_or("A".to_owned(), |text| text.trim().to_owned())
     }
 }
 
-/// How a stand-in's installations end.
+/// Result of the stub's installations.
 #[derive(Clone, Copy, PartialEq)]
-pub(crate) enum Ends {
-    Well,
-    Badly,
+pub(crate) enum InstallResult {
+    Success,
+    Failure,
     Never,
 }
 
-/// RAUC's interface, without slots behind it.
+/// A stub of RAUC's interface without slots.
 #[derive(Clone)]
-pub(crate) struct StandIn {
+pub(crate) struct RaucStub {
     pub(crate) calls: Calls,
-    pub(crate) ends: Arc<Mutex<Ends>>,
+    pub(crate) result: Arc<Mutex<InstallResult>>,
     busy: Arc<Mutex<bool>>,
 }
 
-impl StandIn {
-    pub(crate) fn serve(bus: &SystemBus, ends: Ends) -> Self {
-        let stand_in = Self {
+impl RaucStub {
+    pub(crate) fn serve(bus: &SystemBus, result: InstallResult) -> Self {
+        let stub = Self {
             calls: Calls::default(),
-            ends: Arc::new(Mutex::new(ends)),
+            result: Arc::new(Mutex::new(result)),
             busy: Arc::default(),
         };
-        bus.serve(NAME, "/", stand_in.clone());
-        stand_in
+        bus.serve(NAME, "/", stub.clone());
+        stub
     }
 }
 
 #[zbus::interface(name = "de.pengutronix.rauc.Installer")]
-impl StandIn {
+impl RaucStub {
     fn info(&self, _bundle: String) -> (&str, &str) {
         ("Smart-UPS", "8")
     }
@@ -183,13 +183,13 @@ impl StandIn {
         let image = std::fs::read(source).unwrap();
         self.calls.add(format!("install {} bytes", image.len()));
         *self.busy.lock().unwrap() = true;
-        let (ends, busy) = (*self.ends.lock().unwrap(), Arc::clone(&self.busy));
+        let (planned, busy) = (*self.result.lock().unwrap(), Arc::clone(&self.busy));
         let emitter = emitter.into_owned();
         tokio::spawn(async move {
-            if ends != Ends::Never {
+            if planned != InstallResult::Never {
                 tokio::time::sleep(std::time::Duration::from_millis(1200)).await;
                 *busy.lock().unwrap() = false;
-                let result = i32::from(ends == Ends::Badly);
+                let result = i32::from(planned == InstallResult::Failure);
                 Self::completed(&emitter, result).await.unwrap();
             }
         });
@@ -227,7 +227,7 @@ impl StandIn {
     async fn completed(emitter: &SignalEmitter<'_>, result: i32) -> zbus::Result<()>;
 }
 
-/// The part of logind that boots the machine: here the test does.
+/// A stub of logind that records reboots; the test restarts the daemon.
 #[derive(Clone, Default)]
 pub(crate) struct Logind {
     pub(crate) calls: Calls,

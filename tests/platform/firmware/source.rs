@@ -1,4 +1,4 @@
-//! A web server with images, that can do all that a server should not.
+//! A web server with images that can misbehave in every way.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -12,28 +12,28 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-/// What it does with one request; with those after the last as it should.
+/// Misbehaviour for one request; requests without one are served correctly.
 #[derive(Debug, Clone)]
-pub(crate) enum Does {
-    /// Breaks off after so many bytes.
-    CutsAfter(usize),
-    /// Sends so many bytes and then nothing more.
-    HangsAfter(usize),
-    /// Answers with these words.
-    Says(&'static str),
-    /// Says that it is so long, and sends other bytes.
-    Claims(usize, Vec<u8>),
-    /// Never ends, without a length.
-    GoesOnForEver,
+pub(crate) enum Behaviour {
+    /// Closes the connection after this number of bytes.
+    CloseAfter(usize),
+    /// Sends this number of bytes, then keeps the connection open without data.
+    HangAfter(usize),
+    /// Sends this response.
+    Respond(&'static str),
+    /// Announces this length, and sends other bytes.
+    WrongLength(usize, Vec<u8>),
+    /// Sends an endless body without a length.
+    Endless,
 }
 
-/// The server. It ends with the test.
+/// The server; it stops at the end of the test.
 #[derive(Clone)]
 pub(crate) struct Source {
     pub(crate) port: u16,
-    does: Arc<Mutex<VecDeque<Does>>>,
-    /// Paths and ranges that were asked for.
-    asked: Arc<Mutex<Vec<String>>>,
+    behaviours: Arc<Mutex<VecDeque<Behaviour>>>,
+    /// Paths and ranges of the requests.
+    requests: Arc<Mutex<Vec<String>>>,
     image: Arc<Mutex<Vec<u8>>>,
 }
 
@@ -52,8 +52,8 @@ impl Source {
         let (ready, is_ready) = std::sync::mpsc::channel();
         let source = Self {
             port: 0,
-            does: Arc::default(),
-            asked: Arc::default(),
+            behaviours: Arc::default(),
+            requests: Arc::default(),
             image: Arc::default(),
         };
         let serving = source.clone();
@@ -78,17 +78,17 @@ impl Source {
         }
     }
 
-    pub(crate) fn will(&self, does: impl IntoIterator<Item = Does>) {
-        *self.does.lock().unwrap() = does.into_iter().collect();
+    pub(crate) fn misbehave(&self, behaviours: impl IntoIterator<Item = Behaviour>) {
+        *self.behaviours.lock().unwrap() = behaviours.into_iter().collect();
     }
 
-    pub(crate) fn has(&self, image: &[u8]) {
+    pub(crate) fn set_image(&self, image: &[u8]) {
         *self.image.lock().unwrap() = image.to_vec();
     }
 
-    /// What was asked for since the last time.
-    pub(crate) fn asked(&self) -> Vec<String> {
-        std::mem::take(&mut self.asked.lock().unwrap())
+    /// Requests since the last call.
+    pub(crate) fn take_requests(&self) -> Vec<String> {
+        std::mem::take(&mut self.requests.lock().unwrap())
     }
 
     async fn serve<S>(&self, mut stream: S) -> std::io::Result<()>
@@ -102,7 +102,7 @@ impl Source {
         let head = String::from_utf8(head).unwrap();
         let path = head.split(' ').nth(1).unwrap().to_owned();
         let range = head.lines().find_map(|line| line.strip_prefix("range: "));
-        self.asked.lock().unwrap().push(match range {
+        self.requests.lock().unwrap().push(match range {
             Some(range) => format!("{path} {range}"),
             None => path,
         });
@@ -120,31 +120,31 @@ impl Source {
             0 => "200 OK".to_owned(),
             _ => format!("206 Partial Content\r\ncontent-range: bytes {from}-{last}/{size}"),
         };
-        let whole =
+        let headers =
             |length: usize| format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n");
         let body = &image[from.min(size)..];
-        let does = self.does.lock().unwrap().pop_front();
-        match does {
+        let behaviour = self.behaviours.lock().unwrap().pop_front();
+        match behaviour {
             None => {
-                stream.write_all(whole(body.len()).as_bytes()).await?;
+                stream.write_all(headers(body.len()).as_bytes()).await?;
                 stream.write_all(body).await?;
             }
-            Some(Does::CutsAfter(bytes)) => {
-                stream.write_all(whole(body.len()).as_bytes()).await?;
+            Some(Behaviour::CloseAfter(bytes)) => {
+                stream.write_all(headers(body.len()).as_bytes()).await?;
                 stream.write_all(&body[..bytes.min(body.len())]).await?;
             }
-            Some(Does::HangsAfter(bytes)) => {
-                stream.write_all(whole(body.len()).as_bytes()).await?;
+            Some(Behaviour::HangAfter(bytes)) => {
+                stream.write_all(headers(body.len()).as_bytes()).await?;
                 stream.write_all(&body[..bytes.min(body.len())]).await?;
                 stream.flush().await?;
                 std::future::pending::<()>().await;
             }
-            Some(Does::Says(words)) => stream.write_all(words.as_bytes()).await?,
-            Some(Does::Claims(length, bytes)) => {
-                stream.write_all(whole(length).as_bytes()).await?;
+            Some(Behaviour::Respond(response)) => stream.write_all(response.as_bytes()).await?,
+            Some(Behaviour::WrongLength(length, bytes)) => {
+                stream.write_all(headers(length).as_bytes()).await?;
                 stream.write_all(&bytes).await?;
             }
-            Some(Does::GoesOnForEver) => {
+            Some(Behaviour::Endless) => {
                 stream
                     .write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n")
                     .await?;

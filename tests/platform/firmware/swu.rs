@@ -1,4 +1,4 @@
-//! Images as Debian's SWUpdate takes them: a cpio archive with a signed description.
+//! Images for Debian's SWUpdate: a cpio archive with a signed description.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use doorward_protocol::wire::hash;
 use super::certificate::{self, run};
 use doorward_testkit::site::{Process, wait_until};
 
-/// Its daemon, on sockets of its own.
+/// The SWUpdate daemon with its own sockets.
 pub(crate) struct Swu(PathBuf, Option<Process>);
 
 impl Swu {
@@ -27,11 +27,11 @@ impl Swu {
             .spawn()
             .unwrap();
         swu.1 = Some(Process(daemon));
-        wait_until("swupdate listens", || swu.file("sockinstctrl").exists());
+        wait_until("swupdate is ready", || swu.file("sockinstctrl").exists());
         swu
     }
 
-    /// How an image is handed to it. Its client finds the daemon by the variable.
+    /// Command that installs an image; the client finds the daemon by the environment variable.
     pub(crate) fn argv(&self) -> Vec<String> {
         let directory = format!("TMPDIR={}", self.0.display());
         [

@@ -1,10 +1,10 @@
-"""A driver for upsd, with all that the UPS on the serial line lacks: outlets, calibration, and
-orders that are slow, fail, or are never answered. It speaks upsd's driver socket.
+"""A driver for upsd with functions that the UPS on the serial line lacks: outlets, calibration, and
+commands that are slow, fail, or are never answered. It implements upsd's driver socket protocol.
 
     driver.py SOCKET WIRE
 
-writes every order that reaches it to WIRE, a line each. While there is a file WIRE.stale it has
-lost its UPS."""
+writes every command that it receives to WIRE, one per line. While the file WIRE.stale exists, it
+reports that it has lost its UPS."""
 
 import os
 import selectors
@@ -38,26 +38,26 @@ class Driver:
     def __init__(self):
         self.clients, self.later, self.stale = [], [], False
 
-    def tell(self, line):
+    def send(self, line):
         for client in self.clients:
             client.sendall(line.encode() + b"\n")
 
     def set(self, name, value):
         VARIABLES[name] = value
-        self.tell(f'SETINFO {name} "{value}"')
+        self.send(f'SETINFO {name} "{value}"')
 
     def dump(self):
         for name, value in VARIABLES.items():
-            self.tell(f'SETINFO {name} "{value}"')
+            self.send(f'SETINFO {name} "{value}"')
         for name in WRITABLE:
-            self.tell(f"SETFLAGS {name} RW STRING")
-            self.tell(f"SETAUX {name} 8")
+            self.send(f"SETFLAGS {name} RW STRING")
+            self.send(f"SETAUX {name} 8")
         for command in COMMANDS:
-            self.tell(f"ADDCMD {command}")
-        self.tell("DATASTALE" if self.stale else "DATAOK")
-        self.tell("DUMPDONE")
+            self.send(f"ADDCMD {command}")
+        self.send("DATASTALE" if self.stale else "DATAOK")
+        self.send("DUMPDONE")
 
-    def order(self, words, tracking):
+    def execute(self, words, tracking):
         with open(WIRE, "a", encoding="utf-8") as wire:
             wire.write(" ".join(words) + "\n")
         status, delay = HANDLED, 0
@@ -76,27 +76,27 @@ class Driver:
         if tracking:
             self.later.append((time.monotonic() + delay, f"TRACKING {tracking} {status}"))
 
-    def heard(self, line):
+    def receive(self, line):
         words = shlex.split(line)
         tracking = None
         if len(words) > 2 and words[-2] == "TRACKING":
             words, tracking = words[:-2], words[-1]
         if words == ["PING"]:
-            self.tell("PONG")
+            self.send("PONG")
         elif words == ["DUMPALL"]:
             self.dump()
         elif words[0] in ("INSTCMD", "SET"):
-            self.order(words, tracking)
+            self.execute(words, tracking)
 
     def tick(self):
         due = [line for at, line in self.later if at <= time.monotonic()]
         self.later = [(at, line) for at, line in self.later if at > time.monotonic()]
         for line in due:
-            self.tell(line)
+            self.send(line)
         stale = os.path.exists(WIRE + ".stale")
         if stale != self.stale:
             self.stale = stale
-            self.tell("DATASTALE" if stale else "DATAOK")
+            self.send("DATASTALE" if stale else "DATAOK")
 
 
 def main():
@@ -120,7 +120,7 @@ def main():
             key.data["rest"] += received
             while b"\n" in key.data["rest"]:
                 line, key.data["rest"] = key.data["rest"].split(b"\n", 1)
-                driver.heard(line.decode())
+                driver.receive(line.decode())
         driver.tick()
 
 

@@ -1,12 +1,9 @@
-//! A UPS behind Debian's upsd and its real driver: what was allowed reaches the serial line, and
-//! of what was refused not one byte.
+//! A UPS behind Debian's upsd and its real driver: allowed commands reach the serial line, and refused
+//! ones send not one byte.
 
 use doorward_testkit::hostile_inputs;
 use doorward_testkit::site;
 
-#[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
-#[allow(dead_code, unreachable_pub, reason = "not every test uses everything")]
-#[allow(unreachable_pub, reason = "other tests use it too")]
 mod powered;
 mod secured;
 mod simulated;
@@ -21,7 +18,7 @@ use powered::Powered;
 use site::{block_on, wait_until, wish};
 
 #[test]
-fn what_is_allowed_reaches_the_ups_and_of_what_is_refused_not_one_byte() {
+fn allowed_commands_reach_the_ups_and_refused_ones_send_not_one_byte() {
     let powered = Powered::new();
     let site = &powered.site;
     site.share("anna", "diag.selftest,ups.read");
@@ -79,7 +76,7 @@ fn s04_a_setting_of_the_ups_is_written_within_its_range_and_read_back() {
 }
 
 #[test]
-fn n21_on_battery_a_self_test_is_not_begun_and_upsds_own_refusals_are_told_with_the_remedy() {
+fn n21_on_battery_no_self_test_is_started_and_upsds_own_refusals_are_reported_with_the_remedy() {
     let powered = Powered::new();
     std::fs::write(powered.nut("tty.mains-lost"), "OB").unwrap();
     wait_until("upsd knows that it is on battery", || {
@@ -113,14 +110,14 @@ fn n21_on_battery_a_self_test_is_not_begun_and_upsds_own_refusals_are_told_with_
 }
 
 #[test]
-fn a_upsd_that_is_gone_or_has_lost_the_ups_is_told_as_such() {
+fn a_stopped_upsd_and_a_lost_ups_are_reported_as_such() {
     let mut powered = Powered::new();
-    // The UPS's cable first, then upsd itself.
+    // First the UPS is disconnected, then upsd is stopped.
     drop(powered.processes.remove(0));
     wait_until("the driver has lost the UPS", || {
         let read = powered.send("ole", "ups.read", &[]);
         let detail = read["detail"].as_str().unwrap_or_default();
-        detail.contains("its driver has lost the UPS")
+        detail.contains("the driver has lost the UPS")
     });
     drop(powered.processes.pop());
     let read = powered.send("ole", "ups.read", &[]);
@@ -164,7 +161,7 @@ handler = "builtin"
     let broker = site.cloud.broker();
     let holder = HolderKey::open(&site.path().join("ole.key")).unwrap();
     let device_key = PublicKey::new(&Bytes::from_hex(&site.device_key).unwrap()).unwrap();
-    let ask = |operation: &str, text: &str| {
+    let send_text = |operation: &str, text: &str| {
         let value = (Text::new("value").unwrap(), Value::from(text));
         let key = (Text::new("key").unwrap(), Value::from("motd"));
         let key = (operation == "config.write").then_some(key);
@@ -179,24 +176,24 @@ handler = "builtin"
     };
     let texts = hostile();
     assert_eq!(texts.len(), 200);
-    let mut taken = 0;
+    let mut accepted = 0;
     for text in &texts {
-        let unsound = text.starts_with('-') || text.chars().any(char::is_control);
+        let invalid = text.starts_with('-') || text.chars().any(char::is_control);
         for (operation, result, expected) in [
             ("config.write:ups.id", "ups.id", text.clone()),
             ("print", "output", format!("[{text}]")),
             ("config.write", "motd", text.trim_end().to_owned()),
         ] {
-            let body = ask(operation, text);
-            let unsound = unsound
+            let body = send_text(operation, text);
+            let invalid = invalid
                 || operation == "config.write:ups.id"
                     && (text.contains(['"', '\\', '#']) || !text.is_ascii());
-            if unsound {
+            if invalid {
                 let code = body.code.map(|code| code.to_string());
                 assert_eq!(code.as_deref(), Some("param"), "{operation} {text:?}");
                 continue;
             }
-            // The UPS has its own limits for the length.
+            // The UPS has its own length limits.
             let detail = body.detail.as_ref().map_or("", |detail| detail.as_str());
             if operation == "config.write:ups.id" && detail.contains("TOO-LONG") {
                 continue;
@@ -212,10 +209,10 @@ handler = "builtin"
                 Some(&Value::Text(expected)),
                 "{operation}"
             );
-            taken += 1;
+            accepted += 1;
         }
     }
-    assert!(taken > 180, "{taken}");
+    assert!(accepted > 180, "{accepted}");
     assert_eq!(
         powered.send("ole", "ups.read", &[])["result"]["ups.status"],
         "OL"

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use doorward_testkit::site::{COUNT, Process, Site, free_port, wait_until};
 
-/// A driver of the tests' own, which speaks upsd's driver socket.
+/// A simulated driver that implements the protocol of upsd's driver socket.
 pub(crate) const SIMULATED: &str = "doorward-sim";
 
 pub(crate) const OPERATIONS: &str = r#"
@@ -48,12 +48,12 @@ impl Powered {
         Self::with("nutdrv_qx", ups, OPERATIONS)
     }
 
-    /// With another driver, its lines in ups.conf, and other operations.
+    /// With another driver, its lines in ups.conf, and the given operations.
     pub(crate) fn with(driver: &str, lines: &str, operations: &str) -> Self {
         Self::secured(driver, lines, operations, |_| Default::default())
     }
 
-    /// With more in upsd.conf and in `[nut]`, made in the directory of NUT.
+    /// With more lines in upsd.conf and in `[nut]`, which `prepare` makes in the directory of NUT.
     pub(crate) fn secured(
         driver: &str,
         lines: &str,
@@ -78,7 +78,7 @@ impl Powered {
         let (more, more_of_nut) = prepare(&nut);
         let upsd = format!("LISTEN 127.0.0.1 {port}\nSTATEPATH {state}\nMAXAGE 15\n{more}");
         write("upsd.conf", &upsd);
-        // load.off is not among what upsd lets doorward do.
+        // upsd does not allow doorward to use load.off.
         write(
             "upsd.users",
             "[doorward]\npassword = s3cret\nactions = SET\n\
@@ -149,13 +149,13 @@ impl Powered {
         powered
     }
 
-    /// What the owner reads of the UPS; a driver that has just begun gets some time.
+    /// Reads the UPS as the owner; waits while a new driver has no data yet.
     pub(crate) fn try_read(&self) -> serde_json::Value {
         let mut read = serde_json::Value::Null;
         for _ in 0..50 {
             read = self.send("ole", "ups.read", &[]);
             let detail = read["detail"].as_str().unwrap_or_default();
-            if !detail.contains("its driver has lost the UPS") {
+            if !detail.contains("the driver has lost the UPS") {
                 break;
             }
             std::thread::sleep(std::time::Duration::from_millis(100));
@@ -176,13 +176,13 @@ impl Powered {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        let said = ups.stdout.take().unwrap();
-        BufReader::new(said).read_line(&mut line).unwrap();
+        let stdout = ups.stdout.take().unwrap();
+        BufReader::new(stdout).read_line(&mut line).unwrap();
         assert_eq!(line, "ready\n");
         self.processes.push(Process(ups));
     }
 
-    /// The orders that have reached the UPS.
+    /// Commands that have reached the UPS.
     pub(crate) fn wire(&self) -> Vec<String> {
         let text = std::fs::read_to_string(self.nut("wire")).unwrap_or_default();
         text.lines().map(str::to_owned).collect()

@@ -1,4 +1,4 @@
-//! upsd asked over TLS: Debian's, with NSS.
+//! TLS to upsd: Debian's upsd with NSS.
 
 use std::path::Path;
 use std::process::Command;
@@ -19,8 +19,9 @@ fn run(directory: &Path, program: &str, args: &[&str]) {
     );
 }
 
-/// A UPS behind a upsd with a certificate for `name`; its client trusts `ca`.
-fn powered(name: &str, trusts_it: bool) -> Powered {
+/// A UPS behind an upsd with a certificate for `name`; `trusted` says whether its client trusts the
+/// issuing authority.
+fn powered(name: &str, trusted: bool) -> Powered {
     let lines = "driver = doorward-sim\nport = none\n";
     Powered::secured(SIMULATED, lines, OPERATIONS, |nut| {
         let files = Files(nut.to_owned());
@@ -48,20 +49,20 @@ fn powered(name: &str, trusts_it: bool) -> Powered {
             &["-i", "upsd.p12", "-d", "sql:.", "-W", ""],
         );
         let upsd = format!("CERTPATH {}\nCERTIDENT upsd \"\"\n", nut.display());
-        let ca = if trusts_it { "ca.pem" } else { "other.pem" };
+        let ca = if trusted { "ca.pem" } else { "other.pem" };
         (upsd, format!("tls.ca = \"{}\"\n", nut.join(ca).display()))
     })
 }
 
 #[test]
-fn upsd_is_asked_over_tls_and_only_if_it_is_who_it_should_be() {
-    let trusted = powered("127.0.0.1", true);
-    let read = trusted.try_read();
+fn upsd_is_contacted_over_tls_and_only_if_its_certificate_is_valid() {
+    let secured = powered("127.0.0.1", true);
+    let read = secured.try_read();
     assert_eq!(read["outcome"], "done", "{read}");
-    let set = trusted.send("ole", "config.write:ups.delay.shutdown", &["value=60"]);
+    let set = secured.send("ole", "config.write:ups.delay.shutdown", &["value=60"]);
     assert_eq!(set["result"]["ups.delay.shutdown"], "60", "{set}");
-    for (name, trusts_it) in [("127.0.0.1", false), ("10.0.0.1", true)] {
-        let read = powered(name, trusts_it).try_read();
+    for (name, trusted) in [("127.0.0.1", false), ("10.0.0.1", true)] {
+        let read = powered(name, trusted).try_read();
         assert_eq!(read["outcome"], "failed", "{read}");
         let detail = read["detail"].as_str().unwrap();
         assert!(detail.contains("certificate"), "{detail}");
@@ -69,7 +70,7 @@ fn upsd_is_asked_over_tls_and_only_if_it_is_who_it_should_be() {
 }
 
 #[test]
-fn a_upsd_without_a_certificate_is_told_nothing() {
+fn no_credentials_are_sent_to_upsd_without_a_certificate() {
     let lines = "driver = doorward-sim\nport = none\n";
     let powered = Powered::secured(SIMULATED, lines, OPERATIONS, |_| {
         let ca = "/etc/ssl/certs/ca-certificates.crt";

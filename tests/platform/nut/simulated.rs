@@ -1,4 +1,4 @@
-//! What the UPS on the serial line lacks, by a driver of the tests' own behind Debian's upsd.
+//! Functions that the UPS on the serial line lacks, with a simulated driver behind Debian's upsd.
 
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -68,7 +68,7 @@ fn powered() -> Powered {
 }
 
 #[test]
-fn s07_a_share_of_one_outlet_switches_that_one_and_what_it_shows_is_told() {
+fn s07_a_share_of_one_outlet_switches_only_that_one_and_its_state_is_reported() {
     let powered = powered();
     powered.site.share("anna", "power.outlet.cycle:1,ups.read");
     assert_eq!(
@@ -90,7 +90,7 @@ fn s07_a_share_of_one_outlet_switches_that_one_and_what_it_shows_is_told() {
 }
 
 #[test]
-fn s06_n21_a_ups_that_calibrates_itself_is_not_told_to_once_more() {
+fn s06_n21_no_second_calibration_is_started_while_one_runs() {
     let powered = powered();
     let done = powered.send("ole", "diag.calibrate", &[]);
     assert_eq!(done["outcome"], "done", "{done}");
@@ -103,16 +103,18 @@ fn s06_n21_a_ups_that_calibrates_itself_is_not_told_to_once_more() {
 }
 
 #[test]
-fn slow_failing_silent_and_stale_drivers_are_told_apart() {
+fn slow_failing_silent_and_stale_drivers_are_distinguished() {
     let powered = powered();
     let (slow, busy) = std::thread::scope(|scope| {
         let slow = scope.spawn(|| powered.send("ole", "slow", &[]));
-        wait_until("the slow one has begun", || !powered.wire().is_empty());
+        wait_until("the slow operation has started", || {
+            !powered.wire().is_empty()
+        });
         let busy = powered.send("ole", "power.outlet.cycle:1", &[]);
         (slow.join().unwrap(), busy)
     });
     assert_eq!(slow["outcome"], "done", "{slow}");
-    assert_eq!(busy["code"], "busy", "one interrupting operation at a time");
+    assert_eq!(busy["code"], "busy", "one disruptive operation at a time");
     let failing = powered.send("ole", "failing", &[]);
     assert_eq!(failing["outcome"], "failed", "{failing}");
     assert!(
@@ -132,10 +134,10 @@ fn slow_failing_silent_and_stale_drivers_are_told_apart() {
     let refused = powered.send("ole", "diag.calibrate", &[]);
     assert_eq!(
         refused["code"], "interlock",
-        "what is not known rules it out: {refused}"
+        "an unknown state blocks the operation: {refused}"
     );
     std::fs::remove_file(powered.nut("wire.stale")).unwrap();
-    wait_until("it has found it again", || {
+    wait_until("the driver has found the UPS again", || {
         powered.send("ole", "ups.read", &[])["outcome"] == "done"
     });
     let lines = powered.wire();
@@ -144,7 +146,7 @@ fn slow_failing_silent_and_stale_drivers_are_told_apart() {
 }
 
 #[test]
-fn s04_n20_a_setting_of_the_ups_comes_back_unless_its_change_is_confirmed() {
+fn s04_n20_a_setting_of_the_ups_is_rolled_back_unless_its_change_is_confirmed() {
     let powered = powered();
     powered.site.share("anna", "config.read,config.write");
     powered.site.share("bob", "config.write");
@@ -157,7 +159,7 @@ fn s04_n20_a_setting_of_the_ups_comes_back_unless_its_change_is_confirmed() {
         powered.send(person, "config.write", &[&key, &value])
     };
     let write = |person: &str, value: &str| write_to(person, "ups.delay.shutdown", value);
-    let patiently = |person: &str, value: &str| write_to(person, "patient", value);
+    let write_slow = |person: &str, value: &str| write_to(person, "patient", value);
     assert_eq!(read(), "20");
     for value in ["11", "601", "x", "true"] {
         assert_eq!(write("anna", value)["code"], "param", "{value}");
@@ -173,17 +175,17 @@ fn s04_n20_a_setting_of_the_ups_comes_back_unless_its_change_is_confirmed() {
     );
     assert_eq!(read(), "20");
     let kept = std::thread::scope(|scope| {
-        let first = scope.spawn(|| patiently("anna", "90"));
-        wait_until("it waits to be confirmed", || {
+        let first = scope.spawn(|| write_slow("anna", "90"));
+        wait_until("the change waits for confirmation", || {
             let status = powered.site.status();
             status["underway"][0]["progress"]["confirm_within_s"] == 60
         });
         assert_eq!(read(), "90");
-        // Whoever else may write confirms nothing, and nothing else is written meanwhile.
-        assert_eq!(patiently("bob", "90")["code"], "busy");
-        assert_eq!(patiently("anna", "91")["code"], "busy");
+        // Another user with the permission cannot confirm, and no other change is possible meanwhile.
+        assert_eq!(write_slow("bob", "90")["code"], "busy");
+        assert_eq!(write_slow("anna", "91")["code"], "busy");
         assert_eq!(write("anna", "90")["code"], "busy");
-        let confirmed = patiently("anna", "90");
+        let confirmed = write_slow("anna", "90");
         assert_eq!(confirmed["result"]["confirmed"], true, "{confirmed}");
         first.join().unwrap()
     });
@@ -202,41 +204,45 @@ fn s04_n20_a_setting_of_the_ups_comes_back_unless_its_change_is_confirmed() {
 }
 
 #[test]
-fn s10_whoever_asked_hears_what_the_ups_does_until_the_share_ends() {
+fn s10_a_subscriber_gets_notifications_of_the_ups_until_the_share_ends() {
     let powered = powered();
     let share = powered.site.share("anna", "notify.manage");
     let done = powered.send("anna", "notify.manage", &["on=true"]);
     assert_eq!(done["outcome"], "done", "{done}");
     let key = std::fs::read_to_string(powered.site.path().join("anna.pub")).unwrap();
     let topic = format!("doorward/v1/ups-7/notices/{}", key.trim());
-    let (tell, told) = channel();
+    let (sender, notifications) = channel();
     let broker = powered.site.cloud.broker();
     std::thread::spawn(move || {
         block_on(async move {
-            let mut caller = MqttClient::connect(&broker).await.unwrap();
-            caller.subscribe(vec![topic]).await.unwrap();
-            tell.send(Vec::new()).unwrap();
-            while let Ok(Some((_, notice))) = caller.next(Duration::from_secs(60)).await {
-                if tell.send(notice).is_err() {
+            let mut client = MqttClient::connect(&broker).await.unwrap();
+            client.subscribe(vec![topic]).await.unwrap();
+            sender.send(Vec::new()).unwrap();
+            while let Ok(Some((_, notice))) = client.next(Duration::from_secs(60)).await {
+                if sender.send(notice).is_err() {
                     return;
                 }
             }
         });
     });
-    assert_eq!(told.recv().unwrap(), Vec::<u8>::new(), "it listens");
-    // It has been looked at once, so that what follows is news.
+    assert_eq!(
+        notifications.recv().unwrap(),
+        Vec::<u8>::new(),
+        "it is subscribed"
+    );
+    // The device has read the UPS once, so that the next change causes a notification.
     std::thread::sleep(Duration::from_secs(1));
     assert_eq!(
         powered.send("ole", "diag.calibrate", &[])["outcome"],
         "done"
     );
-    let notice = told.recv_timeout(Duration::from_secs(20)).unwrap();
+    let notice = notifications.recv_timeout(Duration::from_secs(20)).unwrap();
     let envelope = Envelope::parse(&notice).unwrap();
     let device = Bytes::from_hex(&powered.site.device_key).unwrap();
     envelope.verify(&PublicKey::new(&device).unwrap()).unwrap();
     let notice: Notice = envelope.claims().unwrap();
     assert_eq!(notice.body.share.unwrap().hex(), share);
-    let status = notice.body.news.get("ups.status");
+    let status = notice.body.values.get("ups.status");
     assert_eq!(status, Some(&Value::from("OL CAL")));
     let url = powered.site.cloud.url();
     powered
@@ -246,12 +252,12 @@ fn s10_whoever_asked_hears_what_the_ups_does_until_the_share_ends() {
     wait_until("the device knows that the driver has lost the UPS", || {
         powered.send("ole", "ups.read", &[])["outcome"] == "failed"
     });
-    let more = told.recv_timeout(Duration::from_secs(8));
+    let more = notifications.recv_timeout(Duration::from_secs(8));
     assert!(more.is_err(), "nothing more is sent");
 }
 
 #[test]
-fn n20_a_change_that_was_not_confirmed_before_a_stop_comes_back_whatever_the_log_knows() {
+fn n20_a_change_not_confirmed_before_a_stop_is_rolled_back_whatever_the_log_contains() {
     let mut powered = powered();
     for log_is_lost in [false, true] {
         let change = ["key=patient", "value=90"];
@@ -261,7 +267,7 @@ fn n20_a_change_that_was_not_confirmed_before_a_stop_comes_back_whatever_the_log
                     .site
                     .try_send_with("ole", "config.write", &change, 1)
             });
-            wait_until("it waits to be confirmed", || {
+            wait_until("the change waits for confirmation", || {
                 let status = powered.site.status();
                 status["underway"][0]["progress"]["confirm_within_s"] == 60
             });
@@ -272,23 +278,23 @@ fn n20_a_change_that_was_not_confirmed_before_a_stop_comes_back_whatever_the_log
         }
         powered.site.start();
         powered.site.ready();
-        wait_until("the old value is back", || {
+        wait_until("the old value is restored", || {
             let read = powered.send("ole", "config.read", &["key=patient"]);
             read["result"]["patient"] == "20"
         });
         let undo = powered.site.path().join("state/undo.json");
-        wait_until("it is over", || !undo.exists());
+        wait_until("the rollback is complete", || !undo.exists());
         let failed = |event: &serde_json::Value| {
             let text = event["text"].as_str().unwrap();
-            text.contains("before it was confirmed; patient is 20 again")
+            text.contains("before the change was confirmed; patient is 20 again")
         };
         if !log_is_lost {
-            wait_until("the log says so", || {
+            wait_until("the rollback is in the log", || {
                 powered.site.events().iter().any(failed)
             });
         }
     }
-    // And then the next change can be made.
+    // The next change is possible.
     let (key, value) = ("key=patient", "value=30");
     let sent = powered
         .site

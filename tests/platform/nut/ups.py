@@ -1,9 +1,9 @@
-"""A UPS on a serial line, as its maker would build it: the Megatec protocol on a pseudo-terminal.
+"""A simulated UPS on a serial line: the Megatec protocol on a pseudo-terminal.
 
     ups.py TTY WIRE
 
-makes TTY, says "ready", and writes every order that reaches it to WIRE, a line each. `OB` in a
-file TTY.mains-lost makes it run on its battery."""
+makes TTY, prints "ready", and writes every command that it receives to WIRE, one per line. While the
+file TTY.mains-lost exists, it runs on battery."""
 
 import os
 import sys
@@ -30,14 +30,14 @@ def main():
     while True:
         received += os.read(controller, 256)
         while b"\r" in received:
-            order, received = received.split(b"\r", 1)
-            if order == b"Q1":
+            command, received = received.split(b"\r", 1)
+            if command == b"Q1":
                 os.write(controller, status())
-            elif order in READS:
-                os.write(controller, READS[order])
+            elif command in READS:
+                os.write(controller, READS[command])
             else:
                 with open(WIRE, "ab") as wire:
-                    wire.write(order + b"\n")
+                    wire.write(command + b"\n")
 
 
 main()

@@ -1,21 +1,21 @@
-//! Every route with everybody who may ask.
+//! Every route with every kind of sender.
 
 use std::collections::BTreeSet;
 
 use doorkey::http::description;
 use serde_json::{Value, json};
 
-use super::server::{Office, key};
+use super::server::{ApiServer, key};
 
-/// Nobody, the owner, somebody with a share, a stranger with devices of her own, an operator.
-const WHO: [Option<&str>; 5] = [None, Some("ole"), Some("anna"), Some("eve"), Some("otto")];
+/// Senders: no session, the owner, a recipient, a stranger with a device of her own, an operator.
+const SENDERS: [Option<&str>; 5] = [None, Some("ole"), Some("anna"), Some("eve"), Some("otto")];
 
 type Row = (&'static str, &'static str, String, Option<Value>, [u16; 5]);
 
-/// A route as the description has it, a path to ask, a body, and what each of [`WHO`] gets. What
-/// destroys something comes last.
-fn rows(office: &Office) -> Vec<Row> {
-    let (share, invitation) = (&office.share, &office.invitation);
+/// Method and route as described, request path, body, and the status for each of [`SENDERS`].
+/// Destructive requests come last.
+fn rows(server: &ApiServer) -> Vec<Row> {
+    let (share, invitation) = (&server.share, &server.invitation);
     let hex = "00".repeat(32);
     let code = json!({ "code": "22222-22222" });
     let everybody = [401, 200, 200, 200, 200];
@@ -124,7 +124,7 @@ fn rows(office: &Office) -> Vec<Row> {
             Some(code.clone()),
             [403; 5],
         ),
-        // The proof is wrong before the code is looked at.
+        // The invalid proof is detected before the code is checked.
         (
             "POST",
             "/v1/invitations/{invitation}/acceptance",
@@ -181,7 +181,7 @@ fn rows(office: &Office) -> Vec<Row> {
             "/v1/invitations/{invitation}/refusal",
             of_invitation("refusal"),
             Some(code),
-            // With the tries of the rows above it is locked by now.
+            // It is locked by the attempts of the rows above.
             [410; 5],
         ),
         (
@@ -216,10 +216,10 @@ fn rows(office: &Office) -> Vec<Row> {
 }
 
 #[test]
-fn every_route_answers_everybody_as_it_should() {
-    let office = Office::open(1_000_000);
-    let tokens = WHO.map(|who| who.map(|who| office.sign_in(who)));
-    // Who looks at what is somebody else's sees nothing of it.
+fn every_route_gives_every_role_the_expected_response() {
+    let server = ApiServer::start(1_000_000);
+    let tokens = SENDERS.map(|sender| sender.map(|sender| server.sign_in(sender)));
+    // A stranger does not see the resources of others.
     for path in [
         "/v1/alerts",
         "/v1/shares",
@@ -228,10 +228,10 @@ fn every_route_answers_everybody_as_it_should() {
         "/v1/groups",
         "/v1/sites",
     ] {
-        let (status, seen) = office.ask("GET", path, tokens[3].as_deref(), None);
+        let (status, seen) = server.request("GET", path, tokens[3].as_deref(), None);
         assert_eq!((status, &seen), (200, &json!([])), "{path}");
     }
-    let (_, seen) = office.ask("GET", "/v1/devices", tokens[3].as_deref(), None);
+    let (_, seen) = server.request("GET", "/v1/devices", tokens[3].as_deref(), None);
     assert_eq!(seen.as_array().unwrap().len(), 1, "her own");
     let mut described = BTreeSet::new();
     let description = serde_json::to_value(description()).unwrap();
@@ -240,27 +240,28 @@ fn every_route_answers_everybody_as_it_should() {
             described.insert((method.to_uppercase(), path.clone()));
         }
     }
-    for (method, route, path, body, expected) in rows(&office) {
+    for (method, route, path, body, expected) in rows(&server) {
         let known = described.remove(&(method.to_owned(), route.to_owned()));
-        assert!(known, "{method} {route} is not described, or here twice");
-        // Those who must not come first, so that they meet what is still there.
+        assert!(known, "{method} {route} is not described, or has two rows");
+        // Senders without permission come first, while the resource still exists.
         for at in [0, 3, 4, 2, 1] {
             if method == "DELETE" && route.ends_with("pass") && at == 1 {
                 continue;
             }
-            let (status, said) = office.ask(method, &path, tokens[at].as_deref(), body.as_ref());
+            let (status, reply) =
+                server.request(method, &path, tokens[at].as_deref(), body.as_ref());
             assert_eq!(
                 status, expected[at],
-                "{:?} {method} {path}: {said}",
-                WHO[at]
+                "{:?} {method} {path}: {reply}",
+                SENDERS[at]
             );
             if status >= 400 {
                 for part in ["code", "message", "remedy"] {
-                    assert!(!said[part].as_str().unwrap().is_empty(), "{said}");
+                    assert!(!reply[part].as_str().unwrap().is_empty(), "{reply}");
                 }
             }
             if (method, route, at) == ("POST", "/v1/shares", 3) {
-                assert_eq!(said["each"][0]["refused"]["code"], "unknown", "{said}");
+                assert_eq!(reply["each"][0]["refused"]["code"], "unknown", "{reply}");
             }
         }
     }
@@ -268,12 +269,12 @@ fn every_route_answers_everybody_as_it_should() {
 }
 
 #[test]
-fn a_stranger_cannot_tell_what_is_there_from_what_is_not() {
-    let office = Office::open(1_000_000);
-    let eve = office.sign_in("eve");
-    let ask = |method: &str, path: &str, body: Option<Value>, name: &str| {
-        let (status, said) = office.ask(method, path, Some(&eve), body.as_ref());
-        (status, said.to_string().replace(name, "X"))
+fn a_stranger_cannot_distinguish_existing_from_missing_resources() {
+    let server = ApiServer::start(1_000_000);
+    let eve = server.sign_in("eve");
+    let request = |method: &str, path: &str, body: Option<Value>, name: &str| {
+        let (status, reply) = server.request(method, path, Some(&eve), body.as_ref());
+        (status, reply.to_string().replace(name, "X"))
     };
     let none = "0".repeat(32);
     for (method, there, not_there, body, names) in [
@@ -293,17 +294,17 @@ fn a_stranger_cannot_tell_what_is_there_from_what_is_not() {
         ),
         (
             "GET",
-            format!("/v1/shares/{}/pass", office.share),
+            format!("/v1/shares/{}/pass", server.share),
             format!("/v1/shares/{none}/pass"),
             None,
-            (&*office.share, &*none),
+            (&*server.share, &*none),
         ),
         (
             "POST",
-            format!("/v1/shares/{}/extension", office.share),
+            format!("/v1/shares/{}/extension", server.share),
             format!("/v1/shares/{none}/extension"),
             Some(json!({ "seconds": 60 })),
-            (&*office.share, &*none),
+            (&*server.share, &*none),
         ),
         (
             "GET",
@@ -313,30 +314,30 @@ fn a_stranger_cannot_tell_what_is_there_from_what_is_not() {
             ("depot", "none"),
         ),
     ] {
-        let first = ask(method, &there, body.clone(), names.0);
+        let first = request(method, &there, body.clone(), names.0);
         assert_eq!(
             first,
-            ask(method, &not_there, body, names.1),
+            request(method, &not_there, body, names.1),
             "{method} {there}"
         );
     }
 }
 
 #[test]
-fn who_asks_too_often_is_told_to_wait_and_guessing_costs_more() {
-    let office = Office::open(60);
+fn too_many_requests_are_rate_limited_and_guessing_costs_more() {
+    let server = ApiServer::start(60);
     let code = json!({ "code": "22222-22222" });
     let path = format!("/v1/invitations/{}/look", "0".repeat(32));
-    let tried: Vec<u16> = (0..7)
-        .map(|_| office.ask("POST", &path, None, Some(&code)).0)
+    let statuses: Vec<u16> = (0..7)
+        .map(|_| server.request("POST", &path, None, Some(&code)).0)
         .collect();
-    assert_eq!(tried, [410, 410, 410, 410, 410, 410, 429]);
+    assert_eq!(statuses, [410, 410, 410, 410, 410, 410, 429]);
 }
 
 #[test]
-fn what_is_too_large_is_not_read() {
-    let office = Office::open(1_000_000);
+fn a_body_that_is_too_large_is_not_read() {
+    let server = ApiServer::start(1_000_000);
     let long = json!({ "account": "x".repeat(70_000) });
-    let (status, said) = office.ask("POST", "/v1/challenges", None, Some(&long));
-    assert_eq!(status, 413, "{said}");
+    let (status, reply) = server.request("POST", "/v1/challenges", None, Some(&long));
+    assert_eq!(status, 413, "{reply}");
 }

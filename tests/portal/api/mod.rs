@@ -1,4 +1,4 @@
-//! The HTTP API from outside: who may do what on every route, and what a fuzzer makes of it.
+//! The HTTP API from outside: permissions of every role on every route, and a fuzzer.
 
 mod matrix;
 mod schemathesis;

@@ -1,13 +1,14 @@
-//! What schemathesis finds, which makes requests of all kinds from the description: nothing.
+//! The fuzzer schemathesis, which makes requests of all kinds from the OpenAPI description, finds no
+//! fault.
 
 use std::path::Path;
 use std::process::Command;
 
-use super::server::Office;
+use super::server::ApiServer;
 
 #[test]
-fn a_fuzzer_that_has_read_the_description_finds_nothing() {
-    let office = Office::open(100_000_000);
+fn a_fuzzer_that_uses_the_openapi_description_finds_nothing() {
+    let server = ApiServer::start(100_000_000);
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let program = root.join("target/interop/bin/schemathesis");
     assert!(program.exists(), "`tests/run` makes the Python environment");
@@ -19,7 +20,7 @@ fn a_fuzzer_that_has_read_the_description_finds_nothing() {
             .current_dir(directory.path())
             .arg("--config-file")
             .arg(root.join("tests/interop/schemathesis.toml"))
-            .args(["run", &format!("http://{}/v1/openapi.json", office.address)])
+            .args(["run", &format!("http://{}/v1/openapi.json", server.address)])
             .args([
                 "--checks",
                 "all",
@@ -30,21 +31,21 @@ fn a_fuzzer_that_has_read_the_description_finds_nothing() {
                 "--workers",
                 "1",
             ])
-            // It would end the session that the others need.
+            // It would end the session that the other requests need.
             .args(["--exclude-operation-id", "sign_out"]);
         if let Some(who) = who {
             command.args([
                 "-H",
-                &format!("Authorization: Bearer {}", office.sign_in(who)),
+                &format!("Authorization: Bearer {}", server.sign_in(who)),
             ]);
         }
         let out = command.output().unwrap();
-        let said = String::from_utf8_lossy(&out.stdout);
-        assert!(out.status.success(), "as {who:?}:\n{said}");
-        let tried = said
+        let output = String::from_utf8_lossy(&out.stdout);
+        assert!(out.status.success(), "as {who:?}:\n{output}");
+        let generated = output
             .lines()
             .find(|line| line.contains(" generated, "))
             .unwrap_or_default();
-        println!("{who:?}: {}", tried.trim());
+        println!("{who:?}: {}", generated.trim());
     }
 }

@@ -1,4 +1,4 @@
-//! A service in this process, on a free port, with people who have signed in.
+//! The service in this process on a free port, with accounts, devices and shares.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -17,20 +17,22 @@ use doorward_transport::clock;
 use doorward_transport::clock::Stopwatch;
 use serde_json::{Value, json};
 
-pub struct Office {
+pub struct ApiServer {
     pub address: SocketAddr,
     _directory: tempfile::TempDir,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
-    /// The share of anna on ups-1, and the invitation of somebody else.
+    /// Id of anna's share of ups-1.
     pub share: String,
+    /// Id of an invitation of another person.
     pub invitation: String,
 }
 
-impl Office {
-    /// ole owns ups-1, ups-del and the site depot; anna has a share of ups-1 and is in the group
-    /// tzbv, which may use nothing; eve is a holder with a device of her own; otto an operator.
-    pub fn open(requests_per_minute: u32) -> Self {
+impl ApiServer {
+    /// Starts the service. ole owns ups-1, ups-del and the site depot; anna has a share of ups-1 and is
+    /// in the group tzbv, which has no shares; eve is a holder with a device of her own; otto is an
+    /// operator.
+    pub fn start(requests_per_minute: u32) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = listener.local_addr().unwrap();
@@ -45,13 +47,13 @@ impl Office {
             runtime.block_on(async move {
                 let now = clock::system();
                 let platform = Platform::init(&path, None, id("acme"), now).await.unwrap();
-                sender.send(furnish(&platform).await).unwrap();
+                sender.send(populate(&platform).await).unwrap();
                 let shared = Shared {
                     platform,
-                    changed: tokio::sync::Notify::new(),
-                    limits: RateLimiter::new(requests_per_minute),
-                    since: Stopwatch::start(),
-                    letters: Emails::new("http://doors.example", None),
+                    outbox_changed: tokio::sync::Notify::new(),
+                    rate_limiter: RateLimiter::new(requests_per_minute),
+                    started: Stopwatch::start(),
+                    emails: Emails::new("http://doors.example", None),
                 };
                 let options = Options {
                     listener,
@@ -74,8 +76,8 @@ impl Office {
         }
     }
 
-    /// Asks; the status and the JSON of the answer.
-    pub fn ask(
+    /// Sends a request; returns the status and the JSON of the response.
+    pub fn request(
         &self,
         method: &str,
         path: &str,
@@ -95,28 +97,28 @@ impl Office {
             request = request.header("content-type", "application/json");
         }
         let text = body.map(Value::to_string).unwrap_or_default();
-        let mut answer = config.new_agent().run(request.body(text).unwrap()).unwrap();
-        let read = answer.body_mut().read_to_vec().unwrap();
-        let value = serde_json::from_slice(&read).unwrap_or_default();
-        (answer.status().as_u16(), value)
+        let mut response = config.new_agent().run(request.body(text).unwrap()).unwrap();
+        let body = response.body_mut().read_to_vec().unwrap();
+        let value = serde_json::from_slice(&body).unwrap_or_default();
+        (response.status().as_u16(), value)
     }
 
-    /// The token of a new session.
+    /// Opens a session and returns its token.
     pub fn sign_in(&self, who: &str) -> String {
-        let asking = json!({ "account": who });
-        let (_, challenge) = self.ask("POST", "/v1/challenges", None, Some(&asking));
+        let account = json!({ "account": who });
+        let (_, challenge) = self.request("POST", "/v1/challenges", None, Some(&account));
         let nonce = challenge["nonce"].as_str().unwrap();
         let message = sign_in_message(&id("acme"), &id(who), &Bytes::from_hex(nonce).unwrap());
         let signed = json!({
             "account": who, "nonce": nonce, "signature": key(who).sign_text(&message).hex(),
         });
-        let (status, session) = self.ask("POST", "/v1/sessions", None, Some(&signed));
+        let (status, session) = self.request("POST", "/v1/sessions", None, Some(&signed));
         assert_eq!(status, 201, "{session}");
         session["token"].as_str().unwrap().to_owned()
     }
 }
 
-impl Drop for Office {
+impl Drop for ApiServer {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
@@ -125,7 +127,7 @@ impl Drop for Office {
     }
 }
 
-async fn furnish(platform: &Platform) -> (String, String) {
+async fn populate(platform: &Platform) -> (String, String) {
     let now = clock::system();
     for (name, role) in [
         ("ole", AccountRole::Holder),

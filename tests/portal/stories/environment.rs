@@ -1,4 +1,4 @@
-//! A platform with its service, a broker, a mail server and devices: all real, all on loopback.
+//! A platform with its service, a broker, a mail server and devices: real programs on loopback.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -8,38 +8,38 @@ use serde_json::{Value, json};
 
 use doorward_testkit::site::{DOORKEY, DOORWARD, Mosquitto, Process, free_port, wait_until};
 
-pub struct Town {
+pub struct Environment {
     directory: tempfile::TempDir,
     pub broker: Mosquitto,
     processes: Vec<Process>,
     service: String,
 }
 
-impl Town {
-    /// The platform acme with ole, a holder, and otto, its operator.
+impl Environment {
+    /// Starts the platform acme with the holder ole and the operator otto.
     pub fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let broker = Mosquitto::start(directory.path(), "broker");
-        let mut town = Self {
+        let mut environment = Self {
             directory,
             broker,
             processes: Vec::new(),
             service: String::new(),
         };
-        town.doorkey(&["issuer", "init", "acme"]);
-        town.account("ole", "holder");
-        town.account("otto", "operator");
-        town.account("collector", "user");
+        environment.doorkey(&["issuer", "init", "acme"]);
+        environment.account("ole", "holder");
+        environment.account("otto", "operator");
+        environment.account("collector", "user");
         let port = free_port();
-        town.start_mail_server(port);
-        let (url, smtp) = (town.broker.url(), format!("smtp://127.0.0.1:{port}"));
-        let mut command = town.command(DOORKEY);
+        environment.start_mail_server(port);
+        let (url, smtp) = (environment.broker.url(), format!("smtp://127.0.0.1:{port}"));
+        let mut command = environment.command(DOORKEY);
         command
             .args([
+                "serve",
                 "--issuer",
                 "issuer",
                 "--json",
-                "serve",
                 "--listen",
                 "127.0.0.1:0",
                 "--requests-per-minute",
@@ -55,15 +55,15 @@ impl Town {
                 "doors@example.org",
             ])
             .stdout(Stdio::piped())
-            .stderr(town.log("service"));
+            .stderr(environment.log("service"));
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
         let out = child.stdout.take().unwrap();
         BufReader::new(out).read_line(&mut line).unwrap();
-        town.processes.push(Process(child));
-        let said: Value = serde_json::from_str(&line).unwrap();
-        town.service = format!("http://{}", said["listening"].as_str().unwrap());
-        town
+        environment.processes.push(Process(child));
+        let output: Value = serde_json::from_str(&line).unwrap();
+        environment.service = format!("http://{}", output["listening"].as_str().unwrap());
+        environment
     }
 
     fn start_mail_server(&mut self, port: u16) {
@@ -95,7 +95,7 @@ impl Town {
         let mut command = Command::new(program);
         command
             .current_dir(self.directory.path())
-            .env("DOORKEY_SERVER", &self.service)
+            .env("DOORKEY_SERVICE", &self.service)
             .stdin(Stdio::null());
         command
     }
@@ -103,7 +103,7 @@ impl Town {
     pub fn try_doorkey(&self, args: &[&str]) -> Output {
         let mut command = self.command(DOORKEY);
         command
-            .args(["--issuer", "issuer"])
+            .env("DOORKEY_ISSUER", "issuer")
             .args(args)
             .output()
             .unwrap()
@@ -116,23 +116,36 @@ impl Town {
         serde_json::from_slice(&out.stdout).unwrap_or_default()
     }
 
-    /// A key, and an account for it with the address NAME@example.org.
+    /// Makes a key and an account with the address NAME@example.org.
     pub fn account(&self, name: &str, role: &str) {
         self.doorkey(&["key", "new", &format!("{name}.key")]);
         let (key, email) = (format!("{name}.pub"), format!("{name}@example.org"));
         self.doorkey(&[
-            "account", name, "--key", &key, "--role", role, "--email", &email,
+            "account",
+            name,
+            "--public-key",
+            &key,
+            "--role",
+            role,
+            "--email",
+            &email,
         ]);
     }
 
-    /// Asks the service as somebody; the answer, or the code of the refusal.
-    pub fn ask(&self, who: &str, method: &str, path: &str, body: &Value) -> Result<Value, String> {
+    /// Sends a request to the service as `who`; returns the response, or the code of the refusal.
+    pub fn request(
+        &self,
+        who: &str,
+        method: &str,
+        path: &str,
+        body: &Value,
+    ) -> Result<Value, String> {
         let (key, text) = (format!("{who}.key"), body.to_string());
         let mut args = vec!["api", method, path];
         if !body.is_null() {
             args.push(&text);
         }
-        args.extend(["--as", who, "--key", &key]);
+        args.extend(["--account", who, "--key", &key]);
         let out = self.try_doorkey(&args);
         if out.status.success() {
             return Ok(serde_json::from_slice(&out.stdout).unwrap_or_default());
@@ -145,11 +158,11 @@ impl Town {
     }
 
     pub fn get(&self, who: &str, path: &str) -> Value {
-        self.ask(who, "GET", path, &Value::Null).unwrap()
+        self.request(who, "GET", path, &Value::Null).unwrap()
     }
 
-    /// A device out of its box: provisioned, its label known to the platform, running. Its owner
-    /// claims it with that label, and the platform puts it on a plan.
+    /// Starts a new device: provisioned, running, its claim stored by the platform. Its owner claims it,
+    /// and the platform puts it on a plan.
     pub fn device(&mut self, name: &str, site: Option<&str>) {
         let state = format!("{name}.state");
         let out = self
@@ -193,10 +206,10 @@ impl Town {
             "device": name, "device_key": claim["key"], "secret": format!("label of {name}"),
             "model": "model-1", "site": site,
         });
-        self.ask("ole", "POST", "/v1/devices", &label).unwrap();
+        self.request("ole", "POST", "/v1/devices", &label).unwrap();
         self.plan(name, "advanced");
         wait_until(
-            "the device has its owner and has said what it offers",
+            "the device has an owner and has published its operations",
             || {
                 let devices = self.get("ole", "/v1/devices");
                 let mut devices = devices.as_array().unwrap().iter();
@@ -207,16 +220,16 @@ impl Town {
 
     pub fn plan(&self, device: &str, plan: &str) {
         let path = format!("/v1/devices/{device}/plan");
-        self.ask("otto", "PUT", &path, &json!({ "plan": plan }))
+        self.request("otto", "PUT", &path, &json!({ "plan": plan }))
             .unwrap();
     }
 
-    /// Sends a command to a device over the broker: done, or the code of the refusal.
+    /// Sends a command to a device over the broker; returns the outcome or the code.
     pub fn send(&self, who: &str, device: &str, operation: &str) -> String {
         let url = self.broker.url();
         let out = self
             .command(DOORKEY)
-            .args(["--issuer", "none", "--json", "send", device, operation])
+            .args(["send", device, operation, "--issuer", "none", "--json"])
             .args([
                 "--broker",
                 &url,
@@ -225,11 +238,11 @@ impl Town {
                 "--wait",
                 "5",
             ])
-            .args(["--device-key", self.key_of(device).as_str()])
+            .args(["--device-public-key", self.key_of(device).as_str()])
             .output()
             .unwrap();
-        let said: Value = serde_json::from_slice(&out.stdout).unwrap_or_default();
-        let code = said["code"].as_str().or(said["outcome"].as_str());
+        let output: Value = serde_json::from_slice(&out.stdout).unwrap_or_default();
+        let code = output["code"].as_str().or(output["outcome"].as_str());
         code.map_or_else(
             || String::from_utf8_lossy(&out.stderr).into_owned(),
             str::to_owned,
@@ -243,15 +256,15 @@ impl Town {
         device["key"].as_str().unwrap().to_owned()
     }
 
-    /// Sends it until it comes to what is expected: news travel for a moment.
-    pub fn comes_to(&self, who: &str, device: &str, operation: &str, expected: &str) {
+    /// Sends a command until its outcome is the expected one, since statements take a moment to arrive.
+    pub fn wait_for_outcome(&self, who: &str, device: &str, operation: &str, expected: &str) {
         wait_until(
-            &format!("{who}: {operation} on {device} comes to {expected}"),
+            &format!("{who}: {operation} on {device} is {expected}"),
             || self.send(who, device, operation) == expected,
         );
     }
 
-    /// The status of a share, as its sharer sees it.
+    /// Status of a share, as its owner sees it.
     pub fn status(&self, share: &str) -> String {
         let listed = self.get("ole", "/v1/shares");
         let mut listed = listed.as_array().unwrap().iter();
@@ -259,13 +272,13 @@ impl Town {
         share["status"].as_str().unwrap().to_owned()
     }
 
-    pub fn has_status(&self, share: &str, status: &str) {
+    pub fn wait_for_status(&self, share: &str, status: &str) {
         wait_until(&format!("share {share} is {status}"), || {
             self.status(share) == status
         });
     }
 
-    /// Shares as ole; the answer of the service.
+    /// Makes shares as ole; returns the response of the service.
     pub fn share(
         &self,
         targets: &[&str],
@@ -277,35 +290,35 @@ impl Town {
             "targets": targets, "with": { "email": address }, "permissions": permissions,
             "seconds": seconds, "description": "story",
         });
-        self.ask("ole", "POST", "/v1/shares", &body).unwrap()
+        self.request("ole", "POST", "/v1/shares", &body).unwrap()
     }
 
-    /// The newest letter to an address: its subject and its text.
-    pub fn letter(&self, address: &str) -> (String, String) {
+    /// Subject and text of the newest e-mail to an address.
+    pub fn email(&self, address: &str) -> (String, String) {
         let mut found = None;
-        wait_until(&format!("a letter to {address}"), || {
+        wait_until(&format!("an e-mail to {address}"), || {
             let files = std::fs::read_dir(self.path("mail"))
                 .into_iter()
                 .flatten()
                 .flatten();
-            let mut letters: Vec<Value> = files
+            let mut emails: Vec<Value> = files
                 .filter_map(|file| std::fs::read(file.path()).ok())
                 .filter_map(|bytes| serde_json::from_slice(&bytes).ok())
-                .filter(|letter: &Value| letter["to"] == address)
+                .filter(|email: &Value| email["to"] == address)
                 .collect();
-            letters.sort_by_key(|letter| letter["number"].as_u64());
-            found = letters.pop();
+            emails.sort_by_key(|email| email["number"].as_u64());
+            found = emails.pop();
             found.is_some()
         });
-        let letter = found.unwrap();
-        assert!(letter["html"].as_str().unwrap().contains("<strong>"));
-        let text = |part: &str| letter[part].as_str().unwrap().to_owned();
+        let email = found.unwrap();
+        assert!(email["html"].as_str().unwrap().contains("<strong>"));
+        let text = |part: &str| email[part].as_str().unwrap().to_owned();
         (text("subject"), text("text"))
     }
 
-    /// Accepts with the link of a letter, as somebody new who makes a key on the way.
-    pub fn accept_letter(&self, name: &str) {
-        let (_, text) = self.letter(&format!("{name}@example.org"));
+    /// Accepts an invitation with the link of the e-mail, as a new person who makes a key for it.
+    pub fn accept_email(&self, name: &str) {
+        let (_, text) = self.email(&format!("{name}@example.org"));
         let link = text
             .lines()
             .find(|line| line.contains("/accept/"))
@@ -314,7 +327,7 @@ impl Town {
         self.doorkey(&["accept", link, "--key", &format!("{name}.key")]);
     }
 
-    /// The page that a link leads to.
+    /// Fetches the page at `path`.
     pub fn page(&self, path: &str) -> String {
         use std::io::{Read, Write};
         let address = self.service.strip_prefix("http://").unwrap();
@@ -330,7 +343,7 @@ impl Town {
     }
 }
 
-/// The id of the share that was made for a target.
+/// Id of the new share for a target.
 pub fn share_id(made: &Value, target: &str) -> String {
     let mut each = made["each"].as_array().unwrap().iter();
     let one = each.find(|one| one["target"] == target).unwrap();

@@ -1,4 +1,4 @@
-"""A real mail server for tests: takes letters on PORT and writes each as JSON into DIRECTORY."""
+"""A mail server for tests: receives e-mails on PORT and writes each as JSON into DIRECTORY."""
 
 import asyncio
 import email
@@ -17,7 +17,7 @@ class Mailbox:
         self.number = 0
 
     async def handle_DATA(self, server, session, envelope):
-        letter = email.message_from_bytes(envelope.content, policy=email.policy.default)
+        message = email.message_from_bytes(envelope.content, policy=email.policy.default)
         for to in envelope.rcpt_tos:
             self.number += 1
             part = self.directory / f"{self.number}.part"
@@ -26,9 +26,9 @@ class Mailbox:
                     {
                         "number": self.number,
                         "to": to,
-                        "subject": letter["subject"],
-                        "text": letter.get_body(("plain",)).get_content(),
-                        "html": letter.get_body(("html",)).get_content(),
+                        "subject": message["subject"],
+                        "text": message.get_body(("plain",)).get_content(),
+                        "html": message.get_body(("html",)).get_content(),
                     }
                 )
             )

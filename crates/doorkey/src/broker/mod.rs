@@ -1,4 +1,4 @@
-//! The service's connection to the broker: statements out, signed reports of devices in.
+//! The service's connection to the broker: publishes statements and receives device reports.
 
 pub mod publish;
 pub mod subscribe;

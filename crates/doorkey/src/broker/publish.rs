@@ -1,4 +1,4 @@
-//! Statements on their way from the ledger to the broker, which keeps them for devices.
+//! Publishes statements from the outbox to the broker, which retains them for devices.
 
 use crate::IssuerError;
 use crate::service::Platform;
@@ -6,15 +6,15 @@ use doorward_protocol::wire::Timestamp;
 use doorward_protocol::wire::topics;
 use doorward_transport::{MqttClient, MqttError};
 
-/// Statements that are taken from the ledger at once.
+/// Number of statements claimed at once.
 const BATCH: u64 = 32;
 
-/// Why statements could not be sent.
+/// Why the database and the broker could not be synchronized.
 #[derive(Debug)]
 pub enum BrokerSyncError {
-    /// The ledger.
+    /// The database failed, or a rule forbids it.
     Issuer(IssuerError),
-    /// The broker.
+    /// The broker cannot be reached.
     Broker(MqttError),
 }
 
@@ -35,32 +35,33 @@ impl std::fmt::Display for BrokerSyncError {
 
 impl std::error::Error for BrokerSyncError {}
 
-/// Sends everything that has to go out. How many statements that was.
+/// Publishes all statements that are due. Returns their number.
 ///
 /// # Errors
-/// If the ledger or the broker cannot be used. What was not sent goes out the next time.
+/// If the database or the broker cannot be used. Statements that were not sent are published the
+/// next time.
 pub async fn send_all(
     platform: &Platform,
-    caller: &MqttClient,
+    client: &MqttClient,
     now: impl Fn() -> Timestamp,
 ) -> Result<usize, BrokerSyncError> {
     let mut sent = 0;
     loop {
-        let batch = platform.ledger().outgoing(BATCH, now()).await?;
+        let batch = platform.ledger().claim_outgoing(BATCH, now()).await?;
         if batch.is_empty() {
             return Ok(sent);
         }
-        for (at, outgoing) in batch.iter().enumerate() {
-            let topic = &outgoing.topic;
-            let name = (!topic.name.is_empty()).then_some(&*topic.name);
-            let path = topics::statement(&topic.audience, topic.kind, name);
-            if let Err(error) = caller.publish(path, outgoing.bytes.clone(), true).await {
-                for left in batch.iter().skip(at) {
-                    platform.ledger().release_claim(left).await?;
+        for (index, outgoing) in batch.iter().enumerate() {
+            let id = &outgoing.id;
+            let name = (!id.name.is_empty()).then_some(&*id.name);
+            let topic = topics::statement(&id.audience, id.kind, name);
+            if let Err(error) = client.publish(topic, outgoing.bytes.clone(), true).await {
+                for unsent in batch.iter().skip(index) {
+                    platform.ledger().release_claim(unsent).await?;
                 }
                 return Err(BrokerSyncError::Broker(error));
             }
-            platform.ledger().published(outgoing, now()).await?;
+            platform.ledger().mark_published(outgoing, now()).await?;
             sent += 1;
         }
     }

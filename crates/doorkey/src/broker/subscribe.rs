@@ -1,4 +1,4 @@
-//! The words of devices on their way from the broker to the ledger.
+//! Feeds signed device reports from the broker into the database.
 
 use std::time::Duration;
 
@@ -11,13 +11,14 @@ use doorward_transport::MqttClient;
 use doorward_transport::clock;
 use doorward_transport::clock::Stopwatch;
 
-/// How long a broker may take until it has told what it keeps.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// How long the broker may take to deliver retained messages.
+const RETAINED_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Takes a device's word, if a message is one. Whether it was believed.
+/// Processes a message that may be a device's `state` or receipt. Returns whether it is a valid
+/// report.
 ///
 /// # Errors
-/// If the ledger cannot be used.
+/// If the database cannot be used.
 pub async fn apply_report(
     platform: &Platform,
     topic: &str,
@@ -26,20 +27,20 @@ pub async fn apply_report(
     Ok(match topics::parse_device_topic(topic) {
         Some((device, true)) => {
             platform
-                .hear_state(&device, payload, clock::system())
+                .apply_state(&device, payload, clock::system())
                 .await?
         }
-        Some((device, false)) => platform.hear_receipt(&device, payload).await?,
+        Some((device, false)) => platform.apply_receipt(&device, payload).await?,
         None => false,
     })
 }
 
-/// Takes what the broker keeps of devices, for somebody whose issuer does not listen all the
-/// time: whether they obey the newest lists decides who has a slot.
+/// Reads the retained `state` of devices from the broker, for command-line use without the service.
+/// Whether devices have applied the newest revocation lists decides how many users they have.
 ///
 /// # Errors
-/// If the ledger or the broker cannot be used.
-pub async fn catch_up(
+/// If the database or the broker cannot be used.
+pub async fn read_retained_states(
     platform: &Platform,
     broker: &Broker,
     devices: &[Device],
@@ -47,19 +48,19 @@ pub async fn catch_up(
     if devices.is_empty() {
         return Ok(());
     }
-    let mut caller = MqttClient::connect(broker)
+    let mut client = MqttClient::connect(broker)
         .await
         .map_err(BrokerSyncError::Broker)?;
     let states = devices.iter().map(|device| topics::state(&device.id));
-    caller
+    client
         .subscribe(states.collect())
         .await
         .map_err(BrokerSyncError::Broker)?;
     let watch = Stopwatch::start();
     let mut missing = devices.len();
     while missing > 0
-        && let Some(left) = PATIENCE.checked_sub(watch.elapsed())
-        && let Some((topic, payload)) = caller.next(left).await.map_err(BrokerSyncError::Broker)?
+        && let Some(left) = RETAINED_TIMEOUT.checked_sub(watch.elapsed())
+        && let Some((topic, payload)) = client.next(left).await.map_err(BrokerSyncError::Broker)?
     {
         apply_report(platform, &topic, &payload).await?;
         missing -= 1;

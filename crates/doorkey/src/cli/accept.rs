@@ -1,100 +1,114 @@
-//! `doorkey accept`: takes what somebody shares, with a key that never leaves this machine.
+//! `doorkey accept`: accepts an invitation, with a secret key that never leaves this machine.
 
-use doorward_terminal::outln;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use crate::cli::IssuerDir;
 use crate::cli::api_client::Client;
+use crate::cli::args::{IssuerArgs, KeyArgs, OutputArgs};
+use crate::cli::value_parsers::IdPrefix;
+use crate::cli::{IssuerDir, ids};
 use crate::domain::InviteCode;
 use crate::service::{Acceptance, accept_message};
 use doorward_client::HolderKey;
 use doorward_protocol::wire::{Bytes, Id};
-use doorward_terminal::{CliError, block_on, exit_status, print_json};
+use doorward_terminal::{CliError, block_on, exit_status, outln, print_json};
 use doorward_transport::clock;
 use doorward_transport::files;
 
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  doorkey accept 'https://doors.example.org/accept/ID#CODE' --key anna.key
+  doorkey accept 'ID#CODE' --key anna.key --account anna --out passes
+  doorkey accept 'ID#CODE' --decline")]
 pub(crate) struct Accept {
-    /// The link of the invitation with its code, like https://HOST/accept/ID#CODE; or ID#CODE, if
-    /// the issuer's ledger is on this machine.
+    /// Link of the invitation with its code, like https://HOST/accept/ID#CODE; or ID#CODE, if the
+    /// issuer's database is on this machine
     invitation: String,
-    /// Your key. If there is none, it is made.
-    #[arg(long, value_name = "FILE")]
-    key: PathBuf,
-    /// Your account, or the name for a new one; the key's file name without it.
+    #[command(flatten)]
+    key: KeyArgs,
+    /// Your account, or the name for a new one [default: the name of the key file]
     #[arg(long, value_name = "ACCOUNT")]
     account: Option<Id>,
-    /// The enterprise of a new account.
+    /// Enterprise of a new account
     #[arg(long, value_name = "NAME")]
     enterprise: Option<Id>,
-    /// The region of a new account; that of the devices without it.
+    /// Region of a new account [default: that of the devices]
     #[arg(long, value_name = "REGION")]
     region: Option<Id>,
-    /// The language of messages: en, de or fr.
+    /// Language of messages: en, de or fr
     #[arg(long, value_name = "LANGUAGE", default_value = "en")]
     language: String,
-    /// Certificates of the authorities that may vouch for the service.
-    #[arg(long, value_name = "FILE")]
-    server_ca: Option<PathBuf>,
-    /// A directory for the passes, one for each device or site.
+    /// File with the CA certificates that the service's certificate is checked against
+    #[arg(long, alias = "server-ca", value_name = "FILE")]
+    service_ca: Option<PathBuf>,
+    /// Directory for the passes, one for each device or site
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
-    /// Say no instead.
+    /// Decline the invitation; no key is needed
     #[arg(long)]
     decline: bool,
+    #[command(flatten)]
+    issuer: IssuerArgs,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
-/// What was accepted: what it is for, its id, and the pass.
+/// The accepted shares: target, id and pass of each.
 type Accepted = Vec<(String, String, Vec<u8>)>;
 
-pub(crate) fn run(home: &IssuerDir, args: &Accept, json: bool) -> Result<ExitCode, CliError> {
+/// The place where an invitation is stored.
+enum Invitation<'a> {
+    /// A service, by its base URL, and the complete id.
+    Service(&'a str, Bytes<16>),
+    /// The database of the issuer.
+    Database(IdPrefix),
+}
+
+fn parse_invitation(place: &str) -> Option<Invitation<'_>> {
+    match place.rsplit_once("/accept/") {
+        Some((base, id)) => Some(Invitation::Service(base, Bytes::from_hex(id)?)),
+        None => place.parse().ok().map(Invitation::Database),
+    }
+}
+
+pub(crate) fn run(args: Accept) -> Result<ExitCode, CliError> {
     let wrong = || {
-        CliError::new(exit_status::USAGE, "that is neither a link nor ID#CODE")
-            .with_remedy("Copy it whole, with what stands behind the #.")
+        CliError::new(exit_status::USAGE, "this is neither a link nor ID#CODE")
+            .with_remedy("Copy the complete link, including the part after #.")
     };
     let (place, code) = args.invitation.split_once('#').ok_or_else(wrong)?;
-    let (base, id) = match place.rsplit_once("/accept/") {
-        Some((base, id)) => (Some(base), id),
-        None => (None, place),
-    };
-    let id: Bytes<16> = Bytes::from_hex(id).ok_or_else(wrong)?;
-    let code = InviteCode::typed(code);
+    let invitation = parse_invitation(place).ok_or_else(wrong)?;
+    let code = InviteCode::from_input(code);
+    let home = args.issuer.resolve()?;
+    let json = args.output.json;
     if args.decline {
-        decline(home, args, base, &id, &code)?;
-        return said(json, "declined", &Vec::new());
+        decline(&home, &args, &invitation, &code)?;
+        match json {
+            true => print_json(&json!({ "account": "declined", "shares": [] })),
+            false => outln!("The invitation is declined; the sharer is informed."),
+        }
+        return Ok(ExitCode::SUCCESS);
     }
-    let holder = match args.key.exists() {
-        true => HolderKey::open(&args.key)?,
+    let key = args.key.resolve(&home.profile)?;
+    let holder = match key.exists() {
+        true => HolderKey::open(&key)?,
         false => {
-            let holder = HolderKey::create(&args.key)?;
-            let public = args.key.with_extension("pub");
+            let holder = HolderKey::create(&key)?;
+            let public = key.with_extension("pub");
             files::replace(&public, format!("{}\n", holder.public()).as_bytes(), 0o644)?;
             holder
         }
     };
     let account = match &args.account {
         Some(account) => account.clone(),
-        None => {
-            let name = args
-                .key
-                .file_stem()
-                .and_then(|name| name.to_str())
-                .unwrap_or_default();
-            Id::new(name).map_err(|rule| {
-                CliError::new(
-                    exit_status::USAGE,
-                    format!("`{name}` cannot be an account: {rule}"),
-                )
-                .with_remedy("Give --account NAME.")
-            })?
-        }
+        None => account_named_like(&key)?,
     };
-    let accepted = match base {
-        Some(base) => by_service(args, base, &id, &code, &account, &holder)?,
-        None => by_ledger(home, args, &id, &code, &account, &holder)?,
+    let accepted = match &invitation {
+        Invitation::Service(base, id) => by_service(&args, base, id, &code, &account, &holder)?,
+        Invitation::Database(id) => by_database(&home, &args, id, &code, &account, &holder)?,
     };
     for (target, share, pass) in &accepted {
         let name = target.replace(':', "-");
@@ -106,20 +120,31 @@ pub(crate) fn run(home: &IssuerDir, args: &Accept, json: bool) -> Result<ExitCod
             outln!("{target}  {}", file.display());
         }
     }
-    said(json, account.as_str(), &accepted)
-}
-
-fn said(json: bool, account: &str, accepted: &Accepted) -> Result<ExitCode, CliError> {
     if json {
         let shares = accepted.iter();
         let shares = shares.map(|(target, share, _)| json!({ "target": target, "share": share }));
-        print_json(&json!({ "account": account, "shares": shares.collect::<Vec<_>>() }));
+        print_json(&json!({
+            "account": account.as_str(), "shares": shares.collect::<Vec<_>>(),
+        }));
     } else if accepted.is_empty() {
-        outln!("The sharer sees that you declined.");
+        outln!("nothing to accept: the invitation has no shares left");
     } else {
         outln!("Send with `doorkey send DEVICE OPERATION --key FILE --pass PASS --broker URL`.");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The account with the name of a key file.
+fn account_named_like(key: &Path) -> Result<Id, CliError> {
+    let name = key.file_stem().and_then(|name| name.to_str());
+    let name = name.unwrap_or_default();
+    Id::new(name).map_err(|rule| {
+        CliError::new(
+            exit_status::USAGE,
+            format!("`{name}` cannot be the name of an account: {rule}"),
+        )
+        .with_remedy("Give --account ACCOUNT.")
+    })
 }
 
 fn by_service(
@@ -130,24 +155,24 @@ fn by_service(
     account: &Id,
     holder: &HolderKey,
 ) -> Result<Accepted, CliError> {
-    let client = Client::new(base, args.server_ca.as_ref())?;
-    let path = |what: &str| format!("/v1/invitations/{id}/{what}");
-    let given = json!({ "code": code.shown() });
-    let invitation = client.ask("POST", &path("look"), Some(&given))?;
-    let strange = || CliError::new(exit_status::DATA, "the service answers strangely");
+    let client = Client::new(base, args.service_ca.as_ref())?;
+    let path = |action: &str| format!("/v1/invitations/{id}/{action}");
+    let shown = json!({ "code": code.formatted() });
+    let invitation = client.request("POST", &path("look"), Some(&shown))?;
+    let unexpected = || CliError::new(exit_status::DATA, "unexpected response of the service");
     let platform = invitation["platform"]
         .as_str()
         .and_then(|name| Id::new(name).ok());
-    let message = accept_message(&platform.ok_or_else(strange)?, id, account);
+    let message = accept_message(&platform.ok_or_else(unexpected)?, id, account);
     let region = args.region.as_ref().map(ToString::to_string);
     let region = region.or_else(|| invitation["region"].as_str().map(str::to_owned));
     let body = json!({
-        "code": code.shown(), "account": account.as_str(), "key": holder.public().hex(),
+        "code": code.formatted(), "account": account.as_str(), "key": holder.public().hex(),
         "enterprise": args.enterprise.as_ref().map(ToString::to_string),
         "region": region, "language": args.language,
         "proof": holder.sign_text(&message).hex(),
     });
-    let accepted = client.ask("POST", &path("acceptance"), Some(&body))?;
+    let accepted = client.request("POST", &path("acceptance"), Some(&body))?;
     let read = |row: &Value| {
         let pass = data_encoding::HEXLOWER
             .decode(row["pass"].as_str()?.as_bytes())
@@ -159,16 +184,16 @@ fn by_service(
             pass,
         ))
     };
-    let rows = accepted.as_array().ok_or_else(strange)?;
+    let rows = accepted.as_array().ok_or_else(unexpected)?;
     rows.iter()
-        .map(|row| read(row).ok_or_else(strange))
+        .map(|row| read(row).ok_or_else(unexpected))
         .collect()
 }
 
-fn by_ledger(
+fn by_database(
     home: &IssuerDir,
     args: &Accept,
-    id: &Bytes<16>,
+    prefix: &IdPrefix,
     code: &InviteCode,
     account: &Id,
     holder: &HolderKey,
@@ -176,6 +201,7 @@ fn by_ledger(
     let now = clock::system();
     block_on(async {
         let platform = home.open().await?;
+        let id = &ids::find_invitation(&platform, prefix).await?;
         let (_, shares) = platform.invitation(id, code, now).await?;
         let region = shares.first().map(|share| share.region.clone());
         let region = args.region.clone().or(region);
@@ -201,27 +227,21 @@ fn by_ledger(
 fn decline(
     home: &IssuerDir,
     args: &Accept,
-    base: Option<&str>,
-    id: &Bytes<16>,
+    invitation: &Invitation<'_>,
     code: &InviteCode,
 ) -> Result<(), CliError> {
-    match base {
-        Some(base) => {
-            let client = Client::new(base, args.server_ca.as_ref())?;
-            let given = json!({ "code": code.shown() });
-            client.ask(
-                "POST",
-                &format!("/v1/invitations/{id}/refusal"),
-                Some(&given),
-            )?;
+    match invitation {
+        Invitation::Service(base, id) => {
+            let client = Client::new(base, args.service_ca.as_ref())?;
+            let body = json!({ "code": code.formatted() });
+            let path = format!("/v1/invitations/{id}/refusal");
+            client.request("POST", &path, Some(&body))?;
             Ok(())
         }
-        None => block_on(async {
-            Ok(home
-                .open()
-                .await?
-                .decline(id, code, clock::system())
-                .await?)
+        Invitation::Database(prefix) => block_on(async {
+            let platform = home.open().await?;
+            let id = ids::find_invitation(&platform, prefix).await?;
+            Ok(platform.decline(&id, code, clock::system()).await?)
         }),
     }
 }

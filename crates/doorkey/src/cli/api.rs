@@ -1,22 +1,29 @@
-//! `doorkey api` and `doorkey access`: the service as somebody with an account uses it.
+//! `doorkey api`, `doorkey access` and `doorkey sign-in`: the service, used with an account.
 
-use doorward_terminal::outln;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
 use crate::cli::api_client::{Client, ClientArgs};
+use crate::cli::args::OutputArgs;
 use crate::domain::LookupKey;
 use doorward_protocol::wire::Id;
-use doorward_terminal::{CliError, exit_status, print_json};
+use doorward_terminal::output::print_json_once;
+use doorward_terminal::{CliError, exit_status, outln, outln_once, print_json};
 
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  doorkey api GET /v1/shares --service https://doors.example.org --account ole --key ole.key
+  doorkey api PUT /v1/devices/ups-7/plan '{\"plan\": \"basic\"}' --account otto --profile office
+
+The response is printed as JSON.")]
 pub(crate) struct Api {
-    /// GET, POST, PUT or DELETE.
+    /// HTTP method: GET, POST, PUT or DELETE
     method: String,
-    /// The path, like /v1/shares; /v1/openapi.json describes them all.
+    /// Path, like /v1/shares; /v1/openapi.json describes all of them
     path: String,
-    /// The body, as JSON; @FILE for what is in a file.
+    /// Body of the request, as JSON; @FILE for the content of a file
     body: Option<String>,
     #[command(flatten)]
     client: ClientArgs,
@@ -40,50 +47,62 @@ pub(crate) fn api(args: &Api) -> Result<ExitCode, CliError> {
         }
     };
     let client = Client::sign_in(&args.client)?;
-    let answer = client.ask(&args.method.to_ascii_uppercase(), &args.path, body.as_ref())?;
-    if !answer.is_null() {
-        print_json(&answer);
+    let response = client.request(&args.method.to_ascii_uppercase(), &args.path, body.as_ref())?;
+    if !response.is_null() {
+        // A response can contain a one-time code, such as that of an invitation.
+        print_json_once(&response);
     }
     Ok(ExitCode::SUCCESS)
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  doorkey sign-in --service https://doors.example.org --account ole --key ole.key")]
 pub(crate) struct SignIn {
     #[command(flatten)]
     client: ClientArgs,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
-pub(crate) fn sign_in(args: &SignIn, json: bool) -> Result<ExitCode, CliError> {
+pub(crate) fn sign_in(args: &SignIn) -> Result<ExitCode, CliError> {
     let client = Client::sign_in(&args.client)?;
     let token = client.token().unwrap_or_default();
-    match json {
-        true => print_json(&json!({ "token": token })),
-        false => outln!("{token}"),
+    match args.output.json {
+        true => print_json_once(&json!({ "token": token })),
+        false => outln_once!("{token}"),
     }
     Ok(ExitCode::SUCCESS)
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  doorkey access TZBV --account ole --key ole.key --service https://doors.example.org
+  doorkey access TZBV --site depot --approve --account ole --key ole.key")]
 pub(crate) struct Access {
-    /// The lookup key of the group that asks.
+    /// Lookup key of the group that requests access
     group: LookupKey,
-    /// The site that it may use; without it, the sites that you manage are listed.
+    /// Site that the request is answered for; without it, the sites that you manage are listed
     #[arg(long, value_name = "SITE")]
     site: Option<Id>,
-    /// Let it in.
+    /// Approve the request
     #[arg(long, requires = "site", conflicts_with = "deny")]
     approve: bool,
-    /// Say no.
+    /// Deny the request
     #[arg(long, requires = "site")]
     deny: bool,
-    /// Where the group wants you to be sent back to.
+    /// Return URL of the group, which must be on one of its hosts
     #[arg(long, value_name = "URL")]
     return_url: Option<String>,
     #[command(flatten)]
     client: ClientArgs,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
-pub(crate) fn access(args: &Access, json: bool) -> Result<ExitCode, CliError> {
+pub(crate) fn access(args: &Access) -> Result<ExitCode, CliError> {
     let client = Client::sign_in(&args.client)?;
     let path = format!("/v1/access/{}", args.group);
     let answer = match (&args.site, args.approve || args.deny) {
@@ -91,28 +110,28 @@ pub(crate) fn access(args: &Access, json: bool) -> Result<ExitCode, CliError> {
             let body = json!({
                 "site": site.as_str(), "approve": args.approve, "return_url": args.return_url,
             });
-            client.ask("POST", &format!("{path}/decision"), Some(&body))?
+            client.request("POST", &format!("{path}/decision"), Some(&body))?
         }
         _ => json!({
-            "group": client.ask("GET", &path, None)?, "sites": client.ask("GET", "/v1/sites", None)?,
+            "group": client.request("GET", &path, None)?, "sites": client.request("GET", "/v1/sites", None)?,
         }),
     };
-    if json {
+    if args.output.json {
         print_json(&answer);
         return Ok(ExitCode::SUCCESS);
     }
     match (&args.site, args.approve, args.deny) {
-        (Some(site), true, _) => outln!("{} may use site:{site} now", args.group),
-        (Some(site), _, true) => outln!("{} may not use site:{site}", args.group),
+        (Some(site), true, _) => outln!("access of {} to site:{site} is approved", args.group),
+        (Some(site), _, true) => outln!("access of {} to site:{site} is denied", args.group),
         _ => {
             outln!(
-                "{} asks for a whole site",
+                "{} requests access to a site",
                 answer["group"]["name"].as_str().unwrap_or("?")
             );
             let sites = answer["sites"].as_array().into_iter().flatten();
             let sites: Vec<&str> = sites.filter_map(Value::as_str).collect();
             match sites.is_empty() {
-                true => outln!("You manage no site."),
+                true => outln!("no sites: you manage none"),
                 false => outln!(
                     "Answer with --site and --approve or --deny: {}",
                     sites.join(", ")
@@ -121,7 +140,7 @@ pub(crate) fn access(args: &Access, json: bool) -> Result<ExitCode, CliError> {
         }
     }
     if let Some(back) = answer["return_to"].as_str() {
-        outln!("Back to  {back}");
+        outln!("return   {back}");
     }
     Ok(ExitCode::SUCCESS)
 }

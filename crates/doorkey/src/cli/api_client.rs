@@ -1,36 +1,52 @@
-//! A client of the service: signs in with a key, asks, and tells refusals as they were told.
+//! HTTP client of the service: signs in with a key, sends requests, and reports its errors.
 
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use ureq::http::Method;
 
+use crate::cli::args::{KeyArgs, missing};
+use crate::cli::profile::ProfileArgs;
 use crate::service::sign_in_message;
 use doorward_client::HolderKey;
 use doorward_protocol::wire::{Bytes, Id};
 use doorward_terminal::{CliError, exit_status};
 use doorward_transport::files;
 
-/// Largest answer, in bytes.
-const LARGEST: u64 = 16 << 20;
+/// Largest response, in bytes.
+const MAX_RESPONSE: u64 = 16 << 20;
 
+/// The service and the account that signs in.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ClientArgs {
-    /// The service, like `https://doors.example.org`.
-    #[arg(long, value_name = "URL", env = "DOORKEY_SERVER")]
-    pub(crate) server: String,
-    /// Certificates of the authorities that may vouch for it; otherwise those of the web.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) server_ca: Option<PathBuf>,
-    /// Your account.
-    #[arg(long = "as", value_name = "ACCOUNT")]
-    pub(crate) account: Id,
-    /// Your key.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) key: PathBuf,
+    /// URL of the service, like `https://doors.example.org`
+    #[arg(
+        long,
+        alias = "server",
+        help_heading = "Service",
+        value_name = "URL",
+        env = "DOORKEY_SERVICE"
+    )]
+    service: Option<String>,
+    /// File with the CA certificates that the service's certificate is checked against [default:
+    /// the web's]
+    #[arg(
+        long,
+        alias = "server-ca",
+        help_heading = "Service",
+        value_name = "FILE"
+    )]
+    service_ca: Option<PathBuf>,
+    /// Your account
+    #[arg(long, alias = "as", help_heading = "Service", value_name = "ACCOUNT")]
+    account: Id,
+    #[command(flatten)]
+    key: KeyArgs,
+    #[command(flatten)]
+    profile: ProfileArgs,
 }
 
-/// A service that one talks to.
+/// A client of a service.
 pub(crate) struct Client {
     agent: ureq::Agent,
     base: String,
@@ -66,37 +82,45 @@ impl Client {
         })
     }
 
-    /// The token of the session.
+    /// The session token.
     pub(crate) fn token(&self) -> Option<&str> {
         self.token.as_deref()
     }
 
-    /// Signs in.
+    /// Starts a session.
     pub(crate) fn sign_in(args: &ClientArgs) -> Result<Self, CliError> {
-        let holder = HolderKey::open(&args.key)?;
-        let mut client = Self::new(&args.server, args.server_ca.as_ref())?;
-        let asking = json!({ "account": args.account.as_str() });
-        let challenge = client.ask("POST", "/v1/challenges", Some(&asking))?;
-        let strange = || CliError::new(exit_status::DATA, "the service gives no challenge");
+        let profile = args.profile.load()?;
+        let service = args
+            .service
+            .clone()
+            .or_else(|| std::env::var("DOORKEY_SERVER").ok())
+            .or_else(|| profile.service.clone())
+            .ok_or_else(|| missing("service", "--service URL", "DOORKEY_SERVICE"))?;
+        let holder = HolderKey::open(&args.key.resolve(&profile)?)?;
+        let mut client = Self::new(&service, args.service_ca.as_ref())?;
+        let account = json!({ "account": args.account.as_str() });
+        let challenge = client.request("POST", "/v1/challenges", Some(&account))?;
+        let no_challenge =
+            || CliError::new(exit_status::DATA, "the service did not send a challenge");
         let nonce = challenge["nonce"]
             .as_str()
             .and_then(Bytes::from_hex)
-            .ok_or_else(strange)?;
+            .ok_or_else(no_challenge)?;
         let platform = challenge["platform"]
             .as_str()
             .and_then(|name| Id::new(name).ok());
-        let message = sign_in_message(&platform.ok_or_else(strange)?, &args.account, &nonce);
+        let message = sign_in_message(&platform.ok_or_else(no_challenge)?, &args.account, &nonce);
         let signed = json!({
             "account": args.account.as_str(), "nonce": nonce.hex(),
             "signature": holder.sign_text(&message).hex(),
         });
-        let session = client.ask("POST", "/v1/sessions", Some(&signed))?;
+        let session = client.request("POST", "/v1/sessions", Some(&signed))?;
         client.token = session["token"].as_str().map(str::to_owned);
         Ok(client)
     }
 
-    /// Asks, and returns the JSON of the answer.
-    pub(crate) fn ask(
+    /// Sends a request and returns the JSON of the response; null if it has no body.
+    pub(crate) fn request(
         &self,
         method: &str,
         path: &str,
@@ -106,12 +130,12 @@ impl Client {
         let unreachable = |error: &dyn std::fmt::Display| {
             CliError::new(
                 exit_status::UNAVAILABLE,
-                format!("{} does not answer: {error}", self.base),
+                format!("{} cannot be reached: {error}", self.base),
             )
         };
         let method: Method = method
             .parse()
-            .map_err(|_| CliError::new(exit_status::USAGE, "there is no such method"))?;
+            .map_err(|_| CliError::new(exit_status::USAGE, "this is not an HTTP method"))?;
         let mut request = ureq::http::Request::builder().method(method).uri(&url);
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
@@ -123,18 +147,24 @@ impl Client {
         let request = request
             .body(text.unwrap_or_default())
             .map_err(|error| CliError::new(exit_status::USAGE, format!("{url}: {error}")))?;
-        let mut answer = self
+        let mut response = self
             .agent
             .run(request)
             .map_err(|error| unreachable(&error))?;
-        let code = answer.status();
-        let read = answer.body_mut().with_config().limit(LARGEST).read_to_vec();
+        let code = response.status();
+        let read = response
+            .body_mut()
+            .with_config()
+            .limit(MAX_RESPONSE)
+            .read_to_vec();
         let read = read.map_err(|error| unreachable(&error))?;
         let value: Value = serde_json::from_slice(&read).unwrap_or_default();
         if code.is_success() {
             return Ok(value);
         }
-        let message = value["message"].as_str().unwrap_or("the service refused");
+        let message = value["message"]
+            .as_str()
+            .unwrap_or("the service refused the request");
         let why = format!(
             "{message} ({})",
             value["code"].as_str().unwrap_or(code.as_str())

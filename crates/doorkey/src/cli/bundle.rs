@@ -1,27 +1,33 @@
-//! `doorkey bundle`: all that a device should know, for a stick.
+//! `doorkey bundle`: all statements for a device in one file, such as for a USB drive.
 
-use doorward_terminal::outln;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::json;
 
-use crate::cli::{IssuerDir, not_registered};
+use crate::cli::args::{IssuerArgs, OutputArgs};
+use crate::cli::not_registered;
 use doorward_protocol::wire::Id;
-use doorward_terminal::{CliError, block_on, print_json};
+use doorward_terminal::{CliError, block_on, outln, print_json};
 use doorward_transport::files;
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Carry {
-    /// The device's id.
+#[command(after_long_help = "Examples:\n  doorkey bundle ups-7 --out /media/usb/ups-7.bundle")]
+pub(crate) struct BundleArgs {
+    /// Id of the device
     device: Id,
-    /// The file to write: what `doorward import` takes at the device.
+    /// File to write; `doorward import` reads it on the device
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    #[command(flatten)]
+    issuer: IssuerArgs,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
-pub(crate) fn run(home: &IssuerDir, args: &Carry, json: bool) -> Result<ExitCode, CliError> {
-    let Carry { device, out } = args;
+pub(crate) fn run(args: BundleArgs) -> Result<ExitCode, CliError> {
+    let home = args.issuer.resolve()?;
+    let (device, out) = (&args.device, &args.out);
     let statements = block_on(async {
         let platform = home.open().await?;
         if platform.device(device).await?.is_none() {
@@ -31,11 +37,11 @@ pub(crate) fn run(home: &IssuerDir, args: &Carry, json: bool) -> Result<ExitCode
     })?;
     files::replace(out, &statements.concat(), 0o644)?;
     let count = statements.len();
-    if json {
+    if args.output.json {
         print_json(&json!({"file": out.display().to_string(), "statements": count}));
     } else {
         outln!("{count} statements for {device} are in {}", out.display());
-        outln!("At the device: doorward import {}", out.display());
+        outln!("On the device, run: doorward import {}", out.display());
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,5 @@
-//! `doorkey cancel`: ends shares, and waits for the devices' signed word that they have.
+//! `doorkey cancel`: cancels shares, and waits for the devices' signed confirmation.
 
-use doorward_terminal::outln;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,16 +7,17 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::broker::{publish, subscribe};
-use crate::cli::IssuerDir;
-use crate::cli::broker_args::BrokerArgs;
-use crate::cli::published_text;
-use crate::cli::value_parsers::ShareId;
+use crate::cli::args::{IssuerArgs, OutputArgs};
+use crate::cli::broker_args::{self, BrokerArgs};
+use crate::cli::value_parsers::IdPrefix;
+use crate::cli::{ids, published_text};
 use crate::domain::Actor;
+use crate::domain::share::ShareRecord;
 use crate::service::Platform;
 use doorward_client::verified;
 use doorward_protocol::wire::topics;
-use doorward_protocol::wire::{Audience, Id, Kind, PublicKey, State, Timestamp};
-use doorward_terminal::{CliError, block_on, exit_status, print_json};
+use doorward_protocol::wire::{Audience, Bytes, Id, Kind, PublicKey, State, Timestamp};
+use doorward_terminal::{CliError, block_on, exit_status, outln, print_json};
 use doorward_transport::Broker;
 use doorward_transport::MqttClient;
 use doorward_transport::clock;
@@ -25,106 +25,200 @@ use doorward_transport::clock::Stopwatch;
 use doorward_transport::files;
 
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  doorkey cancel ups-7 3f0a --broker mqtts://broker.example.org --wait 30
+  doorkey cancel ups-7 --account anna
+  doorkey cancel ups-7 --out ups-7.list
+
+The last one only renews the revocation list.")]
 pub(crate) struct Cancel {
-    /// A device's id, or site:NAME.
+    /// Id of the device, or site:NAME
     audience: Audience,
-    /// The ids of the shares; none of them: sign the list anew, as a proof of freshness.
-    shares: Vec<ShareId>,
-    /// End every share of this account.
-    #[arg(long, value_name = "ACCOUNT")]
-    of: Option<Id>,
-    /// Write the list, to be carried to the device by `doorkey send --carry`.
+    /// Ids of the shares, or their first digits; without any, the revocation list is signed again,
+    /// which extends the offline validity of the other shares
+    #[arg(value_name = "SHARE")]
+    shares: Vec<IdPrefix>,
+    /// Account whose shares are all cancelled
+    #[arg(long, alias = "of", value_name = "ACCOUNT")]
+    account: Option<Id>,
+    /// File for the revocation list, which `doorkey send --carry` delivers to the device
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Wait so many seconds for the device to say, signed, that it has applied the list.
-    #[arg(long, value_name = "SECONDS", requires = "broker")]
+    /// How long to wait for the signed confirmation of the devices, in seconds; needs a broker
+    #[arg(long, value_name = "SECONDS")]
     wait: Option<u64>,
     #[command(flatten)]
     broker: BrokerArgs,
+    #[command(flatten)]
+    issuer: IssuerArgs,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
-pub(crate) fn run(home: &IssuerDir, args: Cancel, json: bool) -> Result<ExitCode, CliError> {
-    let (broker, wait, now) = (args.broker.broker(), args.wait, clock::system());
-    let (audience, named, of) = (&args.audience, &args.shares, &args.of);
-    let (cancelled, seq, bytes, published, waiting) = block_on(async {
+/// The shares to cancel. Shares that have ended are left out.
+fn shares_to_cancel(
+    args: &Cancel,
+    known: &[ShareRecord],
+    now: Timestamp,
+) -> Result<Vec<Bytes<16>>, CliError> {
+    let mut ids = Vec::new();
+    for prefix in &args.shares {
+        let candidates = known
+            .iter()
+            .filter(|share| share.id.hex().starts_with(prefix.digits()));
+        let candidates = candidates.map(|share| (share.id, share.recipient.name().to_owned()));
+        ids.push(
+            ids::pick("share", prefix, candidates.collect()).map_err(|error| {
+                let message = format!("{}: {}", args.audience, error.message);
+                CliError { message, ..error }
+            })?,
+        );
+    }
+    if let Some(account) = &args.account {
+        let theirs = known
+            .iter()
+            .filter(|share| share.recipient.name() == account.as_str());
+        ids.extend(theirs.map(|share| share.id));
+    }
+    let is_live = |id: &Bytes<16>| {
+        known
+            .iter()
+            .any(|share| share.id == *id && share.is_live(now))
+    };
+    ids.retain(is_live);
+    ids.sort_unstable_by_key(Bytes::hex);
+    ids.dedup();
+    Ok(ids)
+}
+
+pub(crate) fn run(args: Cancel) -> Result<ExitCode, CliError> {
+    let now = clock::system();
+    let home = args.issuer.resolve()?;
+    let broker = home.broker(args.broker.clone())?;
+    if args.wait.is_some() && broker.is_none() {
+        let why = "--wait needs a broker, and none is given";
+        return Err(CliError::new(exit_status::USAGE, why).with_remedy("Give --broker URL."));
+    }
+    let audience = &args.audience;
+    let result = block_on(async {
         let platform = home.open().await?;
         let known = platform.shares(audience, Timestamp(0)).await?;
-        let mut ending = Vec::new();
-        for ShareId(id) in named {
-            if known.iter().all(|share| share.id != *id) {
-                let why = format!("{audience} has no share with the id {id}");
-                return Err(CliError::new(exit_status::DATA, why));
-            }
-            ending.push(*id);
+        let ids = shares_to_cancel(&args, &known, now)?;
+        if ids.is_empty() && (args.account.is_some() || !args.shares.is_empty()) {
+            return Ok(None);
         }
-        if let Some(of) = of {
-            let theirs = known
-                .iter()
-                .filter(|share| share.recipient.name() == of.as_str());
-            ending.extend(theirs.map(|share| share.id));
-        }
-        let seq = match ending.is_empty() {
-            true => platform.refresh(audience, now).await?,
-            false => match platform.cancel(Actor::Issuer, &ending, now).await?.pop() {
+        let seq = match ids.is_empty() {
+            true => platform.refresh_revocation_list(audience, now).await?,
+            false => match platform.cancel(Actor::Issuer, &ids, now).await?.pop() {
                 Some((_, seq)) => seq?,
                 None => 0,
             },
         };
         let list = platform.statement(audience, Kind::Revocations, "").await?;
         let mut waiting = Waiting::default();
-        let published = match (wait, &broker) {
+        let published = match (args.wait, &broker) {
             (Some(wait), Some(broker)) => {
-                waiting = Waiting::of(&platform, audience, seq).await?;
+                waiting = Waiting::new(&platform, audience, seq).await?;
                 let wait = Duration::from_secs(wait);
                 waiting.publish_and_wait(&platform, broker, wait).await?;
                 true
             }
-            _ => crate::cli::broker_args::send_all(&platform, broker).await?,
+            _ => broker_args::send_all(&platform, broker).await?,
         };
-        Ok((
-            ending.len(),
+        Ok(Some(Cancelled {
+            count: ids.len(),
             seq,
-            list.unwrap_or_default(),
+            list: list.unwrap_or_default(),
             published,
             waiting,
-        ))
+        }))
     })?;
+    match result {
+        Some(cancelled) => print(&args, &cancelled),
+        None => {
+            if args.output.json {
+                print_json(&json!({
+                    "audience": audience.to_string(), "seq": null, "cancelled": 0,
+                    "published": false, "devices": {},
+                }));
+            } else {
+                match &args.account {
+                    Some(account) if args.shares.is_empty() => {
+                        outln!("nothing to cancel: {account} has no valid share of {audience}");
+                    }
+                    _ => outln!("nothing to cancel: the shares of {audience} have ended already"),
+                }
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// The result of a cancellation.
+struct Cancelled {
+    count: usize,
+    seq: u64,
+    list: Vec<u8>,
+    published: bool,
+    waiting: Waiting,
+}
+
+fn print(args: &Cancel, cancelled: &Cancelled) -> Result<ExitCode, CliError> {
+    let Cancelled {
+        count,
+        seq,
+        list,
+        published,
+        waiting,
+    } = cancelled;
+    let audience = &args.audience;
     if let Some(out) = &args.out {
-        files::replace(out, &bytes, 0o644)?;
+        files::replace(out, list, 0o644)?;
     }
     let exit = match waiting.missing() {
         true => ExitCode::from(exit_status::UNAVAILABLE),
         false => ExitCode::SUCCESS,
     };
-    if json {
+    if args.output.json {
         print_json(&json!({
             "audience": audience.to_string(), "seq": seq,
-            "cancelled": cancelled, "published": published, "devices": waiting.json(),
+            "cancelled": count, "published": published, "devices": waiting.json(),
         }));
         return Ok(exit);
     }
-    outln!(
-        "{cancelled} shares of {audience} are cancelled, list {seq}{}",
-        published_text(published)
-    );
-    match args.wait {
-        Some(_) => waiting.print(),
-        None => outln!("It counts when the device has it, or when the leases of the shares end."),
+    match count {
+        0 => outln!(
+            "revocation list {seq} of {audience} is signed{}",
+            published_text(*published)
+        ),
+        _ => outln!(
+            "{count} shares of {audience} are cancelled, revocation list {seq}{}",
+            published_text(*published)
+        ),
+    }
+    match (args.wait, count) {
+        (Some(_), _) => waiting.print(),
+        (None, 0) => {}
+        (None, _) => outln!(
+            "This takes effect when the device receives the list, or at the end of the offline \
+             validity of the shares."
+        ),
     }
     Ok(exit)
 }
 
-/// Devices that are to apply a list.
+/// Devices that have to apply a revocation list.
 #[derive(Default)]
 struct Waiting {
     audience: Option<Audience>,
     seq: u64,
-    /// Each device, its key, and when it said that it has applied the list.
+    /// Each device, its key, and when it has confirmed the list.
     devices: Vec<(Id, PublicKey, Option<Timestamp>)>,
 }
 
 impl Waiting {
-    async fn of(platform: &Platform, audience: &Audience, seq: u64) -> Result<Self, CliError> {
+    async fn new(platform: &Platform, audience: &Audience, seq: u64) -> Result<Self, CliError> {
         let mut devices = Vec::new();
         for device in platform.devices(audience).await? {
             let id = device.id;
@@ -146,30 +240,30 @@ impl Waiting {
         broker: &Broker,
         wait: Duration,
     ) -> Result<(), CliError> {
-        let mut caller = MqttClient::connect(broker).await?;
+        let mut client = MqttClient::connect(broker).await?;
         let states: Vec<_> = self
             .devices
             .iter()
             .map(|(id, ..)| topics::state(id))
             .collect();
         if !states.is_empty() {
-            caller.subscribe(states).await?;
+            client.subscribe(states).await?;
         }
-        publish::send_all(platform, &caller, clock::system).await?;
+        publish::send_all(platform, &client, clock::system).await?;
         let watch = Stopwatch::start();
         while self.missing()
             && let Some(left) = wait.checked_sub(watch.elapsed())
-            && let Some((topic, payload)) = caller.next(left).await?
+            && let Some((topic, payload)) = client.next(left).await?
         {
-            self.hear(&topic, &payload);
-            // The ledger hears it too: a slot may be free now.
+            self.record_state(&topic, &payload);
+            // The database needs it too: the number of users of the device may have decreased.
             subscribe::apply_report(platform, &topic, &payload).await?;
         }
         Ok(())
     }
 
-    /// Takes a device's `state`, if that is what it is.
-    fn hear(&mut self, topic: &str, payload: &[u8]) {
+    /// Records the confirmation in a message, if it is the `state` of one of the devices.
+    fn record_state(&mut self, topic: &str, payload: &[u8]) {
         let Some(audience) = &self.audience else {
             return;
         };
@@ -198,10 +292,10 @@ impl Waiting {
     fn print(&self) {
         for (id, _, applied) in &self.devices {
             match applied {
-                Some(at) => outln!("{id} has applied it at {at}, signed by the device"),
+                Some(at) => outln!("{id} has applied the list at {at}, signed by the device"),
                 None => outln!(
-                    "{id} has not said yet that it has it; until it does, its shares end with \
-                     their leases"
+                    "{id} has not confirmed the list; until it does, the shares remain valid there \
+                     until their offline validity ends"
                 ),
             }
         }

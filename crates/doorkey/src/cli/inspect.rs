@@ -1,19 +1,31 @@
-//! `doorkey inspect`: any object, as people or scripts read it.
+//! `doorkey inspect`: shows the signed objects in a file.
 
-use doorward_terminal::outln;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use minicbor::Decoder;
 use minicbor::data::Type;
 use serde_json::{Map, Value, json};
 
+use crate::cli::args::OutputArgs;
 use doorward_protocol::wire::{Envelope, Kind, MAX_BUNDLE, PublicKey, Timestamp};
-use doorward_terminal::{CliError, exit_status};
+use doorward_terminal::{CliError, exit_status, outln};
 
-/// Reads a file, or standard input for `-`: bytes, or hexadecimal text.
-pub(crate) fn run(path: &Path, as_json: bool) -> Result<ExitCode, CliError> {
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  doorkey inspect anna.pass
+  doorkey inspect - --json")]
+pub(crate) struct Inspect {
+    /// File with signed objects, as bytes or as hexadecimal text; - for standard input
+    file: PathBuf,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+pub(crate) fn run(args: &Inspect) -> Result<ExitCode, CliError> {
+    let path = args.file.as_path();
     let mut bytes = Vec::new();
     let limit = 4 * MAX_BUNDLE as u64;
     let read = if path == Path::new("-") {
@@ -38,7 +50,7 @@ pub(crate) fn run(path: &Path, as_json: bool) -> Result<ExitCode, CliError> {
         bytes = decoded;
     }
     let items = items(&bytes)?;
-    if as_json {
+    if args.output.json {
         doorward_terminal::print_json(&Value::Array(items));
     } else {
         for item in &items {
@@ -55,7 +67,7 @@ fn items(bytes: &[u8]) -> Result<Vec<Value>, CliError> {
     while !rest.is_empty() {
         let mut decoder = Decoder::new(rest);
         decoder.skip().map_err(|error| {
-            CliError::new(exit_status::DATA, format!("this is not CBOR: {error}"))
+            CliError::new(exit_status::DATA, format!("the file is not CBOR: {error}"))
         })?;
         let (item, after) = rest.split_at(decoder.position().min(rest.len()));
         let envelope = Envelope::parse(item).map_err(|error| {
@@ -68,14 +80,14 @@ fn items(bytes: &[u8]) -> Result<Vec<Value>, CliError> {
         rest = after;
     }
     if items.is_empty() {
-        return Err(CliError::new(exit_status::DATA, "there is nothing in it"));
+        return Err(CliError::new(exit_status::DATA, "the file is empty"));
     }
     Ok(items)
 }
 
 fn describe(envelope: &Envelope<'_>) -> Result<Value, CliError> {
     let claims = value(&mut Decoder::new(envelope.payload()), 0)
-        .map_err(|error| CliError::new(exit_status::DATA, format!("its claims: {error}")))?;
+        .map_err(|error| CliError::new(exit_status::DATA, format!("the claims: {error}")))?;
     let signature = PublicKey::new(&envelope.signer)
         .and_then(|key| envelope.verify(&key))
         .map_or_else(|error| error.to_string(), |()| "holds".to_owned());
@@ -149,7 +161,7 @@ fn named(claims: Value, names: &[(&str, &str)], kind: Kind) -> Value {
     Value::Object(out)
 }
 
-/// Any CBOR of ours as JSON; byte strings in hexadecimal.
+/// A CBOR value as JSON; byte strings in hexadecimal.
 fn value(d: &mut Decoder<'_>, depth: usize) -> Result<Value, minicbor::decode::Error> {
     if depth > 8 {
         return Err(minicbor::decode::Error::message("nested too deeply"));

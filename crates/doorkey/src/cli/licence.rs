@@ -1,48 +1,61 @@
-//! `doorkey licence`: what a maker lets one machine do.
+//! `doorkey licence`: issues a vendor's licence for one device.
 
-use doorward_terminal::outln;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::json;
 
-use crate::cli::value_parsers::TimeArg;
+use crate::cli::args::OutputArgs;
+use crate::cli::value_parsers::{DurationArg, TimeArg};
 use doorward_client::HolderKey;
 use doorward_protocol::wire::{Id, Kind, Licence, LicenceBody, Object, Text};
-use doorward_terminal::{CliError, exit_status, print_json};
+use doorward_terminal::{CliError, exit_status, outln, print_json};
 use doorward_transport::clock;
 use doorward_transport::files;
 
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  doorkey licence SN-1042 --key vendor.key --number 3 --feature ev.charging --out licence.cwt
+  doorkey licence SN-1042 --key vendor.key --number 4 --feature trial --for 30d --out licence.cwt
+
+Apply it with:
+  doorkey send ups-7 licence.apply licence=@licence.cwt")]
 pub(crate) struct NewLicence {
-    /// The serial number of the machine, as its configuration has it.
+    /// Serial number of the device, as in its configuration
     serial: Id,
-    /// The maker's key; its public half is in the machine's configuration.
+    /// File with the vendor's secret key; the device's configuration contains its public key
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// Its number: a machine goes up only.
-    #[arg(long)]
+    /// Number of the licence; a device accepts only higher numbers than the last
+    #[arg(long, value_name = "NUMBER")]
     number: u32,
-    /// What it allows, in the maker's words; as often as there are features.
+    /// Feature that it enables, in the vendor's terms; may be repeated
     #[arg(long = "feature", value_name = "NAME")]
     features: Vec<Text>,
-    /// When it ends, like 365d or 2027-01-31T00:00:00Z; without it, never.
-    #[arg(long, value_name = "TIME")]
-    end: Option<TimeArg>,
-    /// Who makes the machine.
-    #[arg(long, default_value = "vendor")]
+    /// End: a date or time like 2027-01-31 or 2027-01-31T18:00:00Z [default: none]
+    #[arg(long, alias = "end", value_name = "TIME", conflicts_with = "duration")]
+    until: Option<TimeArg>,
+    /// Duration from now, like 365d [default: unlimited]
+    #[arg(long = "for", value_name = "DURATION")]
+    duration: Option<DurationArg>,
+    /// Name of the vendor
+    #[arg(long, value_name = "NAME", default_value = "vendor")]
     vendor: Id,
-    /// The file to write: doorkey send DEVICE licence.apply licence=@FILE
+    /// File to write the licence to
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
-pub(crate) fn run(args: NewLicence, json: bool) -> Result<ExitCode, CliError> {
-    let (maker, now) = (HolderKey::open(&args.key)?, clock::system());
+pub(crate) fn run(args: NewLicence) -> Result<ExitCode, CliError> {
+    let (vendor_key, now) = (HolderKey::open(&args.key)?, clock::system());
+    let until = args.until.map(|until| until.0);
     let licence = Licence {
         iss: args.vendor,
         sub: args.serial,
-        exp: args.end.map(|end| end.from(now)),
+        exp: until.or_else(|| args.duration.map(|duration| now.plus(duration.0))),
         iat: now,
         body: LicenceBody {
             format: 1,
@@ -50,9 +63,9 @@ pub(crate) fn run(args: NewLicence, json: bool) -> Result<ExitCode, CliError> {
             features: args.features,
         },
     };
-    let unsound = |error| CliError::new(exit_status::DATA, format!("the licence: {error}"));
-    licence.check().map_err(unsound)?;
-    let bytes = maker.sign(&licence);
+    let invalid = |error| CliError::new(exit_status::DATA, format!("the licence: {error}"));
+    licence.check().map_err(invalid)?;
+    let bytes = vendor_key.sign(&licence);
     if bytes.len() > Kind::Licence.max_size() {
         let why = format!(
             "the licence is larger than {} bytes",
@@ -61,7 +74,7 @@ pub(crate) fn run(args: NewLicence, json: bool) -> Result<ExitCode, CliError> {
         return Err(CliError::new(exit_status::DATA, why).with_remedy("Name fewer features."));
     }
     files::replace(&args.out, &bytes, 0o644)?;
-    if json {
+    if args.output.json {
         print_json(&json!({
             "serial": licence.sub.as_str(), "number": licence.body.number,
             "file": args.out.display().to_string(),

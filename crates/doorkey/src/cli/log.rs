@@ -1,71 +1,82 @@
-//! `doorkey log`: what a visitor, a collector or a court can check with a copy of the log.
+//! `doorkey log`: collects a device's event log, and verifies a copy of it.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 
-use crate::cli::IssuerDir;
+use crate::cli::args::OutputArgs;
 use crate::cli::log_collect;
-use crate::cli::log_collect::Collect;
+use crate::cli::value_parsers::PublicHex;
 use doorward_protocol::wire::{
-    Bundle, Bytes, Checkpoint, Envelope, Kind, LogHead, PublicKey, Receipt, State,
+    Bundle, Checkpoint, Envelope, KeyBytes, Kind, LogHead, PublicKey, Receipt, State,
 };
 use doorward_terminal::log_verify::{self, LogHeadArg};
 use doorward_terminal::{CliError, exit_status};
 use doorward_transport::files;
 
-#[derive(Debug, Args)]
-pub(crate) struct Log {
-    #[command(subcommand)]
-    what: What,
-}
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  doorkey log collect ups-7 --to ups-7.log --key ole.key --broker mqtts://broker.example.org
+  doorkey log verify ups-7.log";
 
 #[derive(Debug, Subcommand)]
-enum What {
-    /// Keep a device's log in a directory here, checked record by record, and tell the device
-    /// what is kept, so that it may make room.
-    #[command(mut_arg("broker", |broker| broker.required(true)))]
-    Collect(Collect),
-    /// Check that no record is missing or changed, name the first that is, and compare the log
-    /// with a head that somebody remembers.
+pub(crate) enum Log {
+    /// Collect a device's event log into a directory, verified record by record
+    ///
+    /// The device is notified of the collected records, so that it may delete them.
+    Collect(log_collect::Collect),
+    /// Verify a copy of an event log: no record is missing or changed
+    ///
+    /// The first record that is missing or changed is reported. With --head or --signed, the log is
+    /// also compared with a head that was kept elsewhere.
+    #[command(after_long_help = "\
+Examples:
+  doorkey log verify ups-7.log
+  doorkey log verify ups-7.log --signed state.cwt --device-public-key ups-7.pub")]
     Verify {
-        /// A copy of the device's `log` directory.
+        /// Copy of the device's `log` directory
         directory: PathBuf,
-        /// The head, as a receipt shows it.
+        /// Head to compare with, as a receipt shows it
         #[arg(long, value_name = "SIZE:HASH", conflicts_with = "signed")]
         head: Option<LogHeadArg>,
-        /// A receipt, `state` or checkpoint of the device, which holds a head.
-        #[arg(long, value_name = "FILE", requires = "device_key")]
+        /// File with a receipt, `state` or checkpoint of the device, which contains a head
+        #[arg(long, value_name = "FILE", requires = "device_public_key")]
         signed: Option<PathBuf>,
-        /// The device's key, 64 hexadecimal digits, which must have signed it.
-        #[arg(long, value_name = "KEY")]
-        device_key: Option<String>,
+        /// The device's public key, which must have signed that file: a *.pub file or 64
+        /// hexadecimal digits
+        #[arg(long, alias = "device-key", value_name = "PUBLIC_KEY")]
+        device_public_key: Option<PublicHex>,
+        #[command(flatten)]
+        output: OutputArgs,
     },
 }
 
-pub(crate) fn run(home: &IssuerDir, log: Log, json: bool) -> Result<(), CliError> {
-    match log.what {
-        What::Collect(args) => log_collect::run(home, args, json),
-        What::Verify {
+pub(crate) fn run(command: Log) -> Result<ExitCode, CliError> {
+    match command {
+        Log::Collect(args) => log_collect::run(args)?,
+        Log::Verify {
             directory,
             head,
             signed,
-            device_key,
+            device_public_key,
+            output,
         } => {
-            let remembered = match (signed, device_key) {
-                (Some(file), Some(key)) => Some(head_in(&files::read(&file, 1 << 20)?, &key)?),
+            let expected = match (signed, device_public_key) {
+                (Some(file), Some(key)) => Some(head_in(&files::read(&file, 1 << 20)?, &key.0)?),
                 _ => head.map(|head| head.0),
             };
-            log_verify::verify(&directory, remembered, json)
+            log_verify::verify(&directory, expected, output.json)?;
         }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
-fn head_in(bytes: &[u8], key: &str) -> Result<LogHead, CliError> {
+/// The head of the log in a signed object of the device.
+fn head_in(bytes: &[u8], key: &KeyBytes) -> Result<LogHead, CliError> {
     let wrong = |why: &str| CliError::new(exit_status::DATA, why);
-    let key = Bytes::from_hex(key)
-        .and_then(|bytes| PublicKey::new(&bytes).ok())
-        .ok_or_else(|| wrong("a device key is 64 hexadecimal digits"))?;
+    let key =
+        PublicKey::new(key).map_err(|error| wrong(&format!("the device's public key: {error}")))?;
     let envelope = Envelope::parse(bytes)
         .ok()
         .or_else(|| {
@@ -76,17 +87,21 @@ fn head_in(bytes: &[u8], key: &str) -> Result<LogHead, CliError> {
                 .next()?
                 .ok()
         })
-        .ok_or_else(|| wrong("the file does not hold a signed object"))?;
+        .ok_or_else(|| wrong("the file does not contain a signed object"))?;
     envelope
         .verify(&key)
-        .map_err(|_| wrong("it is not signed with this device's key"))?;
+        .map_err(|_| wrong("the file is not signed with this device's key"))?;
     let head = match envelope.kind {
         Kind::Receipt => envelope.claims::<Receipt>().map(|claims| claims.body.log),
         Kind::State => envelope.claims::<State>().map(|claims| claims.body.log),
         Kind::Checkpoint => envelope
             .claims::<Checkpoint>()
             .map(|claims| claims.body.log),
-        _ => return Err(wrong("only receipts, `state` and checkpoints hold a head")),
+        _ => {
+            return Err(wrong(
+                "only receipts, `state` and checkpoints contain a head",
+            ));
+        }
     };
     head.map_err(|error| wrong(&error.to_string()))
 }

@@ -1,4 +1,4 @@
-//! `doorkey log collect`: copies a device's event log, and tells the database what it shows.
+//! `doorkey log collect`: copies a device's event log, and imports its findings into the database.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,8 +13,9 @@ use doorward_terminal::{CliError, block_on, exit_status, outln, print_json};
 use doorward_transport::{Broker, files};
 use serde_json::json;
 
+use crate::cli::args::{IssuerArgs, KeyArgs, OutputArgs};
 use crate::cli::broker_args::BrokerArgs;
-use crate::cli::{IssuerDir, not_registered};
+use crate::cli::not_registered;
 use crate::error::client_error;
 use crate::http::Shared;
 use crate::service::Platform;
@@ -26,35 +27,43 @@ const RETRY_PAUSE: Duration = Duration::from_secs(5);
 const SERVICE_PAUSE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  doorkey log collect ups-7 --to ups-7.log --key ole.key --broker mqtts://broker.example.org
+  doorkey log collect ups-7 --to ups-7.log --follow --profile lab")]
 pub(crate) struct Collect {
-    /// The device's id.
+    /// Id of the device
     device: Id,
-    /// Directory for the copy; a copy that exists is continued.
+    /// Directory for the copy; an existing copy is continued
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
-    /// Key file of the owner, or of a recipient with history.acknowledge.
-    #[arg(long, value_name = "FILE")]
-    key: PathBuf,
-    /// The pass that came with that share.
+    #[command(flatten)]
+    key: KeyArgs,
+    /// File with the pass that came with your share, which must allow history.acknowledge
     #[arg(long, value_name = "FILE")]
     pass: Option<PathBuf>,
-    /// Continue with new records until interrupted.
+    /// Continue with new records until interrupted
     #[arg(long)]
     follow: bool,
     #[command(flatten)]
     broker: BrokerArgs,
+    #[command(flatten)]
+    issuer: IssuerArgs,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
-pub(crate) fn run(home: &IssuerDir, args: Collect, json: bool) -> Result<(), CliError> {
-    let missing = || CliError::new(exit_status::USAGE, "no broker given");
-    let broker = args.broker.broker().ok_or_else(missing)?;
+pub(crate) fn run(args: Collect) -> Result<(), CliError> {
+    let home = args.issuer.resolve()?;
+    let broker = home.required_broker(args.broker)?;
+    let key = args.key.resolve(&home.profile)?;
     let pass = match &args.pass {
         Some(path) => vec![files::read(path, 1 << 16)?],
         None => Vec::new(),
     };
     let (count, all, head) = block_on(async {
         let platform = home.open().await?;
-        let to = (&*args.to, &*args.key);
+        let to = (&*args.to, &*key);
         let mut collection = Collection::open(&platform, &args.device, to, broker).await?;
         collection.log.pass = pass;
         let before = collection.log.size();
@@ -75,19 +84,22 @@ pub(crate) fn run(home: &IssuerDir, args: Collect, json: bool) -> Result<(), Cli
         };
         Ok((collection.log.size() - before, collection.log.size(), head))
     })?;
-    if json {
+    if args.output.json {
         print_json(&json!({
             "records": count, "size": head.size, "head": head.hash.hex(),
         }));
     } else {
-        outln!("{count} new records, {all} in total");
+        match count {
+            0 => outln!("no new records, {all} in total"),
+            _ => outln!("{count} new records, {all} in total"),
+        }
         outln!("The device has signed the head {}:{}", head.size, head.hash);
     }
     Ok(())
 }
 
 /// Collects the logs of all devices, each into a directory of its own, for a service that holds a
-/// key with history.acknowledge. A device that refuses is tried again.
+/// key with history.acknowledge. A device that denies it is retried.
 pub(crate) async fn follow_all(shared: Arc<Shared>, logs: PathBuf, key: PathBuf, broker: Broker) {
     let mut followed = BTreeSet::new();
     loop {
@@ -156,7 +168,7 @@ impl Collection {
         })
     }
 
-    /// Takes the next records, or returns the signed head when all are there.
+    /// Collects the next records; returns the signed head once the copy is complete.
     async fn step(&mut self, platform: &Platform) -> Result<Option<LogHead>, CliError> {
         match self.log.next().await.map_err(client_error)? {
             Collected::Complete(head) => Ok(Some(head)),
@@ -169,15 +181,15 @@ impl Collection {
         }
     }
 
-    /// Tells the database which shares are used, and who is refused repeatedly.
+    /// Records uses of shares and repeated denials in the database.
     async fn report(&mut self, record: &Record, platform: &Platform) -> Result<(), CliError> {
         match self.watch.inspect(record) {
             Some(LogFinding::Used(share, at)) => {
-                platform.hear_use(&self.device, &share, at).await?;
+                platform.record_share_use(&self.device, &share, at).await?;
             }
-            Some(LogFinding::Refused(who, at)) => {
+            Some(LogFinding::Refused(person, at)) => {
                 platform
-                    .hear_refusals(&self.device, who.as_str(), at)
+                    .add_refusal_alert(&self.device, person.as_str(), at)
                     .await?;
             }
             None => {}

@@ -1,6 +1,5 @@
-//! What owners, installers and clouds carry.
+//! The command line of `doorkey`.
 
-use doorward_terminal::outln;
 mod accept;
 mod api;
 mod api_client;
@@ -8,14 +7,19 @@ mod args;
 mod broker_args;
 mod bundle;
 mod cancel;
+mod explain;
 mod group;
+mod ids;
 mod inspect;
 mod issuer;
+mod key;
 mod ledger_commands;
 mod licence;
 mod log;
 mod log_collect;
+mod profile;
 mod receipt;
+mod register;
 mod release;
 mod rotate;
 mod send;
@@ -24,316 +28,132 @@ mod share;
 mod shares_list;
 mod value_parsers;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use serde_json::json;
 
-use args::{Register, Send};
-use cancel::Cancel;
-use share::NewShareArgs;
-use value_parsers::DeviceArg;
+pub(crate) use args::IssuerDir;
 
-use crate::domain::NewRegistration;
-use crate::service::Platform;
-use doorward_client::HolderKey;
-use doorward_protocol::gate::Code;
-use doorward_protocol::wire::{Id, Plan};
-use doorward_terminal::{CliError, block_on, exit_status, print_json};
-use doorward_transport::clock;
-use doorward_transport::files;
+use doorward_terminal::{CliError, exit_status};
 
-/// Make shares, cancel them, and command devices with them.
+/// Create shares, cancel them, and send commands to devices
 #[derive(Debug, Parser)]
-#[command(name = "doorkey", version, max_term_width = 100)]
+#[command(
+    name = "doorkey",
+    version,
+    max_term_width = 100,
+    after_long_help = "\
+Options can also come from the environment (DOORKEY_BROKER, DOORKEY_ISSUER, DOORKEY_DATABASE,
+DOORKEY_KEY, DOORKEY_SERVICE) or from a profile of ~/.config/doorkey/config.toml. An option comes
+before the environment, the environment before the profile.
+
+Examples:
+  doorkey issuer init acme
+  doorkey key new ole.key
+  doorkey share ups-7 --to anna@example.org --allow view --for 30d
+  doorkey send ups-7 status.read --key ole.key --broker mqtts://broker.example.org"
+)]
 pub struct Cli {
-    /// The issuer's directory: its keys and what it has signed.
-    #[arg(long, global = true, value_name = "DIR", default_value_os_t = home())]
-    issuer: PathBuf,
-    /// The ledger, like postgres://HOST/NAME; otherwise a file in the issuer's directory.
-    #[arg(
-        long,
-        global = true,
-        value_name = "URL",
-        env = "DOORKEY_LEDGER",
-        hide_env_values = true
-    )]
-    ledger: Option<String>,
-    /// Print the result as JSON.
-    #[arg(long, global = true)]
-    json: bool,
     #[command(subcommand)]
     command: Command,
 }
 
-fn home() -> PathBuf {
-    let home = std::env::var_os("HOME").map_or_else(|| PathBuf::from("."), PathBuf::from);
-    home.join(".doorkey")
-}
-
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// A person's key: what commands are signed with.
+    /// Create or show a person's key, which signs commands
+    #[command(after_long_help = key::EXAMPLES)]
     Key {
         #[command(subcommand)]
-        what: Key,
+        command: key::Key,
     },
-    /// The issuer: the keys that devices trust.
+    /// Create an issuer, show it, and manage its keys, which devices trust
+    #[command(after_long_help = issuer::EXAMPLES)]
     Issuer {
         #[command(subcommand)]
-        what: Issuer,
+        command: issuer::Issuer,
     },
-    /// Say who owns a device and what its plan is.
-    Register(Register),
-    /// Let somebody use a device.
-    Share(NewShareArgs),
-    /// Take what somebody shares with you.
+    /// Register a device to an owner, and set its plan
+    Register(register::Register),
+    /// Share devices with a person, a group or a guest
+    Share(share::NewShareArgs),
+    /// Accept or decline an invitation
     Accept(accept::Accept),
-    /// End shares at once.
-    Cancel(Cancel),
+    /// Cancel shares, or renew the revocation list of a device
+    Cancel(cancel::Cancel),
     #[command(flatten)]
     Change(ledger_commands::Change),
-    /// List shares: by somebody, with somebody, or of a device.
+    /// List shares: given by an account, for an account, or of a device
     Shares(shares_list::Shares),
-    /// Say who can do what until when, when they last did, and what nobody uses.
+    /// Review who has access to which device until when, and which shares are unused
     Review(shares_list::Review),
-    /// Show an owner's news: new shares, first uses, refusals again and again.
+    /// List an owner's alerts: new shares, first uses, repeated denials
     Alerts(shares_list::Alerts),
-    /// Make an account in the ledger.
+    /// Create an account in the database
     Account(ledger_commands::NewAccount),
-    /// Make a group, and say who is in it.
+    /// Create groups, and sign their member lists
+    #[command(after_long_help = group::EXAMPLES)]
     Group {
         #[command(subcommand)]
-        what: group::Group,
+        command: group::Group,
     },
-    /// Answer a group that asks for access to a site, by the service.
+    /// Answer a group's request for access to a site, through the service
     Access(api::Access),
-    /// Ask the service for anything, signed in with your key.
+    /// Call the HTTP API of the service, signed in with your key
     Api(api::Api),
-    /// Print the token of a new session, for other programs: it lasts an hour.
+    /// Sign in to the service and print the session token, valid for an hour, for other programs
     SignIn(api::SignIn),
-    /// Serve owners, recipients and groups over HTTP, and keep devices up to date.
+    /// Run the service: the HTTP API for owners, recipients and groups, and updates of devices
     Serve(serve::Serve),
-    /// Say which firmware may be installed on a model of device.
+    /// Release a firmware image for a model of device
     Release(release::Release),
-    /// Say what a machine may do, as its maker.
+    /// Issue a licence for one device, as its vendor
     Licence(licence::NewLicence),
-    /// Write all that a device should know into a file, to be carried there.
-    Bundle(bundle::Carry),
-    /// Ask a device to do something, and wait for its signed receipt.
-    Send(Send),
-    /// Show what is in a file: any object, or a bundle of them.
-    Inspect {
-        /// The file: bytes or hexadecimal; - for standard input.
-        file: PathBuf,
+    /// Write all statements for a device to a file, for a device without a network
+    Bundle(bundle::BundleArgs),
+    /// Send a command to a device, and wait for its signed receipt
+    Send(send::Send),
+    /// Inspect a file: show the signed objects in it
+    Inspect(inspect::Inspect),
+    /// Collect a device's event log, and verify copies of it
+    #[command(after_long_help = log::EXAMPLES)]
+    Log {
+        #[command(subcommand)]
+        command: log::Log,
     },
-    /// Keep a device's event log, and check a copy of it.
-    Log(log::Log),
-    /// Say what a code means and what to do about it; without one, list them all.
-    Explain {
-        /// The code, as it stands in a receipt.
-        code: Option<String>,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum Key {
-    /// Make a key: FILE, which never leaves you, and beside it the public half as *.pub.
-    New {
-        /// The file, like anna.key.
-        file: PathBuf,
-    },
-    /// Print the public half of a key.
-    Show {
-        /// The file.
-        file: PathBuf,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum Issuer {
-    /// Make a new issuer. Devices pin its `issuers.cwt` when they are provisioned.
-    Init {
-        /// The name of the platform.
-        name: Id,
-    },
-    /// Show the issuer for `doorward provision`: its fingerprint, and all of it as text and QR code.
-    Show,
-    /// Lock the root key behind a passphrase: it is needed only to change keys. Carry a copy of
-    /// keys/root.sealed to a safe place, and delete it here if you like.
-    Seal {
-        /// The file with the passphrase.
-        #[arg(long, value_name = "FILE")]
-        passphrase_file: PathBuf,
-    },
-    /// Give a role new keys. Devices take them from the broker, or from a stick.
-    Rotate {
-        /// root, registry, shares, revocations or firmware.
-        #[arg(required = true)]
-        roles: Vec<rotate::RoleName>,
-        /// The file with the passphrase of the root key, if it is sealed.
-        #[arg(long, value_name = "FILE")]
-        passphrase_file: Option<PathBuf>,
-        #[command(flatten)]
-        broker: broker_args::BrokerArgs,
-    },
-    /// Draft the next keys, for custodians to sign: who holds the root, new keys for roles.
-    Draft(rotate::NewDraft),
-    /// Sign a draft with your part of the root.
-    Cosign {
-        /// The draft.
-        draft: PathBuf,
-        /// Your key.
-        #[arg(long, value_name = "FILE")]
-        key: PathBuf,
-    },
-    /// Make a draft that enough custodians have signed the issuer's keys.
-    Adopt {
-        /// The draft.
-        draft: PathBuf,
-        #[command(flatten)]
-        broker: broker_args::BrokerArgs,
-    },
-    /// Make a code for an emergency, to be kept in a sealed envelope: one command, with all that
-    /// can be shared, and the owner hears of it.
-    BreakGlass(rotate::BreakGlass),
+    /// Explain a result code and its remedy, or list all codes
+    Explain(explain::Explain),
 }
 
 /// Runs the command line.
 ///
 /// # Errors
-/// What the command could not do.
+/// If the command fails.
 pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
-    let json = cli.json;
-    let home = IssuerDir {
-        directory: cli.issuer,
-        ledger: cli.ledger,
-    };
     match cli.command {
-        Command::Key { what } => key(&what, json),
-        Command::Issuer { what } => match what {
-            Issuer::Init { name } => issuer::init(&home, name, json),
-            Issuer::Show => issuer::show(&home, json),
-            Issuer::Seal { passphrase_file } => rotate::seal(&home, &passphrase_file, json),
-            Issuer::Rotate {
-                roles,
-                passphrase_file,
-                broker,
-            } => rotate::rotate(&home, &roles, passphrase_file.as_deref(), broker, json),
-            Issuer::Draft(args) => rotate::draft(&home, args, json),
-            Issuer::Cosign { draft, key } => rotate::cosign(&draft, &key, json),
-            Issuer::Adopt { draft, broker } => rotate::adopt(&home, &draft, broker, json),
-            Issuer::BreakGlass(args) => rotate::break_glass(&home, args, json),
-        },
-        Command::Register(args) => register(&home, args, json),
-        Command::Share(args) => share::run(&home, args, json),
-        Command::Accept(args) => accept::run(&home, &args, json),
-        Command::Cancel(args) => cancel::run(&home, args, json),
-        Command::Change(change) => ledger_commands::change(&home, change, json),
-        Command::Shares(args) => shares_list::shares(&home, &args, json),
-        Command::Review(args) => shares_list::review(&home, &args, json),
-        Command::Alerts(args) => shares_list::alerts(&home, &args, json),
-        Command::Account(args) => ledger_commands::account(&home, args, json),
-        Command::Group { what } => group::run(&home, what, json),
-        Command::Access(args) => api::access(&args, json),
+        Command::Key { command } => key::run(command),
+        Command::Issuer { command } => issuer::run(command),
+        Command::Register(args) => register::run(args),
+        Command::Share(args) => share::run(args),
+        Command::Accept(args) => accept::run(args),
+        Command::Cancel(args) => cancel::run(args),
+        Command::Change(change) => ledger_commands::change(change),
+        Command::Shares(args) => shares_list::shares(args),
+        Command::Review(args) => shares_list::review(args),
+        Command::Alerts(args) => shares_list::alerts(args),
+        Command::Account(args) => ledger_commands::account(args),
+        Command::Group { command } => group::run(command),
+        Command::Access(args) => api::access(&args),
         Command::Api(args) => api::api(&args),
-        Command::SignIn(args) => api::sign_in(&args, json),
-        Command::Serve(args) => serve::run(&home, args, json),
-        Command::Release(args) => release::run(&home, args, json),
-        Command::Licence(args) => licence::run(args, json),
-        Command::Bundle(args) => bundle::run(&home, &args, json),
-        Command::Send(args) => send::run(&home, args, json),
-        Command::Inspect { file } => inspect::run(&file, json),
-        Command::Log(log) => log::run(&home, log, json).map(|()| ExitCode::SUCCESS),
-        Command::Explain { code } => explain(code.as_deref(), json),
+        Command::SignIn(args) => api::sign_in(&args),
+        Command::Serve(args) => serve::run(args),
+        Command::Release(args) => release::run(args),
+        Command::Licence(args) => licence::run(args),
+        Command::Bundle(args) => bundle::run(args),
+        Command::Send(args) => send::run(args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Log { command } => log::run(command),
+        Command::Explain(args) => explain::run(&args),
     }
-}
-
-fn key(what: &Key, json: bool) -> Result<ExitCode, CliError> {
-    let holder = match what {
-        Key::New { file } => {
-            let holder = HolderKey::create(file)?;
-            let public = file.with_extension("pub");
-            files::replace(&public, format!("{}\n", holder.public()).as_bytes(), 0o644)?;
-            holder
-        }
-        Key::Show { file } => HolderKey::open(file)?,
-    };
-    if json {
-        print_json(&json!({ "key": holder.public().hex() }));
-    } else {
-        outln!("{}", holder.public());
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Where the issuer is.
-#[derive(Debug)]
-struct IssuerDir {
-    directory: PathBuf,
-    ledger: Option<String>,
-}
-
-impl IssuerDir {
-    async fn open(&self) -> Result<Platform, CliError> {
-        Ok(Platform::open(&self.directory, self.ledger.as_deref()).await?)
-    }
-}
-
-fn register(home: &IssuerDir, args: Register, json: bool) -> Result<ExitCode, CliError> {
-    let now = clock::system();
-    let (device, device_key) = match (args.device, args.device_key) {
-        (DeviceArg::Claim(claim), None) => (claim.device, claim.key),
-        (DeviceArg::Id(device), Some(key)) => (device, key.0),
-        (DeviceArg::Id(_), None) => {
-            return Err(
-                CliError::new(exit_status::USAGE, "which key has the device?").with_remedy(
-                    "Give the claim that `doorward provision` printed, or --device-key.",
-                ),
-            );
-        }
-        (DeviceArg::Claim(_), Some(_)) => {
-            return Err(CliError::new(
-                exit_status::USAGE,
-                "the claim has the device's key in it",
-            ));
-        }
-    };
-    let new = NewRegistration {
-        device,
-        device_key,
-        owner: args.owner,
-        owner_key: args.owner_key.0,
-        model: args.model,
-        region: args.region,
-        site: args.site,
-        plan: Plan {
-            name: args.plan,
-            end: args.plan_end.map(|end| end.from(now)),
-        },
-        demo: args.demo,
-    };
-    let broker = args.broker.broker();
-    let (device, published) = block_on(async {
-        let platform = home.open().await?;
-        let device = platform.register(new, now).await?;
-        Ok((device, broker_args::send_all(&platform, broker).await?))
-    })?;
-    if json {
-        print_json(&json!({
-            "device": device.id.as_str(), "seq": device.seq, "published": published,
-        }));
-    } else {
-        outln!(
-            "{} is registered to {} on the {} plan{}",
-            device.id,
-            device.owner,
-            device.plan.name,
-            published_text(published)
-        );
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 fn published_text(published: bool) -> &'static str {
@@ -344,37 +164,7 @@ fn published_text(published: bool) -> &'static str {
     }
 }
 
-fn explain(code: Option<&str>, json: bool) -> Result<ExitCode, CliError> {
-    let codes = match code {
-        None => Code::ALL.to_vec(),
-        Some(name) => vec![Code::from_name(name).ok_or_else(|| {
-            CliError::new(exit_status::DATA, format!("there is no code `{name}`"))
-                .with_remedy("`doorkey explain` lists them all.")
-        })?],
-    };
-    if json {
-        let rows = codes.iter().map(|code| {
-            json!({
-                "code": code.name(), "sentence": code.sentence(), "remedy": code.remedy(),
-                "sender_known": code.sender_known(), "may_have_run": code.may_have_run(),
-                "retry": code.retry().name(),
-            })
-        });
-        print_json(&rows.collect());
-        return Ok(ExitCode::SUCCESS);
-    }
-    for code in codes {
-        outln!("{code}");
-        outln!("  {}", code.sentence());
-        if !code.remedy().is_empty() {
-            outln!("  {}", code.remedy());
-        }
-        outln!("  Send again? {}.", code.retry().name());
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn not_registered(device: &Id) -> CliError {
+fn not_registered(device: &impl std::fmt::Display) -> CliError {
     CliError::new(
         exit_status::DATA,
         format!("{device} is not registered here"),

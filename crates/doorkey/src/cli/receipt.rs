@@ -1,4 +1,4 @@
-//! A receipt, for people and for scripts.
+//! Output of a receipt, as text or JSON.
 
 use doorward_client::{CommandRequest, SendParams, Sent, code_of};
 use doorward_protocol::gate::Code;
@@ -6,7 +6,7 @@ use doorward_protocol::wire::{Outcome, Receipt, Timestamp};
 use doorward_terminal::{exit_status, outln, style};
 use serde_json::json;
 
-/// The exit status that stands for a receipt.
+/// Exit status for a receipt.
 pub(crate) fn exit_of(receipt: Option<&Receipt>) -> u8 {
     match receipt.map(|receipt| receipt.body.outcome) {
         Some(Outcome::Done | Outcome::Executing | Outcome::Allowed) => 0,
@@ -17,10 +17,10 @@ pub(crate) fn exit_of(receipt: Option<&Receipt>) -> u8 {
     }
 }
 
-const SILENCE: &str = "No answer. A device answers only keys that it knows; this one may not \
-                       know yours, may be off, or may have no connection to this broker.";
+const SILENCE: &str = "No answer. A device answers only keys that it knows: it may not know \
+                       yours, may be off, or may not be connected to this broker.";
 
-/// Prints what came of it.
+/// Prints the receipt, or that there was no answer.
 pub(crate) fn print(params: &SendParams<'_>, sent: &Sent, json: bool) {
     if json {
         return doorward_terminal::print_json(&to_json(params.command, sent));

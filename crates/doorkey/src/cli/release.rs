@@ -1,48 +1,61 @@
-//! `doorkey release`: an image that devices may install.
+//! `doorkey release`: releases a firmware image that devices may install.
 
-use doorward_terminal::outln;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::json;
 
-use crate::cli::IssuerDir;
-use crate::cli::broker_args;
-use crate::cli::broker_args::BrokerArgs;
+use crate::cli::args::{IssuerArgs, OutputArgs};
+use crate::cli::broker_args::{self, BrokerArgs};
 use crate::service::NewRelease;
 use doorward_protocol::wire::{Audience, Id, Text};
-use doorward_terminal::{CliError, block_on, print_json};
+use doorward_terminal::{CliError, block_on, exit_status, outln, print_json};
 use doorward_transport::clock;
 use doorward_transport::files;
 use doorward_transport::files::Doing;
 
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  doorkey release image.raucb --model model-1 --number 8 --out release.cwt
+  doorkey release image.raucb --model model-1 --number 8 --minimum 5 --device ups-7 --device site:depot \
+--broker mqtts://broker.example.org")]
 pub(crate) struct Release {
-    /// The image, as the updater of the device takes it.
+    /// The image, in the format of the device's updater
     image: PathBuf,
-    /// The model of device that it is for, as it was registered.
-    #[arg(long)]
+    /// Model of device that it is for, as registered
+    #[arg(long, value_name = "TEXT")]
     model: Text,
-    /// Its number: devices go up only.
+    /// Version number of the image; devices install only higher numbers than the last
     #[arg(long, value_name = "NUMBER")]
     number: u32,
-    /// The lowest number that it can be installed over.
+    /// Lowest version number that it can be installed over
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     minimum: u32,
-    /// Who made it.
-    #[arg(long, default_value = "vendor")]
+    /// Name of the vendor
+    #[arg(long, value_name = "NAME", default_value = "vendor")]
     vendor: Id,
-    /// A file to write the statement to, to be carried along.
+    /// File to write the signed release to
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Devices, or site:NAME, that are told of it by the broker.
-    #[arg(long = "for", value_name = "DEVICE", requires = "broker")]
+    /// Devices, or site:NAME, that the release is published for; may be repeated
+    #[arg(long = "device", value_name = "DEVICE")]
     audiences: Vec<Audience>,
     #[command(flatten)]
     broker: BrokerArgs,
+    #[command(flatten)]
+    issuer: IssuerArgs,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
-pub(crate) fn run(home: &IssuerDir, args: Release, json: bool) -> Result<ExitCode, CliError> {
+pub(crate) fn run(args: Release) -> Result<ExitCode, CliError> {
+    let home = args.issuer.resolve()?;
+    let broker = home.broker(args.broker)?;
+    if !args.audiences.is_empty() && broker.is_none() {
+        let why = "--device needs a broker to publish on, and none is given";
+        return Err(CliError::new(exit_status::USAGE, why).with_remedy("Give --broker URL."));
+    }
     let (size, sha256) = files::measure(&args.image).doing("read", &args.image)?;
     let new = NewRelease {
         vendor: args.vendor,
@@ -52,7 +65,6 @@ pub(crate) fn run(home: &IssuerDir, args: Release, json: bool) -> Result<ExitCod
         size,
         sha256,
     };
-    let broker = args.broker.broker();
     let ((release, bytes), published) = block_on(async {
         let platform = home.open().await?;
         let signed = platform
@@ -65,7 +77,7 @@ pub(crate) fn run(home: &IssuerDir, args: Release, json: bool) -> Result<ExitCod
         files::replace(out, &bytes, 0o644)?;
     }
     let body = &release.body;
-    if json {
+    if args.output.json {
         print_json(&json!({
             "model": body.model.as_str(), "version": body.version, "size": body.size,
             "sha256": body.sha256.hex(), "published": published,
@@ -78,10 +90,11 @@ pub(crate) fn run(home: &IssuerDir, args: Release, json: bool) -> Result<ExitCod
             body.minimum
         );
         outln!("SHA-256  {}", body.sha256);
-        outln!(
-            "told     {published} of {} by the broker",
-            args.audiences.len()
-        );
+        match (published, &args.out) {
+            (0, None) => outln!("It was not published: give --device and --broker, or --out FILE."),
+            (0, Some(out)) => outln!("file     {}", out.display()),
+            _ => outln!("published for {published} devices and sites"),
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,25 +1,25 @@
-//! `doorkey issuer seal`, `rotate` and `break-glass`: keys that are seldom needed.
+//! `doorkey issuer seal`, `rotate`, `draft`, `cosign`, `adopt` and `break-glass`: changes of keys.
 
-use doorward_terminal::outln;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::json;
 
-use crate::cli::broker_args;
-use crate::cli::broker_args::BrokerArgs;
-use crate::cli::value_parsers::{PublicHex, TimeArg};
-use crate::cli::{IssuerDir, published_text};
+use crate::cli::args::{EndArgs, IssuerArgs, OutputArgs};
+use crate::cli::broker_args::{self, BrokerArgs};
+use crate::cli::value_parsers::PublicHex;
+use crate::cli::{IssuerDir, not_registered, published_text};
 use crate::domain::{Actor, NewShare, ShareTarget};
 use crate::keys::{Draft, Keys};
 use doorward_protocol::wire::{Audience, Id, Limits, Role, RoleKeys, SecretKey, Text};
-use doorward_terminal::{CliError, block_on, exit_status, print_json};
+use doorward_terminal::{CliError, block_on, exit_status, outln, print_json};
+use doorward_transport::Broker;
 use doorward_transport::clock;
 use doorward_transport::files;
 use doorward_transport::files::Doing;
 use doorward_transport::random;
 
-/// A role by its name.
+/// A role of issuer keys, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RoleName(Role);
 
@@ -50,10 +50,8 @@ pub(crate) fn seal(home: &IssuerDir, file: &Path, json: bool) -> Result<ExitCode
     match json {
         true => print_json(&json!({ "sealed": sealed.display().to_string() })),
         false => {
-            outln!("The root key is in {}", sealed.display());
-            outln!(
-                "Keep a copy of it, and the passphrase, in two places that do not burn together."
-            );
+            outln!("The encrypted root key is in {}", sealed.display());
+            outln!("Keep a copy of it and the passphrase in two separate places.");
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -63,12 +61,11 @@ pub(crate) fn rotate(
     home: &IssuerDir,
     roles: &[RoleName],
     file: Option<&Path>,
-    broker: BrokerArgs,
+    broker: Option<Broker>,
     json: bool,
 ) -> Result<ExitCode, CliError> {
     let passphrase = file.map(passphrase).transpose()?;
     let roles: Vec<Role> = roles.iter().map(|role| role.0).collect();
-    let broker = broker.broker();
     let (reached, published) = block_on(async {
         let mut platform = home.open().await?;
         let now = clock::system();
@@ -86,56 +83,82 @@ pub(crate) fn rotate(
                 "{names} have new keys, for {reached} devices and sites{}",
                 published_text(published)
             );
-            outln!("Devices that hear of them by no broker take them with `doorkey bundle`.");
+            outln!("Devices without a broker receive them with `doorkey bundle`.");
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  doorkey issuer draft --new registry --out keys.draft
+  doorkey issuer draft --threshold 2 --custodian-public-key a.pub --custodian-public-key b.pub \
+--custodian-public-key c.pub --out keys.draft")]
 pub(crate) struct NewDraft {
-    /// Roles that get a new key here.
+    /// Role that gets a new key; may be repeated
     #[arg(long = "new", value_name = "ROLE")]
     new: Vec<RoleName>,
-    /// The public keys of those who hold the root together.
-    #[arg(long, value_name = "KEY", requires = "threshold")]
-    custodian: Vec<PublicHex>,
-    /// How many of them have to sign.
-    #[arg(long, value_name = "NUMBER", requires = "custodian")]
+    /// Public key of a custodian who holds the root key with others: a *.pub file or 64 hexadecimal
+    /// digits; may be repeated
+    #[arg(
+        long,
+        alias = "custodian",
+        value_name = "PUBLIC_KEY",
+        requires = "threshold"
+    )]
+    custodian_public_key: Vec<PublicHex>,
+    /// Number of custodians who have to sign
+    #[arg(long, value_name = "NUMBER", requires = "custodian_public_key")]
     threshold: Option<u8>,
-    /// Where to write the draft.
+    /// File to write the draft to
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    #[command(flatten)]
+    issuer: IssuerArgs,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
-pub(crate) fn draft(home: &IssuerDir, args: NewDraft, json: bool) -> Result<ExitCode, CliError> {
+pub(crate) fn draft(args: NewDraft) -> Result<ExitCode, CliError> {
+    if args.new.is_empty() && args.threshold.is_none() {
+        let why = "nothing to change: neither a role nor custodians are given";
+        return Err(CliError::new(exit_status::USAGE, why)
+            .with_remedy("Give --new ROLE, or --custodian-public-key and --threshold."));
+    }
+    let home = args.issuer.resolve()?;
     let keys = Keys::open(&home.directory)?;
     let mut changes = Vec::new();
     for RoleName(role) in args.new {
         changes.push((role, keys.new_key(role)?));
     }
     if let Some(threshold) = args.threshold {
-        let keys = args.custodian.iter().map(|key| key.0).collect();
+        let keys = args.custodian_public_key.iter().map(|key| key.0).collect();
         changes.push((Role::Root, RoleKeys { threshold, keys }));
     }
     let draft = keys.draft(&changes, clock::system())?;
     files::replace(&args.out, &draft.bytes(), 0o644)?;
-    tell(&draft, json);
+    print_draft(&draft, args.output.json);
     Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) fn cosign(file: &Path, key: &Path, json: bool) -> Result<ExitCode, CliError> {
     let mut draft = Draft::parse(&files::read(file, 1 << 16)?)?;
-    let wrong = || CliError::new(exit_status::DATA, format!("{} holds no key", key.display()));
+    let wrong = || {
+        CliError::new(
+            exit_status::DATA,
+            format!("{} does not contain a key", key.display()),
+        )
+    };
     let key = SecretKey::from_text(&files::read_secret(key, 4096)?).ok_or_else(wrong)?;
     draft.sign(&key)?;
     files::replace(file, &draft.bytes(), 0o644)?;
-    tell(&draft, json);
+    print_draft(&draft, json);
     Ok(ExitCode::SUCCESS)
 }
 
-/// What somebody who signs should know.
-fn tell(draft: &Draft, json: bool) {
+/// Prints a draft, for its signers.
+fn print_draft(draft: &Draft, json: bool) {
     let body = &draft.issuers.body;
     let root = draft.issuers.role(Role::Root);
     let (threshold, keys) = root.map_or((0, 0), |root| (root.threshold, root.keys.len()));
@@ -159,17 +182,16 @@ fn tell(draft: &Draft, json: bool) {
             names.join(" ")
         );
     }
-    outln!("signed by {}", draft.signatures());
+    outln!("signatures: {}", draft.signatures());
 }
 
 pub(crate) fn adopt(
     home: &IssuerDir,
     file: &Path,
-    broker: BrokerArgs,
+    broker: Option<Broker>,
     json: bool,
 ) -> Result<ExitCode, CliError> {
     let draft = Draft::parse(&files::read(file, 1 << 16)?)?;
-    let broker = broker.broker();
     let (reached, published) = block_on(async {
         let mut platform = home.open().await?;
         let reached = platform.adopt(&draft, clock::system()).await?;
@@ -181,7 +203,7 @@ pub(crate) fn adopt(
             "version": version, "reached": reached, "published": published,
         })),
         false => outln!(
-            "version {version} counts, for {reached} devices and sites{}",
+            "version {version} of the keys is in force, for {reached} devices and sites{}",
             published_text(published)
         ),
     }
@@ -189,73 +211,92 @@ pub(crate) fn adopt(
 }
 
 #[derive(Debug, clap::Args)]
+#[command(
+    mut_arg("duration", |arg| arg.help("Duration from now, like 30d [default: 365d]")),
+    after_long_help = "\
+Examples:
+  doorkey issuer break-glass ups-7 --out emergency.key
+  doorkey issuer break-glass site:depot --for 90d --out emergency.key"
+)]
 pub(crate) struct BreakGlass {
-    /// The device, or site:NAME.
+    /// Id of the device, or site:NAME
     device: Audience,
-    /// How long the code is good for.
-    #[arg(long = "for", value_name = "TIME", default_value = "365d")]
-    end: TimeArg,
-    /// Where to write the code: print it, put it into an envelope, delete the file.
+    #[command(flatten)]
+    end: EndArgs,
+    /// File to write the key to: print it, seal the print in an envelope, and delete the file
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     #[command(flatten)]
     broker: BrokerArgs,
+    #[command(flatten)]
+    issuer: IssuerArgs,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
-pub(crate) fn break_glass(
-    home: &IssuerDir,
-    args: BreakGlass,
-    json: bool,
-) -> Result<ExitCode, CliError> {
+/// How long an emergency key is valid, in days, unless an end is given.
+const EMERGENCY_DAYS: u64 = 365;
+
+pub(crate) fn break_glass(args: BreakGlass) -> Result<ExitCode, CliError> {
     let now = clock::system();
+    let home = args.issuer.resolve()?;
+    let broker = home.broker(args.broker)?;
     let key = SecretKey::from_seed(&random().doing("make a key for", &args.out)?);
     let name = Id::new("break-glass").map_err(|rule| CliError::new(exit_status::DATA, rule))?;
-    let words = "sealed emergency code, good for one command";
+    let description = "sealed emergency code, good for one command";
     let new = NewShare {
         to: ShareTarget::Key(name, key.public()),
         permissions: vec!["full".to_owned()],
-        end: args.end.from(now),
-        description: Text::new(words).ok(),
-        region: home_region(home, &args.device)?,
+        end: args.end.end_or_days(now, EMERGENCY_DAYS),
+        description: Text::new(description).ok(),
+        region: region_of(&home, &args.device)?,
         limits: Some(Limits {
             uses: Some(1),
             ..Limits::default()
         }),
     };
-    let broker = args.broker.broker();
+    if args.out.exists() {
+        let why = format!("{} exists already", args.out.display());
+        return Err(CliError::new(exit_status::IO, why).with_remedy("Give another --out FILE."));
+    }
+    // The key is written first: a share whose key is lost could never be used.
+    files::replace(&args.out, key.to_text().as_bytes(), 0o600)?;
     let (share, published) = block_on(async {
         let platform = home.open().await?;
         let audience = std::slice::from_ref(&args.device);
-        let mut made = platform.share(Actor::Issuer, audience, &new, now).await?;
-        let Some((_, share)) = made.each.pop() else {
-            return Err(CliError::new(exit_status::DATA, "nothing was shared"));
+        let created = platform.share(Actor::Issuer, audience, &new, now).await;
+        let created =
+            created.and_then(|mut created| created.each.pop().map(|(_, share)| share).transpose());
+        let share = match created {
+            Ok(Some(share)) => share,
+            Ok(None) => return Err(CliError::new(exit_status::DATA, "nothing was shared")),
+            Err(error) => {
+                files::remove(&args.out)?;
+                return Err(error.into());
+            }
         };
-        Ok((share?, broker_args::send_all(&platform, broker).await?))
+        Ok((share, broker_args::send_all(&platform, broker).await?))
     })?;
-    files::replace(&args.out, key.to_text().as_bytes(), 0o600)?;
-    match json {
+    match args.output.json {
         true => print_json(&json!({ "share": share.id.hex(), "published": published })),
         false => {
             outln!(
-                "{} is a key for one command on {}{}",
+                "{} contains a key for one command on {}{}",
                 args.out.display(),
                 args.device,
                 published_text(published)
             );
-            outln!("When it is used, the log and the owner's alerts say so: break-glass.");
+            outln!(
+                "Its use is recorded in the event log and among the owner's alerts: break-glass."
+            );
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The region of what is shared; that of a site without devices does not matter here.
-fn home_region(home: &IssuerDir, device: &Audience) -> Result<Id, CliError> {
+/// The region of a device; of a site, that of its first device.
+fn region_of(home: &IssuerDir, device: &Audience) -> Result<Id, CliError> {
     let devices = block_on(async { Ok(home.open().await?.devices(device).await?) })?;
     let region = devices.into_iter().next().map(|device| device.region);
-    region.ok_or_else(|| {
-        CliError::new(
-            exit_status::DATA,
-            format!("{device} is not registered here"),
-        )
-    })
+    region.ok_or_else(|| not_registered(device))
 }

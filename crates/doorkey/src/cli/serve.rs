@@ -1,6 +1,5 @@
-//! `doorkey serve`: the service for a platform of any size.
+//! `doorkey serve`: runs the service.
 
-use doorward_terminal::outln;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,7 +8,7 @@ use std::sync::Arc;
 use serde_json::json;
 use tokio::sync::Notify;
 
-use crate::cli::IssuerDir;
+use crate::cli::args::{IssuerArgs, OutputArgs};
 use crate::cli::broker_args::BrokerArgs;
 use crate::cli::log_collect;
 use crate::email::smtp::{Mail, MailServer};
@@ -17,39 +16,49 @@ use crate::email::templates::Emails;
 use crate::http::rate_limit::RateLimiter;
 use crate::http::{Shared, description};
 use crate::serve::{Options, serve};
-use doorward_terminal::{CliError, block_on, exit_status};
+use doorward_terminal::{CliError, block_on, exit_status, outln};
 use doorward_transport::clock::Stopwatch;
 use doorward_transport::files;
 
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  doorkey serve --broker mqtts://broker.example.org --base-url https://doors.example.org
+  doorkey serve --broker mqtts://broker.example.org --smtp smtps://mail.example.org \
+--mail-from \"Doors <doors@example.org>\"
+  doorkey serve --openapi")]
 pub(crate) struct Serve {
-    /// Where to listen for HTTP. Put a proxy with TLS in front of it, or keep it on loopback.
+    /// Address to listen on for HTTP: keep it on loopback, or behind a proxy with TLS
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8480")]
     listen: SocketAddr,
-    /// What links in messages begin with, like `https://doors.example.org`.
+    /// Base URL of links in messages, like `https://doors.example.org`
     #[arg(long, value_name = "URL")]
     base_url: Option<String>,
-    /// How many requests a minute one address may make.
+    /// Rate limit: requests a minute of one address
     #[arg(long, value_name = "NUMBER", default_value_t = 600)]
     requests_per_minute: u32,
-    /// Print the description of the API (OpenAPI 3.1) and end.
+    /// Print the description of the API (OpenAPI 3.1) and exit
     #[arg(long)]
     openapi: bool,
-    /// Keep the event logs of devices in this directory, and tell owners what is in them.
-    #[arg(long, value_name = "DIR", requires_all = ["collector_key", "broker"])]
+    /// Directory to collect the event logs of devices in, for alerts and reviews; needs a broker
+    #[arg(long, value_name = "DIR", requires = "collector_key")]
     logs: Option<PathBuf>,
-    /// The key of the account that owners grant history.acknowledge for that.
+    /// File with the secret key of the account that owners grant history.acknowledge
     #[arg(long, value_name = "FILE", requires = "logs")]
     collector_key: Option<PathBuf>,
     #[command(flatten)]
     broker: BrokerArgs,
     #[command(flatten)]
     mail: MailArgs,
+    #[command(flatten)]
+    issuer: IssuerArgs,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 #[derive(Debug, clap::Args)]
 struct MailArgs {
-    /// The mail server, like smtps://mail.example.org. Without one, links are to be passed on.
+    /// URL of the mail server, like smtps://mail.example.org; without it, no e-mails are sent
     #[arg(
         long,
         help_heading = "Mail",
@@ -57,10 +66,10 @@ struct MailArgs {
         requires = "mail_from"
     )]
     smtp: Option<String>,
-    /// Whom letters are from, like "Doors <doors@example.org>".
+    /// Sender address (From:), like "Doors <doors@example.org>"
     #[arg(long, help_heading = "Mail", value_name = "ADDRESS", requires = "smtp")]
     mail_from: Option<String>,
-    /// Your user name on it.
+    /// Your user name on the mail server
     #[arg(
         long,
         help_heading = "Mail",
@@ -68,7 +77,7 @@ struct MailArgs {
         requires = "smtp_password_file"
     )]
     smtp_user: Option<String>,
-    /// The file with your password on it.
+    /// File with your password on the mail server
     #[arg(
         long,
         help_heading = "Mail",
@@ -99,7 +108,7 @@ impl MailArgs {
     }
 }
 
-pub(crate) fn run(home: &IssuerDir, args: Serve, json: bool) -> Result<ExitCode, CliError> {
+pub(crate) fn run(args: Serve) -> Result<ExitCode, CliError> {
     if args.openapi {
         let text = description().to_pretty_json();
         outln!(
@@ -113,13 +122,18 @@ pub(crate) fn run(home: &IssuerDir, args: Serve, json: bool) -> Result<ExitCode,
         .with_max_level(tracing::Level::INFO)
         .init();
     let mail = args.mail.server()?;
-    let broker = args.broker.broker();
+    let home = args.issuer.resolve()?;
+    let broker = home.broker(args.broker)?;
+    if args.logs.is_some() && broker.is_none() {
+        let why = "--logs needs a broker, and none is given";
+        return Err(CliError::new(exit_status::USAGE, why).with_remedy("Give --broker URL."));
+    }
     block_on(async {
         let platform = home.open().await?;
         let cannot = |error: std::io::Error| {
             CliError::new(
                 exit_status::IO,
-                format!("{} cannot be served: {error}", args.listen),
+                format!("cannot serve on {}: {error}", args.listen),
             )
         };
         let listener = std::net::TcpListener::bind(args.listen).map_err(cannot)?;
@@ -133,16 +147,16 @@ pub(crate) fn run(home: &IssuerDir, args: Serve, json: bool) -> Result<ExitCode,
         };
         let shared = Arc::new(Shared {
             platform,
-            changed: Notify::new(),
-            limits: RateLimiter::new(args.requests_per_minute),
-            since: Stopwatch::start(),
-            letters: Emails::new(&base, mail),
+            outbox_changed: Notify::new(),
+            rate_limiter: RateLimiter::new(args.requests_per_minute),
+            started: Stopwatch::start(),
+            emails: Emails::new(&base, mail),
         });
-        match json {
+        match args.output.json {
             true => outln!("{}", json!({ "listening": address.to_string() })),
             false => outln!("listening on http://{address}, described at /v1/openapi.json"),
         }
-        let ledger = shared.platform.ledger().clone();
+        let database = shared.platform.ledger().clone();
         if let (Some(logs), Some(key), Some(broker)) = (args.logs, args.collector_key, &broker) {
             tokio::spawn(log_collect::follow_all(
                 shared.clone(),
@@ -153,12 +167,12 @@ pub(crate) fn run(home: &IssuerDir, args: Serve, json: bool) -> Result<ExitCode,
         }
         let options = Options { listener, broker };
         serve(shared, options, stopped()).await.map_err(cannot)?;
-        ledger.close().await;
+        database.close().await;
         Ok(ExitCode::SUCCESS)
     })
 }
 
-/// Completes when somebody ends the service.
+/// Completes when the service is asked to stop, by SIGTERM or SIGINT.
 async fn stopped() {
     use tokio::signal::unix::{SignalKind, signal};
     let terminated = async {

@@ -1,59 +1,75 @@
-//! `doorkey shares` and `doorkey review`: who has what.
+//! `doorkey shares`, `doorkey review` and `doorkey alerts`: lists of shares, and of what happened.
 
-use doorward_terminal::out;
-use doorward_terminal::outln;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use crate::cli::IssuerDir;
+use crate::cli::args::{IssuerArgs, OutputArgs};
 use crate::domain::Actor;
 use crate::service::{Access, ShareListing};
 use doorward_client::HolderKey;
 use doorward_protocol::wire::{Audience, Id, Timestamp};
-use doorward_terminal::{CliError, block_on, exit_status, print_json};
+use doorward_terminal::{CliError, block_on, exit_status, out, outln, print_json};
 use doorward_transport::clock;
+use doorward_transport::csv::csv_field;
 use doorward_transport::files;
 
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  doorkey shares --device ups-7
+  doorkey shares --by ole --json
+  doorkey shares --with anna")]
 pub(crate) struct Shares {
-    /// What this account has shared.
-    #[arg(long, value_name = "ACCOUNT", conflicts_with_all = ["with", "of"])]
+    /// Account whose given shares are listed
+    #[arg(long, value_name = "ACCOUNT", conflicts_with_all = ["with", "device"])]
     by: Option<Id>,
-    /// What is shared with this account.
-    #[arg(long, value_name = "ACCOUNT", conflicts_with = "of")]
+    /// Account whose received shares are listed
+    #[arg(long, value_name = "ACCOUNT", conflicts_with = "device")]
     with: Option<Id>,
-    /// What is shared of this device, or site:NAME.
-    #[arg(long, value_name = "DEVICE", required_unless_present_any = ["by", "with"])]
-    of: Option<Audience>,
+    /// Device, or site:NAME, whose shares are listed
+    #[arg(
+        long,
+        alias = "of",
+        value_name = "DEVICE",
+        required_unless_present_any = ["by", "with"]
+    )]
+    device: Option<Audience>,
+    #[command(flatten)]
+    issuer: IssuerArgs,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
-pub(crate) fn shares(home: &IssuerDir, args: &Shares, json: bool) -> Result<ExitCode, CliError> {
+pub(crate) fn shares(args: Shares) -> Result<ExitCode, CliError> {
+    let home = args.issuer.resolve()?;
     let now = clock::system();
     let listed = block_on(async {
         let platform = home.open().await?;
-        let whose = args.by.as_ref().or(args.with.as_ref());
-        let Some(whose) = whose else {
+        let Some(account) = args.by.as_ref().or(args.with.as_ref()) else {
             let mut listed = Vec::new();
-            if let Some(of) = &args.of {
-                for share in platform.shares(of, Timestamp(0)).await? {
-                    listed.extend(platform.find(&share.id, now).await?);
+            if let Some(device) = &args.device {
+                for share in platform.shares(device, Timestamp(0)).await? {
+                    listed.extend(platform.find_share(&share.id, now).await?);
                 }
             }
             return Ok(listed);
         };
-        let unknown = || CliError::new(exit_status::DATA, format!("there is no account {whose}"));
-        let account = platform.account(whose).await?.ok_or_else(unknown)?;
+        let unknown = || CliError::new(exit_status::DATA, format!("there is no account {account}"));
+        let account = platform.account(account).await?.ok_or_else(unknown)?;
         Ok(match args.by {
             Some(_) => platform.shared_by(&account, 0, now).await?,
             None => platform.shared_with(&account, 0, now).await?,
         })
     })?;
-    if json {
+    if args.output.json {
         print_json(&Value::Array(listed.iter().map(row).collect()));
         return Ok(ExitCode::SUCCESS);
+    }
+    if listed.is_empty() {
+        outln!("no shares");
     }
     for listed in &listed {
         let share = &listed.share;
@@ -83,10 +99,10 @@ fn operations(listed: &ShareListing) -> String {
 
 fn row(listed: &ShareListing) -> Value {
     let share = &listed.share;
-    let devices = listed.words.iter().map(|(device, word)| {
+    let devices = listed.reports.iter().map(|(device, report)| {
         json!({
-            "device": device.as_str(), "has_version": word.version, "obeys_its_end": word.ended,
-            "refused": word.refused,
+            "device": device.as_str(), "has_version": report.version, "obeys_its_end": report.ended,
+            "refused": report.refused,
         })
     });
     json!({
@@ -100,62 +116,79 @@ fn row(listed: &ShareListing) -> Value {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "Examples:\n  doorkey alerts ole\n  doorkey alerts ole --json")]
 pub(crate) struct Alerts {
-    /// The owner's account.
+    /// The owner's account
     owner: Id,
+    #[command(flatten)]
+    issuer: IssuerArgs,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
-pub(crate) fn alerts(home: &IssuerDir, args: &Alerts, json: bool) -> Result<ExitCode, CliError> {
+pub(crate) fn alerts(args: Alerts) -> Result<ExitCode, CliError> {
+    let home = args.issuer.resolve()?;
     let alerts = block_on(async { Ok(home.open().await?.alerts(&args.owner, 100).await?) })?;
-    if json {
+    if args.output.json {
         let rows = alerts.iter().map(|alert| {
             json!({
                 "at": alert.at.to_string(), "kind": alert.kind, "device": alert.device.as_str(),
-                "words": alert.words,
+                "words": alert.text,
             })
         });
         print_json(&Value::Array(rows.collect()));
+    } else if alerts.is_empty() {
+        outln!("no alerts");
     } else {
         for alert in &alerts {
-            outln!("{}  {}", alert.at, alert.words);
+            outln!("{}  {}", alert.at, alert.text);
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  doorkey review --owner ole
+  doorkey review --csv
+  doorkey review --out audit --key auditor.key")]
 pub(crate) struct Review {
-    /// Only the devices of this account.
+    /// Account that owns the reviewed devices [default: all accounts]
     #[arg(long, value_name = "ACCOUNT")]
     owner: Option<Id>,
-    /// Print a table for spreadsheets (RFC 4180).
+    /// Print a table for spreadsheets (RFC 4180)
     #[arg(long)]
     csv: bool,
-    /// Write such a table for each device into this directory, and a signed list of them.
+    /// Directory for a table of each device and a signed list of the tables
     #[arg(long, value_name = "DIR", requires = "key")]
     out: Option<PathBuf>,
-    /// The key to sign the list with: Ed25519, over the bytes of SHA256SUMS, as hexadecimal digits
-    /// in SHA256SUMS.sig.
+    /// File with the secret key that signs the list: SHA256SUMS.sig contains the Ed25519 signature
+    /// of SHA256SUMS, in hexadecimal digits
     #[arg(long, value_name = "FILE", requires = "out")]
     key: Option<PathBuf>,
+    #[command(flatten)]
+    issuer: IssuerArgs,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 const HEAD: &str = "owner,device,with,operations,status,made,ends,last used,unused for 60 days\r\n";
 
-/// A table for each device, and a list of their hashes, signed.
+/// Writes a table for each device, and a signed list of their hashes. Returns the number of tables.
 fn write_signed(review: &[Access], out: &Path, key: &Path) -> Result<usize, CliError> {
     let holder = HolderKey::open(key)?;
     files::create_private_directory(out)?;
     let mut tables: BTreeMap<String, String> = BTreeMap::new();
     for access in review {
-        let name = access.listed.share.audience.to_string().replace(':', "-");
+        let name = access.listing.share.audience.to_string().replace(':', "-");
         let table = tables
             .entry(format!("{name}.csv"))
             .or_insert_with(|| HEAD.to_owned());
-        let line = fields(access).map(|field| quoted(&field)).join(",");
+        let line = fields(access).map(|field| csv_field(&field)).join(",");
         table.push_str(&format!("{line}\r\n"));
     }
-    // A line that says what this is comes first, so that the signature is for nothing else.
+    // The first line names the purpose, so that the signature cannot be used for another one.
     let mut sums = "# doorward access review v1\n".to_owned();
     for (name, table) in &tables {
         files::replace(&out.join(name), table.as_bytes(), 0o644)?;
@@ -170,7 +203,8 @@ fn write_signed(review: &[Access], out: &Path, key: &Path) -> Result<usize, CliE
     Ok(tables.len())
 }
 
-pub(crate) fn review(home: &IssuerDir, args: &Review, json: bool) -> Result<ExitCode, CliError> {
+pub(crate) fn review(args: Review) -> Result<ExitCode, CliError> {
+    let home = args.issuer.resolve()?;
     let now = clock::system();
     let review = block_on(async {
         let platform = home.open().await?;
@@ -183,7 +217,7 @@ pub(crate) fn review(home: &IssuerDir, args: &Review, json: bool) -> Result<Exit
     })?;
     if let (Some(out), Some(key)) = (&args.out, &args.key) {
         let count = write_signed(&review, out, key)?;
-        match json {
+        match args.output.json {
             true => print_json(&json!({ "tables": count, "directory": out.display().to_string() })),
             false => outln!(
                 "{count} tables, SHA256SUMS and its signature are in {}",
@@ -192,9 +226,9 @@ pub(crate) fn review(home: &IssuerDir, args: &Review, json: bool) -> Result<Exit
         }
         return Ok(ExitCode::SUCCESS);
     }
-    if json {
+    if args.output.json {
         let lines = review.iter().map(|access| {
-            let mut line = row(&access.listed);
+            let mut line = row(&access.listing);
             line["owner"] = json!(access.owner.as_str());
             line["unused"] = json!(access.unused);
             line
@@ -205,9 +239,11 @@ pub(crate) fn review(home: &IssuerDir, args: &Review, json: bool) -> Result<Exit
         for access in &review {
             out!(
                 "{}\r\n",
-                fields(access).map(|field| quoted(&field)).join(",")
+                fields(access).map(|field| csv_field(&field)).join(",")
             );
         }
+    } else if review.is_empty() {
+        outln!("no shares");
     } else {
         for access in &review {
             let [owner, device, with, operations, status, _, ends, used, _] = fields(access);
@@ -224,28 +260,16 @@ pub(crate) fn review(home: &IssuerDir, args: &Review, json: bool) -> Result<Exit
 }
 
 fn fields(access: &Access) -> [String; 9] {
-    let share = &access.listed.share;
+    let share = &access.listing.share;
     [
         access.owner.to_string(),
         share.audience.to_string(),
         share.recipient.name().to_owned(),
-        operations(&access.listed),
-        access.listed.status.name().to_owned(),
+        operations(&access.listing),
+        access.listing.status.name().to_owned(),
         share.made.to_string(),
         share.end.to_string(),
         share.used.map_or_else(String::new, |at| at.to_string()),
         if access.unused { "yes" } else { "no" }.to_owned(),
     ]
-}
-
-/// A field for spreadsheets; one that a spreadsheet would take for a formula is made text.
-fn quoted(field: &str) -> String {
-    let safe = match field.starts_with(['=', '+', '-', '@']) {
-        true => format!("'{field}"),
-        false => field.to_owned(),
-    };
-    match safe.contains([',', '"', '\r', '\n']) {
-        true => format!("\"{}\"", safe.replace('"', "\"\"")),
-        false => safe,
-    }
 }

@@ -1,8 +1,8 @@
-//! Values on the command line, read so that a mistake says what to write.
+//! Parsers of values on the command line. Their errors say what to write instead.
 
-use doorward_protocol::wire::{Bytes, Claim, Id, KeyBytes, Text, Timestamp, Value};
+use doorward_protocol::wire::{Claim, Id, KeyBytes, Text, Timestamp, Value};
 
-/// A public key: hexadecimal digits, or a file that holds them.
+/// A public key: hexadecimal digits, or a file that contains them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PublicHex(pub(super) KeyBytes);
 
@@ -13,19 +13,19 @@ impl std::str::FromStr for PublicHex {
         let hex = match KeyBytes::from_hex(text) {
             Some(key) => return Ok(Self(key)),
             None if text.ends_with(".key") => {
-                return Err("that is a secret key; give the *.pub file beside it".to_owned());
+                return Err("this is a secret key; give the *.pub file beside it".to_owned());
             }
             None => std::fs::read_to_string(text).map_err(|error| {
-                format!("neither 64 hexadecimal digits nor a file that can be read: {error}")
+                format!("neither 64 hexadecimal digits nor a readable file: {error}")
             })?,
         };
         KeyBytes::from_hex(hex.trim())
             .map(Self)
-            .ok_or_else(|| "the file does not hold 64 hexadecimal digits".to_owned())
+            .ok_or_else(|| "the file does not contain 64 hexadecimal digits".to_owned())
     }
 }
 
-/// A device by its id, or by the claim that `doorward provision` prints.
+/// A device, by its id or by the claim that `doorward provision` prints.
 #[derive(Debug, Clone)]
 pub(crate) enum DeviceArg {
     Id(Id),
@@ -43,54 +43,81 @@ impl std::str::FromStr for DeviceArg {
     }
 }
 
-/// A share's id.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ShareId(pub(super) Bytes<16>);
+/// The id of a share or an invitation, or its first digits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct IdPrefix(String);
 
-impl std::str::FromStr for ShareId {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Bytes::from_hex(text)
-            .map(Self)
-            .ok_or("a share's id is 32 hexadecimal digits")
+impl IdPrefix {
+    /// The lower-case hexadecimal digits.
+    pub(crate) fn digits(&self) -> &str {
+        &self.0
     }
 }
 
-/// A time, or a length of time from now.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum TimeArg {
-    At(Timestamp),
-    In(u64),
+impl std::fmt::Display for IdPrefix {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
 }
+
+impl std::str::FromStr for IdPrefix {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        match is_hex && (4..=32).contains(&text.len()) {
+            true => Ok(Self(text.to_ascii_lowercase())),
+            false => Err("an id is 32 hexadecimal digits, or the first of them, at least 4"),
+        }
+    }
+}
+
+/// A point in time: a date (midnight UTC), or a date and time with offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TimeArg(pub(crate) Timestamp);
 
 impl std::str::FromStr for TimeArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if let Ok(time) = text.parse::<jiff::Timestamp>() {
-            return u64::try_from(time.as_second())
-                .map(|seconds| Self::At(Timestamp(seconds)))
-                .map_err(|_| "a time before 1970".to_owned());
+        let midnight = format!("{text}T00:00:00Z");
+        let parsed = text
+            .parse::<jiff::Timestamp>()
+            .or_else(|_| midnight.parse::<jiff::Timestamp>());
+        match parsed {
+            Ok(time) => u64::try_from(time.as_second())
+                .map(|seconds| Self(Timestamp(seconds)))
+                .map_err(|_| "a time before 1970".to_owned()),
+            Err(_) if text.parse::<DurationArg>().is_ok() => {
+                Err("this is a duration; there is another option for it, such as --for".to_owned())
+            }
+            Err(_) => {
+                Err("write a date like 2027-01-31, or a time like 2027-01-31T18:00:00Z".to_owned())
+            }
         }
+    }
+}
+
+/// A duration, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DurationArg(pub(crate) u64);
+
+impl std::str::FromStr for DurationArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
         text.parse::<jiff::Span>()
             .and_then(|span| span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()))
             .ok()
             .and_then(|span| u64::try_from(span.as_secs()).ok())
             .filter(|&seconds| seconds > 0)
-            .map(Self::In)
-            .ok_or_else(|| {
-                "write a length like 4h or 30d, or a time like 2027-01-31T00:00:00Z".to_owned()
+            .map(Self)
+            .ok_or_else(|| match text.parse::<jiff::Timestamp>() {
+                Ok(_) => {
+                    "this is a time; there is another option for it, such as --until".to_owned()
+                }
+                Err(_) => "write a duration like 4h or 30d".to_owned(),
             })
-    }
-}
-
-impl TimeArg {
-    pub(crate) fn from(self, now: Timestamp) -> Timestamp {
-        match self {
-            Self::At(time) => time,
-            Self::In(seconds) => now.plus(seconds),
-        }
     }
 }
 
@@ -113,5 +140,32 @@ impl std::str::FromStr for Argument {
             _ => Value::Text(value.to_owned()),
         };
         Ok(Self(Text::new(name)?, value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_durations_are_told_apart() {
+        let time = |text: &str| text.parse::<TimeArg>();
+        assert_eq!(time("2027-01-31"), time("2027-01-31T00:00:00Z"));
+        assert!(time("30d").unwrap_err().contains("--for"));
+        assert_eq!(
+            "30d".parse::<DurationArg>(),
+            Ok(DurationArg(30 * 24 * 3600))
+        );
+        let error = "2027-01-31T00:00:00Z".parse::<DurationArg>().unwrap_err();
+        assert!(error.contains("--until"));
+        assert!("-4h".parse::<DurationArg>().is_err());
+    }
+
+    #[test]
+    fn an_id_may_be_shortened_to_four_digits() {
+        assert_eq!("0AbC".parse::<IdPrefix>().unwrap().digits(), "0abc");
+        for wrong in ["0ab", "0abx", "é0ab", &"0".repeat(33)] {
+            assert!(wrong.parse::<IdPrefix>().is_err(), "{wrong}");
+        }
     }
 }

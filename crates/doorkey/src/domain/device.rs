@@ -1,4 +1,4 @@
-//! A device as the sharing side knows it.
+//! Devices as the platform knows them.
 
 use crate::domain::error::{Refusal, RuleCode};
 use crate::domain::requests::NewRegistration;
@@ -8,19 +8,19 @@ use doorward_protocol::wire::{
 };
 use doorward_protocol::wire::{default_leases, default_plans};
 
-/// How many different people or groups may share a device.
+/// Maximum number of users of a device: different recipients, people or groups.
 pub const SLOTS: u32 = 5;
 
 /// A registered device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
-    /// Its id.
+    /// The device id.
     pub id: Id,
-    /// Its own key.
+    /// The device's own public key.
     pub key: KeyBytes,
     /// The owner's account.
     pub owner: Id,
-    /// The owner's key.
+    /// The owner's public key.
     pub owner_key: KeyBytes,
     /// The model.
     pub model: Text,
@@ -30,24 +30,24 @@ pub struct Device {
     pub site: Option<Id>,
     /// The plan.
     pub plan: Plan,
-    /// Whether it is for demonstration only.
+    /// Whether it is a demonstration device, which cannot be shared.
     pub demo: bool,
     /// Sequence number of the registration.
     pub seq: u64,
-    /// When this ownership began.
+    /// Start of the current ownership.
     pub since: Timestamp,
-    /// When the registration was made.
+    /// When the registration was issued.
     pub made: Timestamp,
-    /// What it offers, as it has said itself; empty until then.
+    /// The operations that the device offers, from its signed `state`; empty before the first one.
     pub operations: Vec<Operation>,
-    /// Sequence number of the registration that it has said it has.
+    /// Sequence number of the registration that the device has confirmed.
     pub applied: u64,
-    /// When it was last heard of; 0 for never.
+    /// Time of the newest signed `state` of the device; 0 if there is none.
     pub seen: Timestamp,
 }
 
 impl Device {
-    /// A device that nothing was heard of yet, and that has no number.
+    /// A device that is not registered yet: sequence number 0, no reports.
     #[must_use]
     pub fn new(new: NewRegistration, now: Timestamp) -> Self {
         Self {
@@ -69,7 +69,7 @@ impl Device {
         }
     }
 
-    /// The plan that counts at a time.
+    /// The plan in force at `now`: the lowest plan once the device's own has ended.
     #[must_use]
     pub fn plan_at(&self, now: Timestamp) -> Id {
         let table = default_plans();
@@ -79,22 +79,19 @@ impl Device {
         }
     }
 
-    /// Whether the plan of a time includes an operation.
+    /// Whether the plan in force at `now` includes an operation.
     #[must_use]
     pub fn includes(&self, operation: &Operation, now: Timestamp) -> bool {
         default_plans().includes(&self.plan_at(now), operation)
     }
 
-    /// Whether new shares of it may be made.
+    /// Checks that the device may be shared.
     ///
     /// # Errors
     /// [`RuleCode::Demo`], [`RuleCode::Plan`].
-    pub fn may_be_shared(&self, now: Timestamp) -> Result<(), Refusal> {
+    pub fn check_may_be_shared(&self, now: Timestamp) -> Result<(), Refusal> {
         if self.demo {
-            let why = format!(
-                "{} is a demonstration device; those cannot be shared",
-                self.id
-            );
+            let why = format!("{} is a demonstration device and cannot be shared", self.id);
             return Err(RuleCode::Demo.because(why));
         }
         if !default_plans().includes_sharing(&self.plan_at(now)) {
@@ -104,7 +101,7 @@ impl Device {
         Ok(())
     }
 
-    /// The statement of how it is now.
+    /// The registration statement for the device in its present form.
     #[must_use]
     pub fn registration(&self, iss: &Id) -> Registration {
         Registration {
@@ -137,7 +134,7 @@ impl Device {
         Audience::Device(self.id.clone())
     }
 
-    /// The audiences whose statements it obeys: itself, and its site if it has one.
+    /// The audiences whose statements apply to the device: itself, and its site if it has one.
     #[must_use]
     pub fn audiences(&self) -> Vec<Audience> {
         let site = self.site.clone().map(Audience::Site);
@@ -145,7 +142,8 @@ impl Device {
     }
 }
 
-/// The longest that a share can live on without news, in seconds.
+/// The longest time that a share stays usable without an update of the revocation list, in
+/// seconds: the maximum of the default leases.
 #[must_use]
 pub(crate) fn longest_lease() -> u64 {
     let leases = default_leases();
@@ -156,7 +154,7 @@ pub(crate) fn longest_lease() -> u64 {
         .unwrap_or(0)
 }
 
-/// What is kept of a claim secret: enough to know it again.
+/// The hash of a claim secret that the database stores.
 #[must_use]
 pub fn claim_hash(device: &Id, secret: &str) -> Hash {
     hash(format!("doorward claim v1\n{device}\n{}", secret.trim()).as_bytes())
@@ -193,15 +191,15 @@ pub(crate) mod tests {
     #[test]
     fn s19_s45_a_plan_without_sharing_and_a_demonstration_device_make_no_new_shares() {
         let device = sample();
-        assert_eq!(device.may_be_shared(Timestamp(999)), Ok(()));
-        let refusal = device.may_be_shared(Timestamp(1000)).unwrap_err();
+        assert_eq!(device.check_may_be_shared(Timestamp(999)), Ok(()));
+        let refusal = device.check_may_be_shared(Timestamp(1000)).unwrap_err();
         assert_eq!(refusal.rule, RuleCode::Plan);
         let demo = Device {
             demo: true,
             ..device
         };
         assert_eq!(
-            demo.may_be_shared(Timestamp(0)).unwrap_err().rule,
+            demo.check_may_be_shared(Timestamp(0)).unwrap_err().rule,
             RuleCode::Demo
         );
     }

@@ -1,24 +1,24 @@
-//! Why the sharing side refuses: stable codes, each with what to do.
+//! Reasons why a request is refused: stable codes, each with a remedy.
 
-/// What kind of no it is, for exit codes and HTTP.
+/// The class of a refusal, which selects the HTTP status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorClass {
-    /// What was asked makes no sense.
+    /// A value in the request is invalid.
     Invalid,
-    /// Who asks may not.
+    /// The caller lacks the permission.
     Forbidden,
-    /// There is no such thing, or none that the asker may know of.
+    /// Nothing of that name exists, or the caller may not see it.
     Missing,
-    /// It does not go together with how things are.
+    /// The request conflicts with the current state.
     Conflict,
-    /// It was there, and is over.
+    /// The resource has expired or was withdrawn.
     Gone,
 }
 
-/// Declares the rules with their codes, natures and remedies in one table.
+/// Declares the rules with their codes, classes and remedies in one table.
 macro_rules! rules {
     ($($(#[$doc:meta])* $rule:ident $name:literal $class:ident $remedy:literal,)*) => {
-        /// A rule of sharing that something breaks. Codes are append-only.
+        /// The rule that a request breaks. Codes are append-only.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum RuleCode { $($(#[$doc])* $rule,)* }
 
@@ -26,19 +26,19 @@ macro_rules! rules {
             /// Every rule.
             pub const ALL: &'static [Self] = &[$(Self::$rule,)*];
 
-            /// The code, for scripts.
+            /// The stable code, for scripts.
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self { $(Self::$rule => $name,)* }
             }
 
-            /// What kind of no it is.
+            /// The class of the refusal.
             #[must_use]
             pub fn class(self) -> ErrorClass {
                 match self { $(Self::$rule => ErrorClass::$class,)* }
             }
 
-            /// What to do about it.
+            /// The remedy for the user, as a sentence.
             #[must_use]
             pub fn remedy(self) -> &'static str {
                 match self { $(Self::$rule => $remedy,)* }
@@ -48,61 +48,61 @@ macro_rules! rules {
 }
 
 rules! {
-    /// It cannot be read, or says nothing that makes sense.
-    Invalid "invalid" Invalid "Correct it and try again.",
-    /// There is nothing of that name that the asker may see.
+    /// A value cannot be parsed or makes no sense.
+    Invalid "invalid" Invalid "Correct the value and try again.",
+    /// Nothing of that name exists, or the caller may not see it.
     Unknown "unknown" Missing "Check the name.",
-    /// Who asks is not the owner.
+    /// The caller is not the owner.
     NotOwner "not_owner" Forbidden "Ask the owner.",
     /// The account's role does not permit it.
-    Role "role" Forbidden "Ask whoever manages your accounts for another role.",
-    /// The session is missing, over, or of somebody else.
+    Role "role" Forbidden "Ask the administrator of your account for another role.",
+    /// The session is missing, has expired, or belongs to another account.
     Session "session" Forbidden "Sign in again.",
-    /// A share of somebody else cannot be shared on.
+    /// A recipient cannot share further what was shared with them.
     NotResharable "not_resharable" Forbidden "Ask the owner to share it with them.",
     /// The device has an owner.
-    AlreadyOwned "already_owned" Conflict "The owner hands it over, or deletes it first.",
-    /// The claim secret is not that of the device.
-    WrongClaim "wrong_claim" Forbidden "Take it from the label, or from what `doorward provision` printed.",
-    /// It is for demonstration only.
-    Demo "demo" Conflict "Demonstration devices cannot be shared.",
-    /// The plan lacks sharing.
+    AlreadyOwned "already_owned" Conflict "Ask the owner to transfer or delete the device first.",
+    /// The claim secret does not belong to the device.
+    WrongClaim "wrong_claim" Forbidden "Use the claim from the label, or the one that `doorward provision` printed.",
+    /// The device is for demonstration only.
+    Demo "demo" Conflict "Choose another device.",
+    /// The plan does not include sharing.
     Plan "plan" Conflict "Upgrade the plan of the device first.",
-    /// All slots are taken.
-    SlotsFull "slots_full" Conflict "Cancel a share first, and wait until the device has said that it is applied.",
+    /// The device has the maximum number of users.
+    SlotsFull "slots_full" Conflict "Cancel a share first, and wait until the device has confirmed that it has ended.",
     /// The device and the account are in different regions.
-    WrongRegion "wrong_region" Conflict "Make an account in the region of the device, and accept with that one.",
-    /// A permission that the device does not offer, or that is the owner's alone.
-    Permission "permission" Invalid "Choose from what the device offers.",
-    /// The code is wrong.
-    WrongCode "wrong_code" Forbidden "Read the code again from the message.",
-    /// Too many wrong codes.
+    WrongRegion "wrong_region" Conflict "Accept with an account in the region of the device.",
+    /// The device does not offer the permission, or only its owner may have it.
+    Permission "permission" Invalid "Choose from the operations that the device offers.",
+    /// The invitation code is wrong.
+    WrongCode "wrong_code" Forbidden "Check the code in the message, and enter it again.",
+    /// The invitation is locked after too many wrong codes.
     CodeLocked "code_locked" Gone "Ask for a new invitation.",
-    /// The code was used.
-    CodeUsed "code_used" Gone "You have it already: `doorkey shares --with-me`.",
-    /// The invitation is over or was withdrawn.
+    /// The invitation was accepted before.
+    CodeUsed "code_used" Gone "To list your shares, run `doorkey api GET /v1/shares/with-me`.",
+    /// The invitation has expired or was withdrawn.
     NoLongerValid "no_longer_valid" Gone "Ask for a new invitation.",
-    /// What has ended cannot be changed.
-    Ended "ended" Conflict "Make a new share.",
-    /// An address to return to that the group has not registered.
-    ReturnUrl "return_url" Invalid "The owner of the group registers its host first.",
-    /// Somebody else has that name.
+    /// The share has ended and cannot be changed.
+    Ended "ended" Conflict "Create a new share.",
+    /// The group has not registered the host of the return address.
+    ReturnUrl "return_url" Invalid "Ask the owner of the group to register the host.",
+    /// The name is in use.
     Taken "taken" Conflict "Choose another name.",
-    /// Asked too often.
-    TooOften "too_often" Conflict "Wait a minute.",
+    /// The rate limit is exceeded.
+    TooOften "too_often" Conflict "Wait a minute, then try again.",
 }
 
-/// A rule, and what breaks it.
+/// A refusal: the rule, and how the request breaks it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// The rule.
     pub rule: RuleCode,
-    /// What exactly, as a sentence.
+    /// The reason, as a sentence without a full stop.
     pub why: String,
 }
 
 impl RuleCode {
-    /// This rule is broken.
+    /// A refusal by this rule, with its reason.
     #[must_use]
     pub fn because(self, why: impl Into<String>) -> Refusal {
         Refusal {

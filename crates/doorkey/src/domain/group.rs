@@ -1,36 +1,38 @@
-//! Groups of people who act together, and the link by which they ask for access.
+//! Groups of people who act together, and the links by which they request access.
+
+use url::Url;
 
 use crate::domain::error::{Refusal, RuleCode};
 use doorward_protocol::wire::{Id, KeyBytes};
 
-/// Most hosts that a group may have people sent back to.
+/// Maximum number of return hosts of a group.
 pub(crate) const MAX_HOSTS: usize = 16;
 
 /// A group, such as an installer's team.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
-    /// The group's id, as shares name it.
+    /// The group's id, which shares contain.
     pub id: Id,
-    /// The key by which it is looked up; everybody may know it.
+    /// The short code by which approvers look the group up; it is public.
     pub lookup_key: LookupKey,
-    /// The name for people.
+    /// The display name.
     pub name: String,
     /// The account that owns the group.
     pub owner: Id,
-    /// The group's own key, which signs its rosters.
+    /// The group's own public key, which signs its member lists.
     pub key: KeyBytes,
-    /// Hosts that people may be sent back to.
+    /// Registered hosts that approvers may be sent back to.
     pub hosts: Vec<String>,
-    /// Sequence number of the newest roster; 0 for none.
+    /// Sequence number of the newest member list; 0 if there is none.
     pub roster: u64,
 }
 
-/// A short name that leads to a group's public name and to nothing else.
+/// A short code that leads to a group's public name and to nothing else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LookupKey(String);
 
 impl LookupKey {
-    /// Takes 4 to 16 letters and digits; case does not matter.
+    /// Parses 4 to 16 letters and digits; case is ignored.
     ///
     /// # Errors
     /// [`RuleCode::Invalid`].
@@ -39,7 +41,10 @@ impl LookupKey {
             (4..=16).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
         match fits {
             true => Ok(Self(text.to_ascii_uppercase())),
-            false => Err(RuleCode::Invalid.because("A lookup key is 4 to 16 letters and digits")),
+            false => {
+                Err(RuleCode::Invalid
+                    .because("A lookup key consists of 4 to 16 letters and digits"))
+            }
         }
     }
 
@@ -65,8 +70,8 @@ impl std::str::FromStr for LookupKey {
 }
 
 impl Group {
-    /// Where the approver is sent back to, with the answer: only to a host that the group has
-    /// registered, over HTTPS.
+    /// Returns the address to which the approver is sent back, with the decision in its query. Only
+    /// HTTPS addresses on a host that the group has registered are accepted.
     ///
     /// # Errors
     /// [`RuleCode::ReturnUrl`].
@@ -78,35 +83,44 @@ impl Group {
     ) -> Result<String, Refusal> {
         let refused = || {
             RuleCode::ReturnUrl.because(format!(
-                "{} has not registered the host of that address",
+                "{} has not registered the host of the return address",
                 self.name
             ))
         };
-        let rest = url.strip_prefix("https://").ok_or_else(refused)?;
-        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        let (authority, path) = rest.split_at(end);
+        let parsed = Url::parse(url).map_err(|_| refused())?;
+        // Stricter than the URL standard, by which parsers normalize backslashes, control
+        // characters and host names: the text has to begin with a registered host, exactly as
+        // registered.
+        let registered = self.hosts.iter().any(|host| {
+            let rest = url
+                .strip_prefix("https://")
+                .and_then(|rest| rest.strip_prefix(host.as_str()));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
+                && Url::parse(&format!("https://{host}"))
+                    .is_ok_and(|host| host.origin() == parsed.origin())
+        });
         let plain = |b: u8| b.is_ascii_graphic() && !b"\"<>\\^`{|}#".contains(&b);
-        let known = self.hosts.iter().any(|host| host == authority);
-        if !known || url.len() > 1024 || !path.bytes().all(plain) {
+        if !registered || url.len() > 1024 || !url.bytes().all(plain) {
             return Err(refused());
         }
-        let separator = if path.contains('?') { '&' } else { '?' };
+        let separator = if parsed.query().is_some() { '&' } else { '?' };
         let site = site.map_or_else(String::new, |site| format!("&installationId={site}"));
         Ok(format!("{url}{separator}success={granted}{site}"))
     }
 }
 
-/// Checks a host that a group registers: a name or a name and a port, in lower case.
+/// Checks a host that a group registers: a host name in lower case, with or without a port.
 ///
 /// # Errors
 /// [`RuleCode::Invalid`].
-pub(crate) fn host(text: &str) -> Result<String, Refusal> {
+pub(crate) fn check_host(text: &str) -> Result<String, Refusal> {
     let (name, port) = text.split_once(':').unwrap_or((text, "443"));
-    let name_fits = (1..=253).contains(&name.len())
+    let plain_name = (1..=253).contains(&name.len())
         && name
             .bytes()
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b));
-    match name_fits && port.parse::<u16>().is_ok() {
+    let valid = plain_name && port.parse::<u16>().is_ok();
+    match valid && Url::parse(&format!("https://{text}")).is_ok() {
         true => Ok(text.to_owned()),
         false => {
             Err(RuleCode::Invalid
@@ -115,16 +129,16 @@ pub(crate) fn host(text: &str) -> Result<String, Refusal> {
     }
 }
 
-/// The language for somebody who asked for one: English if it is none of ours.
+/// Returns the supported language for a requested one such as `de-CH`; English if there is none.
 #[must_use]
-pub fn language(asked: &str) -> &'static str {
-    let of = |language: &&str| {
-        let rest = asked
+pub fn supported_language(requested: &str) -> &'static str {
+    let matches = |language: &&str| {
+        let start = requested
             .get(..2)
             .filter(|start| start.eq_ignore_ascii_case(language));
-        rest.is_some() && !asked[2..].starts_with(|c: char| c.is_ascii_alphabetic())
+        start.is_some() && !requested[2..].starts_with(|c: char| c.is_ascii_alphabetic())
     };
-    ["en", "de", "fr"].into_iter().find(of).unwrap_or("en")
+    ["en", "de", "fr"].into_iter().find(matches).unwrap_or("en")
 }
 
 #[cfg(test)]
@@ -170,6 +184,10 @@ mod tests {
             "//portal.tzbv.example/",
             "https://portal.tzbv.example/#x",
             "https://portal.tzbv.example/\r\nSet-Cookie: a=b",
+            "https://PORTAL.tzbv.example/",
+            "https:portal.tzbv.example/",
+            "https://user@portal.tzbv.example/",
+            "https://portal.tzbv.example\t/",
             "",
         ] {
             let refusal = group.return_to(elsewhere, None, true).unwrap_err();
@@ -179,7 +197,8 @@ mod tests {
 
     #[test]
     fn s40_an_unknown_language_falls_back_to_english() {
-        let languages = ["fr", "de-CH", "FR", "xx", "", "f", "friulian", "é"].map(language);
+        let languages =
+            ["fr", "de-CH", "FR", "xx", "", "f", "friulian", "é"].map(supported_language);
         assert_eq!(languages, ["fr", "de", "fr", "en", "en", "en", "en", "en"]);
     }
 
@@ -189,9 +208,19 @@ mod tests {
         for wrong in ["abc", "a b c d", "x/../../y", "ABCDEFGHIJKLMNOPQ", "tzbv%"] {
             assert!(LookupKey::new(wrong).is_err(), "{wrong}");
         }
-        assert!(host("portal.example.org:8443").is_ok());
-        for wrong in ["", "Portal.example", "a/b", "a:b", "a@b", "https://a"] {
-            assert!(host(wrong).is_err(), "{wrong}");
+        assert!(check_host("portal.example.org:8443").is_ok());
+        for wrong in [
+            "",
+            "Portal.example",
+            "a/b",
+            "a:b",
+            "a@b",
+            "https://a",
+            "a:443/b",
+            "a:",
+            "a:+5",
+        ] {
+            assert!(check_host(wrong).is_err(), "{wrong}");
         }
     }
 }

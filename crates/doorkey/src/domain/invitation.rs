@@ -1,64 +1,70 @@
-//! Invitations: a code that works once, for a week, and is locked after five wrong tries.
+//! Invitations: a code that can be used once within a week, and is locked after five wrong
+//! attempts.
 
 use crate::domain::error::{Refusal, RuleCode};
 use doorward_protocol::wire::{Bytes, Hash, Id, Timestamp, UNAMBIGUOUS_ALPHABET, hash};
 
-/// How long an invitation waits to be accepted, in seconds.
-pub const LAPSES_AFTER: u64 = 7 * 86400;
-/// Wrong codes until it is locked.
-pub const TRIES: u32 = 5;
+/// How long an invitation is valid, in seconds.
+pub const INVITATION_LIFETIME: u64 = 7 * 86400;
+/// Wrong codes after which an invitation is locked.
+pub const MAX_CODE_TRIES: u32 = 5;
 
-/// Characters of a code: 50 bits.
-const LENGTH: usize = 10;
+/// Number of characters of a code, which hold 50 bits.
+const CODE_LENGTH: usize = 10;
 
-/// A code as its recipient gets it; the ledger keeps its hash.
+/// An invitation code in clear text, as the recipient gets it. The database stores only its hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InviteCode(String);
 
 impl InviteCode {
-    /// A code from random bytes.
+    /// Makes a code from random bytes.
     #[must_use]
-    pub fn new(random: &[u8; LENGTH]) -> Self {
-        let letter = |byte: &u8| char::from(UNAMBIGUOUS_ALPHABET[usize::from(byte % 32)]);
-        Self(random.iter().map(letter).collect())
+    pub fn new(random: &[u8; CODE_LENGTH]) -> Self {
+        let character = |byte: &u8| char::from(UNAMBIGUOUS_ALPHABET[usize::from(byte % 32)]);
+        Self(random.iter().map(character).collect())
     }
 
-    /// What somebody typed: case and separators do not matter.
+    /// Reads a code that a user typed; case and separators are ignored.
     #[must_use]
-    pub fn typed(text: &str) -> Self {
-        let letters = text.chars().filter(char::is_ascii_alphanumeric);
-        Self(letters.take(64).map(|c| c.to_ascii_uppercase()).collect())
+    pub fn from_input(text: &str) -> Self {
+        let characters = text.chars().filter(char::is_ascii_alphanumeric);
+        Self(
+            characters
+                .take(64)
+                .map(|c| c.to_ascii_uppercase())
+                .collect(),
+        )
     }
 
-    /// The code as it is shown: two groups of five.
+    /// The code as users see it: two groups of five characters.
     #[must_use]
-    pub fn shown(&self) -> String {
+    pub fn formatted(&self) -> String {
         let (first, second) = self.0.split_at(self.0.len() / 2);
         format!("{first}-{second}")
     }
 
-    /// What the ledger keeps.
+    /// The hash that the database stores.
     #[must_use]
     pub fn hash(&self, invitation: &Bytes<16>) -> Hash {
         hash(format!("doorward invitation v1\n{invitation}\n{}", self.0).as_bytes())
     }
 }
 
-/// Where an invitation is.
+/// The state of an invitation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InvitationState {
-    /// Nobody has accepted yet.
+    /// Not accepted yet.
     Open,
     /// Accepted.
     Accepted,
-    /// The recipient said no.
+    /// Declined by the recipient.
     Denied,
-    /// The sharer took it back.
+    /// Withdrawn by the sharer.
     Withdrawn,
 }
 
 impl InvitationState {
-    /// The word in the ledger.
+    /// The name in the database.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -69,71 +75,71 @@ impl InvitationState {
         }
     }
 
-    /// The stage of a word in the ledger.
+    /// The state with a name in the database.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         let all = [Self::Open, Self::Accepted, Self::Denied, Self::Withdrawn];
-        all.into_iter().find(|stage| stage.name() == name)
+        all.into_iter().find(|state| state.name() == name)
     }
 }
 
-/// An invitation to one recipient, for one share or several made together.
+/// An invitation to one recipient, for one share or several shares created together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invitation {
-    /// Its id; not a secret.
+    /// The invitation's id; not secret.
     pub id: Bytes<16>,
-    /// The address that it went to; empty for a link that anybody may bring.
+    /// The e-mail address of the recipient, or the name of a guest.
     pub address: String,
     /// Hash of the code.
     pub code: Hash,
-    /// Wrong codes so far.
+    /// Number of wrong codes so far.
     pub tries: u32,
-    /// From this second on it is over.
+    /// The time from which on it is no longer valid.
     pub expires_at: Timestamp,
-    /// Where it is.
+    /// The state.
     pub stage: InvitationState,
-    /// Who invites.
+    /// The account that invites.
     pub by: Id,
-    /// Whether an account is made for a guest, who has none.
+    /// Whether the recipient is a guest, who accepts without an account.
     pub guest: bool,
 }
 
 impl Invitation {
-    /// Whether it is still there to be accepted, locked or not.
+    /// Checks that the invitation can be accepted.
     ///
     /// # Errors
-    /// The rule that says why not.
-    pub fn is_open(&self, now: Timestamp) -> Result<(), Refusal> {
+    /// [`RuleCode::CodeUsed`], [`RuleCode::NoLongerValid`], [`RuleCode::CodeLocked`].
+    pub fn check_open(&self, now: Timestamp) -> Result<(), Refusal> {
         match self.stage {
             InvitationState::Accepted => {
-                Err(RuleCode::CodeUsed.because("This invitation was accepted before"))
+                Err(RuleCode::CodeUsed.because("This invitation was already accepted"))
             }
             InvitationState::Denied | InvitationState::Withdrawn => {
                 Err(RuleCode::NoLongerValid.because("This invitation is no longer valid"))
             }
             InvitationState::Open if self.expires_at <= now => {
-                Err(RuleCode::NoLongerValid.because("This invitation has lapsed"))
+                Err(RuleCode::NoLongerValid.because("This invitation has expired"))
             }
-            InvitationState::Open if self.tries >= TRIES => {
-                let why = format!("{TRIES} wrong codes were given for this invitation");
+            InvitationState::Open if self.tries >= MAX_CODE_TRIES => {
+                let why = format!("This invitation is locked after {MAX_CODE_TRIES} wrong codes");
                 Err(RuleCode::CodeLocked.because(why))
             }
             InvitationState::Open => Ok(()),
         }
     }
 
-    /// Tries a code; a wrong one is counted, and the count has to be kept.
+    /// Checks a code. A wrong code is counted in `tries`, which the caller must then store.
     ///
     /// # Errors
-    /// The rule that says why not.
+    /// [`RuleCode::WrongCode`], or an error of [`Self::check_open`].
     pub fn try_code(&mut self, code: &InviteCode, now: Timestamp) -> Result<(), Refusal> {
-        self.is_open(now)?;
+        self.check_open(now)?;
         if code.hash(&self.id) == self.code {
             return Ok(());
         }
         self.tries += 1;
-        let left = TRIES - self.tries;
-        Err(RuleCode::WrongCode.because(format!("That is not the code; {left} tries are left")))
+        let left = MAX_CODE_TRIES - self.tries;
+        Err(RuleCode::WrongCode.because(format!("Wrong code; {left} attempts left")))
     }
 }
 
@@ -162,7 +168,7 @@ mod tests {
     #[test]
     fn s16_after_five_wrong_codes_the_right_one_is_locked_out_too() {
         let (mut invitation, code) = invitation();
-        let wrong = InviteCode::typed("WRONG-WRONG");
+        let wrong = InviteCode::from_input("WRONG-WRONG");
         for _ in 0..5 {
             let refusal = invitation.try_code(&wrong, Timestamp(0)).unwrap_err();
             assert_eq!(refusal.rule, RuleCode::WrongCode);
@@ -174,8 +180,8 @@ mod tests {
     #[test]
     fn s16_the_right_code_counts_however_it_is_typed_and_only_once() {
         let (mut invitation, code) = invitation();
-        assert_eq!(code.shown(), "2345Z-2Z9AB");
-        let typed = InviteCode::typed(" 2345z 2z9ab\n");
+        assert_eq!(code.formatted(), "2345Z-2Z9AB");
+        let typed = InviteCode::from_input(" 2345z 2z9ab\n");
         assert_eq!(invitation.try_code(&typed, Timestamp(999)), Ok(()));
         invitation.stage = InvitationState::Accepted;
         let refusal = invitation.try_code(&code, Timestamp(999)).unwrap_err();

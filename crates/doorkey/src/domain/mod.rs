@@ -1,4 +1,4 @@
-//! The rules of sharing, without I/O and without a clock.
+//! The rules of sharing. No I/O and no clock: the time is an argument.
 
 pub(crate) mod account;
 pub(crate) mod device;
@@ -12,8 +12,10 @@ pub(crate) mod share;
 pub use account::{Account, AccountRole, Email};
 pub use device::{Device, SLOTS, claim_hash};
 pub use error::{ErrorClass, Refusal, RuleCode};
-pub use group::{Group, LookupKey, language};
-pub use invitation::{Invitation, InvitationState, InviteCode, LAPSES_AFTER, TRIES};
-pub use preset::{Preset, operations, shareable};
+pub use group::{Group, LookupKey, supported_language};
+pub use invitation::{
+    INVITATION_LIFETIME, Invitation, InvitationState, InviteCode, MAX_CODE_TRIES,
+};
+pub use preset::{Preset, expand_permissions, shareable};
 pub use requests::{Actor, NewRegistration, NewShare, ShareTarget};
-pub use share::{DeviceReport, Recipient, ShareRecord, Status, Termination, has_slot};
+pub use share::{DeviceReport, Recipient, ShareRecord, Status, Termination, check_slot_free};

@@ -1,21 +1,22 @@
-//! Permission sets with a name, cut to what the device offers.
+//! Presets: named sets of permissions, limited to the operations that the device offers.
 
 use crate::domain::error::{Refusal, RuleCode};
 use doorward_protocol::wire::{Operation, SELF_SERVICE_OPERATIONS, is_owner_only};
 
-/// A permission set with a name.
+/// A named set of permissions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Preset {
-    /// Everything that can be shared: a shared user who monitors, configures and controls.
+    /// All operations that can be shared: monitoring, configuration and control.
     Full,
-    /// What a partner needs to look after a site: all of it but what may cut the load.
+    /// Maintenance of a site: all operations that can be shared except licences, firmware rollback
+    /// and switching the load off.
     Partner,
-    /// Look, and touch nothing.
+    /// Read-only operations.
     View,
 }
 
-/// What is offered for sharing where a device has not said yet what it offers.
-const USUAL: [&str; 14] = [
+/// The operations offered for sharing while a device has not reported its own.
+const DEFAULT_OFFER: [&str; 14] = [
     "status.read",
     "history.read",
     "report.read",
@@ -33,7 +34,7 @@ const USUAL: [&str; 14] = [
 ];
 
 impl Preset {
-    /// The preset of a name, if it is one.
+    /// The preset with a name, if there is one.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
@@ -44,7 +45,7 @@ impl Preset {
         }
     }
 
-    fn has(self, operation: &str) -> bool {
+    fn includes(self, operation: &str) -> bool {
         let family = |families: &[&str]| families.iter().any(|f| operation.starts_with(f));
         match self {
             Self::Full => true,
@@ -54,41 +55,46 @@ impl Preset {
     }
 }
 
-/// What of `offered` can be shared at all.
+/// The operations among `offered` that can be shared. Without any, a default set is used.
 #[must_use]
 pub fn shareable(offered: &[Operation]) -> Vec<Operation> {
-    let usual = USUAL.iter().filter_map(|name| Operation::new(name).ok());
+    let defaults = DEFAULT_OFFER
+        .iter()
+        .filter_map(|name| Operation::new(name).ok());
     let offered: Vec<Operation> = match offered {
-        [] => usual.collect(),
+        [] => defaults.collect(),
         offered => offered.to_vec(),
     };
-    let free = |name: &Operation| {
+    let can_be_shared = |name: &Operation| {
         !is_owner_only(name.as_str())
             && !SELF_SERVICE_OPERATIONS.contains(&name.as_str())
             && name.as_str() != "history.acknowledge"
     };
-    offered.into_iter().filter(free).collect()
+    offered.into_iter().filter(can_be_shared).collect()
 }
 
-/// The operations that names stand for: presets, or operations one by one. What a preset names
-/// and the device lacks is left out; what was named itself must be offered, if it is known what
-/// is.
+/// Expands a list of presets and operations to operations. Operations of a preset that the device
+/// does not offer are left out. An operation that is listed by itself must be offered, unless
+/// `offered` is empty because the device has not reported yet.
 ///
 /// # Errors
 /// [`RuleCode::Permission`].
-pub fn operations(names: &[String], offered: &[Operation]) -> Result<Vec<Operation>, Refusal> {
+pub fn expand_permissions(
+    names: &[String],
+    offered: &[Operation],
+) -> Result<Vec<Operation>, Refusal> {
     let mut chosen = Vec::new();
     for name in names {
         if let Some(preset) = Preset::from_name(name) {
             let all = shareable(offered).into_iter();
-            chosen.extend(all.filter(|operation| preset.has(operation.as_str())));
+            chosen.extend(all.filter(|operation| preset.includes(operation.as_str())));
             continue;
         }
         let operation = Operation::new(name).map_err(|rule| {
-            RuleCode::Permission.because(format!("`{name}` is no operation: {rule}"))
+            RuleCode::Permission.because(format!("`{name}` is not an operation: {rule}"))
         })?;
         if is_owner_only(name) {
-            return Err(RuleCode::Permission.because(format!("`{name}` is the owner's alone")));
+            return Err(RuleCode::Permission.because(format!("`{name}` is for the owner only")));
         }
         if !offered.is_empty() && !offered.contains(&operation) {
             return Err(RuleCode::Permission.because(format!("The device does not offer `{name}`")));
@@ -98,7 +104,7 @@ pub fn operations(names: &[String], offered: &[Operation]) -> Result<Vec<Operati
     chosen.sort();
     chosen.dedup();
     match chosen.len() {
-        0 => Err(RuleCode::Permission.because("Nothing would be granted")),
+        0 => Err(RuleCode::Permission.because("The share would grant no operation")),
         1..=32 => Ok(chosen),
         _ => Err(RuleCode::Permission.because("A share grants at most 32 operations")),
     }
@@ -111,7 +117,7 @@ mod tests {
     fn names(names: &[&str], offered: &[&str]) -> Result<Vec<String>, RuleCode> {
         let offered: Vec<_> = offered.iter().map(|o| Operation::new(o).unwrap()).collect();
         let names: Vec<_> = names.iter().map(ToString::to_string).collect();
-        operations(&names, &offered)
+        expand_permissions(&names, &offered)
             .map(|chosen| chosen.iter().map(ToString::to_string).collect())
             .map_err(|refusal| refusal.rule)
     }

@@ -1,28 +1,28 @@
-//! What is asked of the sharing side, by whom, and why it refuses.
+//! Requests to the use cases, and the actor that makes them.
 
 use crate::domain::account::Account;
 use doorward_protocol::wire::{Id, KeyBytes, Limits, Plan, Text, Timestamp};
 
-/// Who asks.
+/// The party that makes a request.
 #[derive(Debug, Clone, Copy)]
 pub enum Actor<'a> {
-    /// Whoever holds the issuer's keys, on the machine where they are: may do everything that
-    /// the rules of sharing let any owner do.
+    /// The operator of the issuer's directory, with its keys: may do all that the rules of sharing
+    /// allow any owner.
     Issuer,
-    /// Somebody who has signed in.
+    /// An account that has signed in.
     Account(&'a Account),
 }
 
-/// A device that is to be registered.
+/// A device to register.
 #[derive(Debug, Clone)]
 pub struct NewRegistration {
     /// The device.
     pub device: Id,
-    /// Its own key, as `doorward provision` showed it.
+    /// The device's own public key, as `doorward provision` printed it.
     pub device_key: KeyBytes,
     /// The owner's account.
     pub owner: Id,
-    /// The owner's key.
+    /// The owner's public key.
     pub owner_key: KeyBytes,
     /// The model.
     pub model: Text,
@@ -32,36 +32,36 @@ pub struct NewRegistration {
     pub site: Option<Id>,
     /// The plan.
     pub plan: Plan,
-    /// Whether it is for demonstration only.
+    /// Whether it is a demonstration device, which cannot be shared.
     pub demo: bool,
 }
 
-/// Whom something is to be shared with.
+/// The recipient of a new share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ShareTarget {
-    /// Somebody whose key is known: the share counts at once.
+    /// An account whose key is known. The share is valid at once.
     Key(Id, KeyBytes),
-    /// Whoever has this address: they accept with a code.
+    /// An e-mail address. The recipient accepts with a code.
     Address(crate::domain::account::Email),
-    /// Whoever is given the link, under this name, with no account.
+    /// A guest of this name, who accepts with the invitation link and has no account.
     Guest(Text),
     /// A group of the platform.
     Group(Id),
 }
 
-/// Shares that are to be made, one for each audience.
+/// The terms of new shares.
 #[derive(Debug, Clone)]
 pub struct NewShare {
     /// The recipient.
     pub to: ShareTarget,
-    /// What the recipient may ask for: presets and operations.
+    /// The permissions: presets and operations.
     pub permissions: Vec<String>,
-    /// When it ends.
+    /// When the shares end.
     pub end: Timestamp,
-    /// For people.
+    /// The purpose, for people to read.
     pub description: Option<Text>,
-    /// The region, if the audience is a site without devices; a device has its own.
+    /// The region if the audience is a site without devices; otherwise that of the device is used.
     pub region: Id,
-    /// How often, and which way.
+    /// Limits on the number, time and origin of commands.
     pub limits: Option<Limits>,
 }

@@ -1,4 +1,4 @@
-//! A share from its invitation to its end.
+//! Shares, from invitation to end.
 
 use crate::domain::device::{Device, longest_lease};
 use crate::domain::error::{Refusal, RuleCode};
@@ -7,19 +7,19 @@ use doorward_protocol::wire::{
     ShareBody, Text, Timestamp,
 };
 
-/// Who a share is for.
+/// The recipient of a share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recipient {
-    /// Somebody who has not accepted yet, by address; or by the invitation alone, for a guest.
+    /// An invited person who has not accepted yet: an e-mail address, or the name of a guest.
     Invited(String),
-    /// An account, with the key that it accepted with.
+    /// An account, with the key with which it accepted.
     Account(Id, KeyBytes),
-    /// A group, with its own key: its members by the group's roster.
+    /// A group, with its own key. The member list says who belongs to it.
     Group(Id, KeyBytes),
 }
 
 impl Recipient {
-    /// The name by which overviews list it.
+    /// The name in listings.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
@@ -28,7 +28,7 @@ impl Recipient {
         }
     }
 
-    /// The key, once there is one.
+    /// The public key; `None` until the invitation is accepted.
     #[must_use]
     pub fn key(&self) -> Option<KeyBytes> {
         match self {
@@ -37,7 +37,8 @@ impl Recipient {
         }
     }
 
-    /// Whom a slot is for: shares of one person take one slot.
+    /// Identifies the recipient when users of a device are counted: all shares of one key count as
+    /// one user.
     #[must_use]
     pub fn slot(&self) -> String {
         match self.key() {
@@ -47,21 +48,21 @@ impl Recipient {
     }
 }
 
-/// How a share came to its end before its time.
+/// How a share ended before its end date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Termination {
-    /// The owner, or whoever manages it, ended it.
+    /// Cancelled by the owner or a site administrator.
     Cancelled,
-    /// The recipient gave it up.
+    /// Given up by the recipient.
     Relinquished,
-    /// The recipient, or the owner who was asked, said no.
+    /// Declined by the recipient, or denied by the owner.
     Denied,
     /// The invitation was not accepted in time.
     Lapsed,
 }
 
 impl Termination {
-    /// The word in the ledger.
+    /// The name in the database.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -72,7 +73,7 @@ impl Termination {
         }
     }
 
-    /// The end of a word in the ledger.
+    /// The termination with a name in the database.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         let all = [
@@ -81,50 +82,51 @@ impl Termination {
             Self::Denied,
             Self::Lapsed,
         ];
-        all.into_iter().find(|end| end.name() == name)
+        all.into_iter()
+            .find(|termination| termination.name() == name)
     }
 }
 
-/// The word of one device on a share, signed by it.
+/// The signed confirmations of one device about a share.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeviceReport {
-    /// The version that it has installed; 0 for none.
+    /// The version of the share that it has installed; 0 for none.
     pub version: u32,
-    /// Why it refused it, if it did.
+    /// The code with which it refused the share, if it did.
     pub refused: Option<String>,
-    /// Whether it has said that it has the list that ends the share.
+    /// Whether it has confirmed the revocation list that ends the share.
     pub ended: bool,
 }
 
-/// Where a share is.
+/// The status of a share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
     /// The recipient has not accepted yet.
     Pending,
-    /// Signed, and on its way to the device.
+    /// Signed, and not yet confirmed by every device.
     Active,
-    /// The device has said, signed, that it has it.
+    /// Confirmed by every device.
     OnDevice,
-    /// On the device; the plan lacks some of what it grants.
+    /// Confirmed, but the plan does not include all operations of the share.
     Suspended,
-    /// Its time is over.
+    /// The end date has passed.
     Expired,
-    /// Somebody said no.
+    /// Declined by the recipient, or denied by the owner.
     Denied,
     /// The invitation was not accepted in time.
     Lapsed,
-    /// Ended; the device has not said so yet.
+    /// Cancelled; not yet confirmed by every device.
     CancelRequested,
-    /// Ended, and the device has said, signed, that it obeys.
+    /// Cancelled, and confirmed by every device.
     CancelApplied,
     /// Given up by the recipient.
     Relinquished,
-    /// The device did not take it.
+    /// Refused by a device.
     Refused,
 }
 
 impl Status {
-    /// The word, for scripts.
+    /// The stable name, for scripts.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -143,47 +145,47 @@ impl Status {
     }
 }
 
-/// A share in the ledger.
+/// A share in the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShareRecord {
-    /// Its id.
+    /// The share's id.
     pub id: Bytes<16>,
-    /// What is shared.
+    /// The device or site that is shared.
     pub audience: Audience,
-    /// With whom.
+    /// The recipient.
     pub recipient: Recipient,
-    /// Who shared it.
+    /// The account that shares.
     pub by: Id,
-    /// Who approved it, if a recipient asked for it.
+    /// The account that approved it, if a recipient requested it.
     pub approved_by: Option<Id>,
-    /// What it grants.
+    /// The permissions that it grants.
     pub permissions: Map<Operation, Permission>,
-    /// For people.
+    /// The purpose, for people to read.
     pub description: Option<Text>,
-    /// When it was made.
+    /// Time of creation.
     pub made: Timestamp,
-    /// The first second at which it counts.
+    /// The first second at which it is valid.
     pub start: Timestamp,
-    /// The first second at which it has ended.
+    /// The first second at which it is no longer valid.
     pub end: Timestamp,
-    /// Rises with every extension.
+    /// Version of the token; increases whenever the share is signed with new content.
     pub version: u32,
-    /// When its token was signed, or would have been.
+    /// When its token was issued; the time of creation before it is accepted.
     pub signed: Timestamp,
-    /// How often, when and which way.
+    /// Limits on the number, time and origin of commands.
     pub limits: Option<Limits>,
     /// The region.
     pub region: Id,
-    /// The invitation that it came by.
+    /// The invitation that it belongs to, if any.
     pub invitation: Option<Bytes<16>>,
-    /// How and when it ended before its time.
+    /// How and when it ended before its end date.
     pub ended: Option<(Termination, Timestamp)>,
-    /// When it was last used, as far as is known.
+    /// When it was last used, as far as the platform knows.
     pub used: Option<Timestamp>,
 }
 
 impl ShareRecord {
-    /// The token, once it is known whose key it is for.
+    /// The share token; `None` while the recipient's key is unknown.
     #[must_use]
     pub fn token(&self, iss: &Id) -> Option<Share> {
         let key = self.recipient.key()?;
@@ -214,13 +216,13 @@ impl ShareRecord {
         })
     }
 
-    /// Whether it counts, or will once it is accepted.
+    /// Whether the share has not ended: it is valid, or will be once it is accepted.
     #[must_use]
     pub fn is_live(&self, now: Timestamp) -> bool {
         self.ended.is_none() && self.end > now
     }
 
-    /// Where it is, with what each device of its audience has said.
+    /// The status, given the reports of the devices of its audience.
     #[must_use]
     pub fn status(&self, devices: &[(&Device, DeviceReport)], now: Timestamp) -> Status {
         match self.ended {
@@ -228,7 +230,7 @@ impl ShareRecord {
             Some((Termination::Lapsed, _)) => return Status::Lapsed,
             Some((Termination::Relinquished, _)) => return Status::Relinquished,
             Some((Termination::Cancelled, _)) => {
-                let everywhere = devices.iter().all(|(_, word)| word.ended);
+                let everywhere = devices.iter().all(|(_, report)| report.ended);
                 return match everywhere || self.end <= now || self.recipient.key().is_none() {
                     true => Status::CancelApplied,
                     false => Status::CancelRequested,
@@ -238,23 +240,24 @@ impl ShareRecord {
             None if self.recipient.key().is_none() => return Status::Pending,
             None => {}
         }
-        if devices.iter().any(|(_, word)| word.refused.is_some()) {
+        if devices.iter().any(|(_, report)| report.refused.is_some()) {
             return Status::Refused;
         }
-        let here = |(_, word): &(&Device, DeviceReport)| word.version >= self.version;
-        if devices.is_empty() || !devices.iter().all(here) {
+        let confirmed = |(_, report): &(&Device, DeviceReport)| report.version >= self.version;
+        if devices.is_empty() || !devices.iter().all(confirmed) {
             return Status::Active;
         }
-        let lacks = |(device, _): &(&Device, DeviceReport)| {
+        let suspended = |(device, _): &(&Device, DeviceReport)| {
             !self.operations_outside_plan(device, now).is_empty()
         };
-        match devices.iter().any(lacks) {
+        match devices.iter().any(suspended) {
             true => Status::Suspended,
             false => Status::OnDevice,
         }
     }
 
-    /// What it grants and the device's plan lacks at a time.
+    /// The granted operations that the device's plan does not include at `now`; the device suspends
+    /// them.
     #[must_use]
     pub fn operations_outside_plan(&self, device: &Device, now: Timestamp) -> Vec<Operation> {
         let granted = self.permissions.iter().map(|(operation, _)| operation);
@@ -264,19 +267,20 @@ impl ShareRecord {
             .collect()
     }
 
-    /// Whether it takes one of the slots: while it counts or may come to count, and after it
-    /// was ended until the device obeys, or could no longer be without news.
+    /// Whether the recipient counts as a user of the device: while the share is valid or can become
+    /// valid, and after its termination until the device has confirmed it (`confirmed`), or until
+    /// the longest lease has passed, after which a device without an update suspends the share.
     #[must_use]
-    pub fn takes_slot(&self, obeyed: bool, now: Timestamp) -> bool {
+    pub fn takes_slot(&self, confirmed: bool, now: Timestamp) -> bool {
         match self.ended {
             _ if self.end <= now => false,
             None => true,
             Some(_) if self.recipient.key().is_none() => false,
-            Some((_, at)) => !obeyed && now < at.plus(longest_lease()),
+            Some((_, at)) => !confirmed && now < at.plus(longest_lease()),
         }
     }
 
-    /// Moves the end by so many seconds, counted from the end that it has.
+    /// Moves the end of the share by `seconds`, counted from its current end.
     ///
     /// # Errors
     /// [`RuleCode::Ended`], [`RuleCode::Invalid`].
@@ -286,7 +290,7 @@ impl ShareRecord {
         }
         let end = self.end.plus(seconds);
         if end <= self.end {
-            return Err(RuleCode::Invalid.because("An extension moves the end to a later time"));
+            return Err(RuleCode::Invalid.because("An extension must move the end to a later time"));
         }
         self.end = end;
         self.version = self.version.saturating_add(1);
@@ -294,11 +298,17 @@ impl ShareRecord {
     }
 }
 
-/// Whether one more recipient has a slot, when those in `taken` have one.
+/// Checks that `recipient` may become a user of the device: `taken` are its present users, and
+/// `slots` is the maximum number.
 ///
 /// # Errors
 /// [`RuleCode::SlotsFull`].
-pub fn has_slot(device: &Id, recipient: &str, taken: &[String], slots: u32) -> Result<(), Refusal> {
+pub fn check_slot_free(
+    device: &Id,
+    recipient: &str,
+    taken: &[String],
+    slots: u32,
+) -> Result<(), Refusal> {
     let mut others: Vec<&String> = taken.iter().filter(|slot| *slot != recipient).collect();
     others.sort_unstable();
     others.dedup();
@@ -306,7 +316,7 @@ pub fn has_slot(device: &Id, recipient: &str, taken: &[String], slots: u32) -> R
         return Ok(());
     }
     let why = format!(
-        "{device} is shared with {} people, and no more are allowed",
+        "{device} already has the maximum number of users ({})",
         others.len()
     );
     Err(RuleCode::SlotsFull.because(why))
@@ -340,7 +350,7 @@ mod tests {
         }
     }
 
-    fn word(version: u32, ended: bool) -> DeviceReport {
+    fn report(version: u32, ended: bool) -> DeviceReport {
         DeviceReport {
             version,
             refused: None,
@@ -349,28 +359,28 @@ mod tests {
     }
 
     #[test]
-    fn s38_s59_s63_a_share_is_active_on_the_device_and_cancelled_only_by_the_devices_word() {
+    fn s38_s59_s63_a_share_is_active_on_the_device_and_cancelled_only_by_the_devices_report() {
         let (mut share, device) = (share(), device());
         let at = Timestamp(500);
         assert_eq!(
-            share.status(&[(&device, word(0, false))], at),
+            share.status(&[(&device, report(0, false))], at),
             Status::Active
         );
         assert_eq!(
-            share.status(&[(&device, word(1, false))], at),
+            share.status(&[(&device, report(1, false))], at),
             Status::OnDevice
         );
         let refused = DeviceReport {
             refused: Some("slots_full".into()),
-            ..word(0, false)
+            ..report(0, false)
         };
         assert_eq!(share.status(&[(&device, refused)], at), Status::Refused);
         assert_eq!(
-            share.status(&[(&device, word(1, false))], Timestamp(5000)),
+            share.status(&[(&device, report(1, false))], Timestamp(5000)),
             Status::Expired
         );
         share.ended = Some((Termination::Cancelled, at));
-        let two = [(&device, word(1, true)), (&device, word(1, false))];
+        let two = [(&device, report(1, true)), (&device, report(1, false))];
         assert_eq!(share.status(&two, at), Status::CancelRequested);
         assert_eq!(share.status(&two[..1], at), Status::CancelApplied);
     }
@@ -378,10 +388,10 @@ mod tests {
     #[test]
     fn s20_when_the_plan_ends_a_share_is_suspended_and_with_a_new_plan_it_is_back() {
         let (share, mut device) = (share(), device());
-        let status = |device: &Device| share.status(&[(device, word(1, false))], Timestamp(1000));
+        let status = |device: &Device| share.status(&[(device, report(1, false))], Timestamp(1000));
         assert_eq!(status(&device), Status::Suspended);
-        let rests = share.operations_outside_plan(&device, Timestamp(1000));
-        assert_eq!(rests, [Operation::new("device.reboot").unwrap()]);
+        let suspended = share.operations_outside_plan(&device, Timestamp(1000));
+        assert_eq!(suspended, [Operation::new("device.reboot").unwrap()]);
         device.plan.end = None;
         assert_eq!(status(&device), Status::OnDevice);
     }
@@ -412,10 +422,10 @@ mod tests {
     fn s02_five_people_have_slots_and_a_cancelled_one_keeps_it_until_the_device_obeys() {
         let device = Id::new("ups-7").unwrap();
         let taken: Vec<String> = ["a", "b", "c", "d", "e", "e"].map(String::from).to_vec();
-        let refusal = has_slot(&device, "f", &taken, 5).unwrap_err();
+        let refusal = check_slot_free(&device, "f", &taken, 5).unwrap_err();
         assert_eq!(refusal.rule, RuleCode::SlotsFull);
-        assert_eq!(has_slot(&device, "e", &taken, 5), Ok(()));
-        assert_eq!(has_slot(&device, "f", &taken[..4], 5), Ok(()));
+        assert_eq!(check_slot_free(&device, "e", &taken, 5), Ok(()));
+        assert_eq!(check_slot_free(&device, "f", &taken[..4], 5), Ok(()));
         let mut share = ShareRecord {
             end: Timestamp(u64::MAX),
             ..share()

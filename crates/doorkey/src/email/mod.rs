@@ -1,4 +1,4 @@
-//! E-mails: their texts, and the mail server.
+//! E-mails: their texts, and sending them.
 
 pub mod smtp;
 pub mod templates;

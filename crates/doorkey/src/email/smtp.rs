@@ -1,4 +1,4 @@
-//! Letters on their way to a mail server (SMTP, RFC 5321).
+//! Sends e-mails through a mail server (SMTP, RFC 5321).
 
 use std::time::Duration;
 
@@ -9,94 +9,97 @@ use tokio::sync::mpsc;
 
 use crate::email::templates::EmailMessage;
 
-/// Letters that may wait for the mail server.
-const WAITING: usize = 1000;
-/// How often a letter is tried, and the pause after the first time; each later one is twice as
-/// long.
-const TRIES: u32 = 6;
-const PAUSE: Duration = Duration::from_secs(5);
+/// Maximum number of e-mails that wait for the mail server.
+const MAX_QUEUED: usize = 1000;
+/// Maximum number of attempts to send an e-mail.
+const MAX_ATTEMPTS: u32 = 6;
+/// Delay after the first attempt. It doubles with every further attempt.
+const FIRST_RETRY_DELAY: Duration = Duration::from_secs(5);
 
-/// Letters go in here, and out to the mail server in a task of their own.
+/// The queue of e-mails, which a task of its own sends to the mail server.
 #[derive(Debug, Clone)]
 pub struct Mail {
-    letters: mpsc::Sender<EmailMessage>,
+    queue: mpsc::Sender<EmailMessage>,
 }
 
-/// A mail server and whom letters are from.
+/// A mail server, and the sender address.
 #[derive(Debug, Clone)]
 pub struct MailServer {
-    /// Like `smtps://mail.example.org`, or `smtp://127.0.0.1:25` on the machine itself.
+    /// The URL, for example `smtps://mail.example.org`, or `smtp://127.0.0.1:25` for a local
+    /// server.
     pub url: String,
-    /// The user on it, and the password.
+    /// User name and password for the server.
     pub credentials: Option<(String, String)>,
-    /// Whom letters are from.
+    /// Sender address (From:).
     pub from: String,
 }
 
 impl Mail {
-    /// Begins to send, in a task of the runtime.
+    /// Starts the task that sends e-mails.
     ///
     /// # Errors
-    /// If the address of the server or of the sender is none.
+    /// If the server URL or the sender address is invalid.
     pub fn start(server: &MailServer) -> Result<Self, String> {
-        let from: Mailbox = server.from.parse().map_err(|error| {
-            format!("`{}` cannot be whom letters are from: {error}", server.from)
-        })?;
+        let from: Mailbox = server
+            .from
+            .parse()
+            .map_err(|error| format!("invalid sender address `{}`: {error}", server.from))?;
         let mut transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(&server.url)
-            .map_err(|error| format!("`{}` is no mail server: {error}", server.url))?
+            .map_err(|error| format!("invalid mail server URL `{}`: {error}", server.url))?
             .timeout(Some(Duration::from_secs(20)));
         if let Some((user, password)) = &server.credentials {
             transport = transport.credentials(Credentials::new(user.clone(), password.clone()));
         }
         let transport = transport.build();
-        let (letters, mut waiting) = mpsc::channel::<EmailMessage>(WAITING);
+        let (queue, mut waiting) = mpsc::channel::<EmailMessage>(MAX_QUEUED);
         tokio::spawn(async move {
-            while let Some(letter) = waiting.recv().await {
-                deliver(&transport, &from, letter).await;
+            while let Some(email) = waiting.recv().await {
+                deliver(&transport, &from, email).await;
             }
         });
-        Ok(Self { letters })
+        Ok(Self { queue })
     }
 
-    /// Hands a letter over. `false`: too many are waiting already.
+    /// Queues an e-mail. Returns `false` if the queue is full.
     #[must_use]
-    pub fn send(&self, letter: EmailMessage) -> bool {
-        self.letters.try_send(letter).is_ok()
+    pub fn send(&self, email: EmailMessage) -> bool {
+        self.queue.try_send(email).is_ok()
     }
 }
 
+/// Sends one e-mail, with retries after temporary errors.
 async fn deliver(
     transport: &AsyncSmtpTransport<Tokio1Executor>,
     from: &Mailbox,
-    letter: EmailMessage,
+    email: EmailMessage,
 ) {
-    let message = match message(from, letter) {
+    let message = match message(from, email) {
         Ok(message) => message,
-        Err(error) => return tracing::error!(%error, "a letter cannot be written"),
+        Err(error) => return tracing::error!(%error, "cannot compose an e-mail"),
     };
-    let mut pause = PAUSE;
-    for attempt in 1..=TRIES {
+    let mut delay = FIRST_RETRY_DELAY;
+    for attempt in 1..=MAX_ATTEMPTS {
         match transport.send(message.clone()).await {
             Ok(_) => return,
-            Err(error) if error.is_permanent() || attempt == TRIES => {
-                // The link is with the sharer, who can pass it on.
-                return tracing::error!(%error, "a letter was not taken");
+            Err(error) if error.is_permanent() || attempt == MAX_ATTEMPTS => {
+                // The sharer has the link and can pass it on.
+                return tracing::error!(%error, "cannot send an e-mail, giving up");
             }
-            Err(error) => tracing::warn!(%error, "the mail server does not take letters yet"),
+            Err(error) => tracing::warn!(%error, "cannot send an e-mail, retrying"),
         }
-        tokio::time::sleep(pause).await;
-        pause *= 2;
+        tokio::time::sleep(delay).await;
+        delay *= 2;
     }
 }
 
-fn message(from: &Mailbox, letter: EmailMessage) -> Result<Message, lettre::error::Error> {
-    let to = letter
+fn message(from: &Mailbox, email: EmailMessage) -> Result<Message, lettre::error::Error> {
+    let to = email
         .to
         .parse()
         .map_err(|_| lettre::error::Error::MissingTo)?;
     Message::builder()
         .from(from.clone())
         .to(Mailbox::new(None, to))
-        .subject(letter.subject)
-        .multipart(MultiPart::alternative_plain_html(letter.text, letter.html))
+        .subject(email.subject)
+        .multipart(MultiPart::alternative_plain_html(email.text, email.html))
 }

@@ -1,24 +1,24 @@
-//! What people are written: as text and as HTML, in English, German and French.
+//! The texts of e-mails, as plain text and as HTML, in English, German and French.
 
 use crate::IssuerError;
 use crate::domain::{Account, Invitation, InviteCode};
 use crate::email::smtp::Mail;
 use crate::service::{CreatedShares, Platform};
 
-/// A letter, ready to be sent.
+/// An e-mail, ready to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EmailMessage {
-    /// To whom.
+    /// Recipient address.
     pub to: String,
-    /// What about.
+    /// Subject.
     pub subject: String,
-    /// As text.
+    /// The body as plain text.
     pub text: String,
-    /// As HTML.
+    /// The body as HTML.
     pub html: String,
 }
 
-/// Where people reach the service, and how letters go out.
+/// The base URL of links, and the mail queue.
 #[derive(Debug)]
 pub struct Emails {
     base: String,
@@ -26,7 +26,8 @@ pub struct Emails {
 }
 
 impl Emails {
-    /// `base` is what links begin with, like `https://doors.example.org`.
+    /// `base` is the base URL of links, for example `https://doors.example.org`. Without `mail`, no
+    /// e-mails are sent.
     #[must_use]
     pub fn new(base: &str, mail: Option<Mail>) -> Self {
         Self {
@@ -35,31 +36,36 @@ impl Emails {
         }
     }
 
-    /// What links begin with.
+    /// The base URL of links, without a slash at the end.
     #[must_use]
     pub fn base(&self) -> &str {
         &self.base
     }
 
-    /// What a recipient opens, or gives to `doorkey accept`. The code stands behind the #, so
-    /// that no server on the way is told it.
+    /// The link that a recipient opens, or passes to `doorkey accept`. The code is in the fragment,
+    /// which browsers do not send to servers.
     #[must_use]
     pub fn link(&self, invitation: &Invitation, code: &InviteCode) -> String {
-        format!("{}/accept/{}#{}", self.base, invitation.id, code.shown())
+        format!(
+            "{}/accept/{}#{}",
+            self.base,
+            invitation.id,
+            code.formatted()
+        )
     }
 
-    /// Writes to the recipient of an invitation, once. `false`: there is nowhere to write to, or
-    /// no mail server.
+    /// Queues the invitation e-mail. Returns `false` if the recipient is a guest, no mail server is
+    /// configured, or the queue is full.
     ///
     /// # Errors
-    /// If the ledger cannot be used.
-    pub async fn invite(
+    /// If the database cannot be used.
+    pub async fn send_invitation(
         &self,
         platform: &Platform,
         by: &Account,
-        made: &CreatedShares,
+        created: &CreatedShares,
     ) -> Result<bool, IssuerError> {
-        let (Some(mail), Some((invitation, code))) = (&self.mail, &made.invitation) else {
+        let (Some(mail), Some((invitation, code))) = (&self.mail, &created.invitation) else {
             return Ok(false);
         };
         if invitation.guest {
@@ -67,23 +73,23 @@ impl Emails {
         }
         let language = platform.language_of(&invitation.address).await?;
         let language = language.unwrap_or_else(|| by.language.clone());
-        let devices = made.each.iter().filter(|(_, share)| share.is_ok());
+        let devices = created.each.iter().filter(|(_, share)| share.is_ok());
         let devices: Vec<String> = devices.map(|(audience, _)| audience.to_string()).collect();
-        let letter = invitation_letter(
+        let email = invitation_email(
             &language,
             by.id.as_str(),
             invitation,
-            &code.shown(),
+            &code.formatted(),
             &self.link(invitation, code),
             &devices,
         );
-        Ok(mail.send(letter))
+        Ok(mail.send(email))
     }
 }
 
-/// The letter of an invitation: who shares what, the code, the link, and until when it counts.
+/// The e-mail of an invitation: the sharer, the devices, the code, the link and the expiry date.
 #[must_use]
-pub fn invitation_letter(
+pub fn invitation_email(
     language: &str,
     by: &str,
     invitation: &Invitation,
@@ -142,7 +148,7 @@ pub fn invitation_letter(
     }
 }
 
-/// Text inside of HTML.
+/// Escapes text for HTML.
 #[must_use]
 pub fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
@@ -185,13 +191,13 @@ mod tests {
         ] {
             let link = "https://doors.example/accept/01#A<B";
             let devices = ["ups-7".to_owned(), "site:depot".to_owned()];
-            let letter = invitation_letter(language, "ole", &invitation, "A<B", link, &devices);
-            assert_eq!(letter.to, "anna@example.org");
-            assert!(letter.subject.contains(word), "{}", letter.subject);
+            let email = invitation_email(language, "ole", &invitation, "A<B", link, &devices);
+            assert_eq!(email.to, "anna@example.org");
+            assert!(email.subject.contains(word), "{}", email.subject);
             for part in ["ole", "A<B", link, "ups-7", "site:depot", "2027-01-15"] {
-                assert!(letter.text.contains(part), "{part} in {}", letter.text);
+                assert!(email.text.contains(part), "{part} in {}", email.text);
             }
-            assert!(letter.html.contains("A&lt;B") && !letter.html.contains("A<B"));
+            assert!(email.html.contains("A&lt;B") && !email.html.contains("A<B"));
         }
     }
 }

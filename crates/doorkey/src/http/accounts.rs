@@ -1,4 +1,4 @@
-//! Signing in, and who one is.
+//! Sessions, the signed-in account and its alerts.
 
 use axum::Json;
 use axum::extract::State;
@@ -11,42 +11,43 @@ use utoipa_axum::routes;
 
 use crate::domain::{Account, RuleCode};
 use crate::http::dto::{Key, Name, Signature};
-use crate::http::problem::{Asker, JsonBody, Problem, Problems, token};
+use crate::http::extract::{JsonBody, SignedIn, token};
+use crate::http::problem::{Problem, Problems};
 use crate::http::{App, now};
-use crate::service::SESSION_LASTS;
+use crate::service::SESSION_LIFETIME;
 
 pub(crate) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(challenge))
         .routes(routes!(sign_in, sign_out))
-        .routes(routes!(me))
-        .routes(routes!(alerts))
+        .routes(routes!(show_account))
+        .routes(routes!(list_alerts))
 }
 
-/// Who wants to sign in.
+/// The account that wants to sign in.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Asking {
+struct ChallengeRequest {
     account: Name,
 }
 
-/// What is to be signed: `doorward session v1`, the platform, the account and the nonce, each on
-/// a line of its own with no line end after the last.
+/// A sign-in challenge. The message to sign is `doorward session v1`, the platform, the account
+/// and the nonce, each on its own line, with no line feed at the end.
 #[derive(Debug, Serialize, ToSchema)]
 struct Challenge {
     platform: Name,
     nonce: Key,
 }
 
-/// A challenge for an account, good for two minutes. Whether there is such an account is not
-/// told.
+/// Issues a sign-in challenge for an account, valid for two minutes. The answer is the same for
+/// accounts that do not exist.
 #[utoipa::path(post, path = "/v1/challenges", tag = "session",
-    request_body = Asking, responses((status = 201, body = Challenge), Problems))]
+    request_body = ChallengeRequest, responses((status = 201, body = Challenge), Problems))]
 async fn challenge(
     State(app): State<App>,
-    JsonBody(asking): JsonBody<Asking>,
+    JsonBody(request): JsonBody<ChallengeRequest>,
 ) -> Result<(StatusCode, Json<Challenge>), Problem> {
-    let nonce = app.platform.challenge(&asking.account.0, now()).await?;
+    let nonce = app.platform.challenge(&request.account.0, now()).await?;
     let challenge = Challenge {
         platform: Name(app.platform.name().clone()),
         nonce: Key(nonce),
@@ -57,7 +58,7 @@ async fn challenge(
 /// A signed challenge.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Signed {
+struct SignedChallenge {
     account: Name,
     nonce: Key,
     signature: Signature,
@@ -66,27 +67,31 @@ struct Signed {
 /// A session.
 #[derive(Debug, Serialize, ToSchema)]
 struct Session {
-    /// For the header `Authorization: Bearer`.
+    /// The token for the header `Authorization: Bearer`.
     token: Key,
-    /// In seconds.
+    /// Lifetime in seconds.
     expires_in: u64,
 }
 
-/// Signs in: the challenge is used up either way.
+/// Signs in with a signed challenge. A challenge can be used once, whether or not the signature
+/// is valid.
 #[utoipa::path(post, path = "/v1/sessions", tag = "session",
-    request_body = Signed, responses((status = 201, body = Session), Problems))]
+    request_body = SignedChallenge, responses((status = 201, body = Session), Problems))]
 async fn sign_in(
     State(app): State<App>,
-    JsonBody(signed): JsonBody<Signed>,
+    JsonBody(signed): JsonBody<SignedChallenge>,
 ) -> Result<(StatusCode, Json<Session>), Problem> {
-    // One account is guessed at slowly, from however many addresses.
-    let asker = format!("account {}", signed.account.0);
-    if !app.limits.try_admit(&asker, 1, app.since.elapsed()) {
+    // Limits attempts per account, also when they come from many addresses.
+    let bucket = format!("account {}", signed.account.0);
+    if !app
+        .rate_limiter
+        .try_admit(&bucket, 1, app.started.elapsed())
+    {
         return Err(RuleCode::TooOften
             .because("Too many attempts to sign in")
             .into());
     }
-    let Signed {
+    let SignedChallenge {
         account,
         nonce,
         signature,
@@ -97,17 +102,17 @@ async fn sign_in(
         .await?;
     let session = Session {
         token: Key(token),
-        expires_in: SESSION_LASTS,
+        expires_in: SESSION_LIFETIME,
     };
     Ok((StatusCode::CREATED, Json(session)))
 }
 
-/// Signs out.
+/// Signs out: the session token is no longer valid.
 #[utoipa::path(delete, path = "/v1/sessions", tag = "session", security(("session" = [])),
     responses((status = 204), Problems))]
 async fn sign_out(
     State(app): State<App>,
-    _asker: Asker,
+    _account: SignedIn,
     parts: Parts,
 ) -> Result<StatusCode, Problem> {
     if let Some(token) = token(&parts) {
@@ -116,12 +121,13 @@ async fn sign_out(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// An account.
+/// The signed-in account.
 #[derive(Debug, Serialize, ToSchema)]
-struct Me {
+struct AccountDetails {
     account: Name,
     #[serde(skip_serializing_if = "Option::is_none")]
     email: Option<String>,
+    /// The account's public key.
     key: Key,
     /// user, facility_admin, group_admin, holder or operator.
     role: &'static str,
@@ -130,7 +136,7 @@ struct Me {
     language: String,
 }
 
-impl From<Account> for Me {
+impl From<Account> for AccountDetails {
     fn from(account: Account) -> Self {
         Self {
             account: Name(account.id),
@@ -144,35 +150,39 @@ impl From<Account> for Me {
     }
 }
 
-/// Who one is.
+/// Returns the signed-in account.
 #[utoipa::path(get, path = "/v1/account", tag = "session", security(("session" = [])),
-    responses((status = 200, body = Me), Problems))]
-async fn me(Asker(account): Asker) -> Json<Me> {
+    responses((status = 200, body = AccountDetails), Problems))]
+async fn show_account(SignedIn(account): SignedIn) -> Json<AccountDetails> {
     Json(account.into())
 }
 
-/// News for an owner.
+/// An alert for the owner of a device.
 #[derive(Debug, Serialize, ToSchema)]
-struct News {
+struct Alert {
     /// In seconds since 1970.
     at: u64,
     /// new_share, first_use or denials.
     kind: String,
     device: Name,
+    /// The alert as a sentence.
     words: String,
 }
 
-/// The newest 100 alerts: a device has a new share, it was used for the first time, somebody was
-/// refused again and again.
+/// Lists the newest 100 alerts: a device has a new share, a share was used for the first time, or
+/// commands of one sender were refused repeatedly.
 #[utoipa::path(get, path = "/v1/alerts", tag = "session", security(("session" = [])),
-    responses((status = 200, body = [News]), Problems))]
-async fn alerts(State(app): State<App>, Asker(account): Asker) -> Result<Json<Vec<News>>, Problem> {
+    responses((status = 200, body = [Alert]), Problems))]
+async fn list_alerts(
+    State(app): State<App>,
+    SignedIn(account): SignedIn,
+) -> Result<Json<Vec<Alert>>, Problem> {
     let alerts = app.platform.alerts(&account.id, 100).await?.into_iter();
-    let news = alerts.map(|alert| News {
+    let alerts = alerts.map(|alert| Alert {
         at: alert.at.0,
         kind: alert.kind,
         device: Name(alert.device),
-        words: alert.words,
+        words: alert.text,
     });
-    Ok(Json(news.collect()))
+    Ok(Json(alerts.collect()))
 }

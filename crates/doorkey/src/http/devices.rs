@@ -1,4 +1,4 @@
-//! Devices and who owns them.
+//! Devices and their owners.
 
 use axum::Json;
 use axum::extract::State;
@@ -10,42 +10,45 @@ use utoipa_axum::routes;
 
 use crate::domain;
 use crate::domain::{Actor, shareable};
-use crate::http::dto::{Key, Name, Seconds, Words, end};
-use crate::http::problem::{Asker, JsonBody, Path, Problem, Problems};
+use crate::http::dto::{Key, Name, Seconds, ShortText, end_after};
+use crate::http::extract::{JsonBody, Path, SignedIn};
+use crate::http::problem::{Problem, Problems};
 use crate::http::{App, now};
 use crate::service::Claim;
 use doorward_protocol::wire::Plan;
 
 pub(crate) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
-        .routes(routes!(list, claim))
-        .routes(routes!(delete))
+        .routes(routes!(list_devices, claim))
+        .routes(routes!(delete_device))
         .routes(routes!(set_plan))
         .routes(routes!(set_site))
-        .routes(routes!(hand_over))
+        .routes(routes!(transfer_ownership))
 }
 
 /// A device.
 #[derive(Debug, Serialize, ToSchema)]
 struct Device {
     device: Name,
+    /// The device's public key.
     key: Key,
     owner: Name,
     model: String,
     region: Name,
     #[serde(skip_serializing_if = "Option::is_none")]
     site: Option<Name>,
-    /// The plan that counts now.
+    /// The plan currently in force.
     plan: Name,
     /// When the plan ends, in seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     plan_ends: Option<u64>,
+    /// Whether it is a demonstration device, which cannot be shared.
     demo: bool,
-    /// When it was last heard of; 0 for never.
+    /// Time of the last signed report of the device, in seconds since 1970; 0 if there is none.
     seen: u64,
-    /// Whether it has said that it has the newest registration.
+    /// Whether the device has confirmed the newest registration.
     registered: bool,
-    /// What of its operations can be shared.
+    /// The operations of the device that can be shared.
     shareable: Vec<String>,
 }
 
@@ -69,53 +72,58 @@ impl From<domain::Device> for Device {
     }
 }
 
-/// The devices that one owns.
+/// Lists the devices that the account owns.
 #[utoipa::path(get, path = "/v1/devices", tag = "devices", security(("session" = [])),
     responses((status = 200, body = [Device]), Problems))]
-async fn list(State(app): State<App>, Asker(account): Asker) -> Result<Json<Vec<Device>>, Problem> {
+async fn list_devices(
+    State(app): State<App>,
+    SignedIn(account): SignedIn,
+) -> Result<Json<Vec<Device>>, Problem> {
     let devices = app.platform.devices_of(&account).await?;
     Ok(Json(devices.into_iter().map(Device::from).collect()))
 }
 
-/// What came with a device.
+/// The data of the claim label that comes with a device.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Label {
+struct ClaimRequest {
     device: Name,
     device_key: Key,
     /// The one-time claim secret.
     #[schema(min_length = 1, max_length = 200)]
     secret: String,
-    model: Words,
+    model: ShortText,
     site: Option<Name>,
 }
 
-/// Registers a device to whoever shows its claim secret; once.
+/// Registers a device to the signed-in account, which proves possession with the claim secret. A
+/// claim secret works once.
 #[utoipa::path(post, path = "/v1/devices", tag = "devices", security(("session" = [])),
-    request_body = Label, responses((status = 201, body = Device), Problems))]
+    request_body = ClaimRequest, responses((status = 201, body = Device), Problems))]
 async fn claim(
     State(app): State<App>,
-    Asker(account): Asker,
-    JsonBody(label): JsonBody<Label>,
+    SignedIn(account): SignedIn,
+    JsonBody(request): JsonBody<ClaimRequest>,
 ) -> Result<(StatusCode, Json<Device>), Problem> {
     let claim = Claim {
-        device: label.device.0,
-        device_key: label.device_key.0,
-        secret: label.secret,
-        model: label.model.text()?,
-        site: label.site.map(|site| site.0),
+        device: request.device.0,
+        device_key: request.device_key.0,
+        secret: request.secret,
+        model: request.model.text()?,
+        site: request.site.map(|site| site.0),
     };
     let device = app.platform.claim(&account, claim, now()).await?;
     app.notify_outbox();
     Ok((StatusCode::CREATED, Json(device.into())))
 }
 
-/// Forgets a device, as its owner. What is on it goes when it is sent `device.delete`.
+/// Removes a device from the platform; only its owner may. Data on the device itself is deleted
+/// with the command `device.delete`.
 #[utoipa::path(delete, path = "/v1/devices/{device}", tag = "devices", security(("session" = [])),
     params(("device" = Name, Path)), responses((status = 204), Problems))]
-async fn delete(
+async fn delete_device(
     State(app): State<App>,
-    Asker(account): Asker,
+    SignedIn(account): SignedIn,
     Path(Name(device)): Path<Name>,
 ) -> Result<StatusCode, Problem> {
     app.platform
@@ -125,30 +133,30 @@ async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A plan.
+/// A change of plan.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct NewPlan {
+struct PlanChange {
     /// basic, standard or advanced.
     plan: Name,
-    /// For how many seconds; without it, until it is changed.
+    /// How long the plan lasts, in seconds; until it is changed if absent.
     seconds: Option<Seconds>,
 }
 
-/// Puts a device on a plan, as an operator of the platform. Shares stay: what the plan lacks
-/// rests until another has it.
+/// Sets the plan of a device; only an operator of the platform may. Shares are kept: operations
+/// outside the plan are suspended until a plan includes them again.
 #[utoipa::path(put, path = "/v1/devices/{device}/plan", tag = "devices",
-    security(("session" = [])), params(("device" = Name, Path)), request_body = NewPlan,
+    security(("session" = [])), params(("device" = Name, Path)), request_body = PlanChange,
     responses((status = 200, body = Device), Problems))]
 async fn set_plan(
     State(app): State<App>,
-    Asker(account): Asker,
+    SignedIn(account): SignedIn,
     Path(Name(device)): Path<Name>,
-    JsonBody(new): JsonBody<NewPlan>,
+    JsonBody(request): JsonBody<PlanChange>,
 ) -> Result<Json<Device>, Problem> {
     let plan = Plan {
-        name: new.plan.0,
-        end: new.seconds.map(|seconds| end(seconds, now())),
+        name: request.plan.0,
+        end: request.seconds.map(|seconds| end_after(seconds, now())),
     };
     let device = app
         .platform
@@ -158,24 +166,25 @@ async fn set_plan(
     Ok(Json(device.into()))
 }
 
-/// A site, or none.
+/// A change of site.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct NewSite {
+struct SiteChange {
+    /// The new site; if absent, the device leaves its site.
     site: Option<Name>,
 }
 
-/// Moves a device to a site, as its owner: shares of the site reach it from then on.
+/// Moves a device to a site; only its owner may. Shares of the site apply to it from then on.
 #[utoipa::path(put, path = "/v1/devices/{device}/site", tag = "devices",
-    security(("session" = [])), params(("device" = Name, Path)), request_body = NewSite,
+    security(("session" = [])), params(("device" = Name, Path)), request_body = SiteChange,
     responses((status = 200, body = Device), Problems))]
 async fn set_site(
     State(app): State<App>,
-    Asker(account): Asker,
+    SignedIn(account): SignedIn,
     Path(Name(device)): Path<Name>,
-    JsonBody(new): JsonBody<NewSite>,
+    JsonBody(request): JsonBody<SiteChange>,
 ) -> Result<Json<Device>, Problem> {
-    let site = new.site.map(|site| site.0);
+    let site = request.site.map(|site| site.0);
     let device = app
         .platform
         .set_site(Actor::Account(&account), &device, site, now())
@@ -184,27 +193,29 @@ async fn set_site(
     Ok(Json(device.into()))
 }
 
-/// The next owner.
+/// A transfer of ownership.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct NewOwner {
+struct OwnershipTransfer {
+    /// The next owner.
     account: Name,
 }
 
-/// Gives a device to another account, as its owner: in one step every earlier share has ended.
+/// Transfers a device to another account; only its owner may. All earlier shares end in the same
+/// step.
 #[utoipa::path(put, path = "/v1/devices/{device}/owner", tag = "devices",
-    security(("session" = [])), params(("device" = Name, Path)), request_body = NewOwner,
+    security(("session" = [])), params(("device" = Name, Path)), request_body = OwnershipTransfer,
     responses((status = 200, body = Device), Problems))]
-async fn hand_over(
+async fn transfer_ownership(
     State(app): State<App>,
-    Asker(account): Asker,
+    SignedIn(account): SignedIn,
     Path(Name(device)): Path<Name>,
-    JsonBody(new): JsonBody<NewOwner>,
+    JsonBody(request): JsonBody<OwnershipTransfer>,
 ) -> Result<Json<Device>, Problem> {
     let actor = Actor::Account(&account);
     let device = app
         .platform
-        .hand_over(actor, &device, &new.account.0, now())
+        .transfer_ownership(actor, &device, &request.account.0, now())
         .await?;
     app.notify_outbox();
     Ok(Json(device.into()))

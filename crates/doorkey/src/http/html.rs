@@ -1,4 +1,5 @@
-//! The pages that links lead to: what it is about and what to type, in the reader's language.
+//! The pages that links open: a short explanation and the command to run, in the reader's
+//! language.
 
 use axum::Router;
 use axum::extract::State;
@@ -6,10 +7,11 @@ use axum::response::Html;
 use axum::routing::get;
 use serde::Deserialize;
 
-use crate::domain::{LookupKey, language};
+use crate::domain::{LookupKey, supported_language};
 use crate::email::templates::escaped;
 use crate::http::App;
-use crate::http::problem::{Path, Problem, Query};
+use crate::http::extract::{Path, Query};
+use crate::http::problem::Problem;
 
 pub(crate) fn routes() -> Router<App> {
     Router::new()
@@ -17,10 +19,10 @@ pub(crate) fn routes() -> Router<App> {
         .route("/accept/{invitation}", get(accept))
 }
 
-/// What a request link may say besides the group.
+/// The query parameters of the links.
 #[derive(Debug, Default, Deserialize)]
-struct Wishes {
-    /// A site to choose beforehand; passed over if the approver does not manage it.
+struct LinkQuery {
+    /// The site to preselect; ignored if the approver does not manage it.
     #[serde(rename = "installationId")]
     installation: Option<String>,
     #[serde(default)]
@@ -29,21 +31,21 @@ struct Wishes {
     return_url: Option<String>,
 }
 
-/// The request of a group, as its link opens it. Nothing but the public name is shown, and no
-/// address to return to that the group has not registered.
+/// The page of a group's access request. It shows only the group's public name, and rejects a
+/// return address whose host the group has not registered.
 async fn request(
     State(app): State<App>,
     Path(lookup_key): Path<String>,
-    Query(wishes): Query<Wishes>,
+    Query(query): Query<LinkQuery>,
 ) -> Result<Html<String>, Problem> {
     let group = app
         .platform
         .group_by_lookup_key(&LookupKey::new(&lookup_key)?)
         .await?;
-    if let Some(url) = &wishes.return_url {
+    if let Some(url) = &query.return_url {
         group.return_to(url, None, false)?;
     }
-    let language = language(&wishes.lang);
+    let language = supported_language(&query.lang);
     let (title, ask, type_this) = match language {
         "de" => (
             "Zugriff erlauben?",
@@ -63,7 +65,7 @@ async fn request(
             "Whoever manages the site answers with",
         ),
     };
-    let site = match wishes
+    let site = match query
         .installation
         .as_deref()
         .map(doorward_protocol::wire::Id::new)
@@ -79,13 +81,14 @@ async fn request(
     Ok(page(language, title, &text, type_this, &command))
 }
 
-/// The page of an invitation. The code stands behind the #, which no server is told.
+/// The page of an invitation. The code is in the fragment of the link, which browsers do not send
+/// to servers.
 async fn accept(
     State(app): State<App>,
     Path(invitation): Path<String>,
-    Query(wishes): Query<Wishes>,
+    Query(query): Query<LinkQuery>,
 ) -> Html<String> {
-    let language = language(&wishes.lang);
+    let language = supported_language(&query.lang);
     let (title, text, type_this) = match language {
         "de" => (
             "Jemand möchte Geräte mit Ihnen teilen",
@@ -107,7 +110,7 @@ async fn accept(
     let id = id.map_or_else(|| "ID".to_owned(), |id| id.hex());
     let command = format!(
         "doorkey accept '{}/accept/{id}#CODE' --key my.key",
-        app.letters.base()
+        app.emails.base()
     );
     page(language, title, text, type_this, &command)
 }

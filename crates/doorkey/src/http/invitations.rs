@@ -1,4 +1,4 @@
-//! Invitations, for whoever has the code.
+//! Invitations, for recipients with the code.
 
 use axum::Json;
 use axum::extract::State;
@@ -8,48 +8,51 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::http::dto::{GivenCode, Hex, Key, Name, Share, ShareId, Signature};
-use crate::http::problem::{JsonBody, Path, Problem, Problems};
+use crate::http::dto::{Hex, InvitationCode, Key, Name, Share, ShareId, Signature};
+use crate::http::extract::{JsonBody, Path};
+use crate::http::problem::{Problem, Problems};
 use crate::http::{App, now};
 use crate::service::Acceptance;
 
 pub(crate) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
-        .routes(routes!(look))
+        .routes(routes!(show_invitation))
         .routes(routes!(accept))
         .routes(routes!(decline))
 }
 
-/// A code.
+/// The code of the invitation.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Given {
-    code: GivenCode,
+struct CodeRequest {
+    code: InvitationCode,
 }
 
 /// An invitation.
 #[derive(Debug, Serialize, ToSchema)]
 struct Invitation {
-    /// The platform, which the proof of an acceptance names.
+    /// The platform, which is part of the message that the recipient signs.
     platform: Name,
+    /// The account that shares.
     by: Name,
     /// Whether the recipient needs no account.
     guest: bool,
-    /// The region in which an account is needed.
+    /// The region in which the recipient needs an account.
     region: Option<Name>,
     shares: Vec<Share>,
 }
 
-/// What an invitation is about. Wrong codes are counted: after five it is locked.
+/// Returns what an invitation offers. Wrong codes are counted; after five the invitation is
+/// locked.
 #[utoipa::path(post, path = "/v1/invitations/{invitation}/look", tag = "invitations",
-    params(("invitation" = ShareId, Path)), request_body = Given,
+    params(("invitation" = ShareId, Path)), request_body = CodeRequest,
     responses((status = 200, body = Invitation), Problems))]
-async fn look(
+async fn show_invitation(
     State(app): State<App>,
     Path(ShareId(id)): Path<ShareId>,
-    JsonBody(given): JsonBody<Given>,
+    JsonBody(request): JsonBody<CodeRequest>,
 ) -> Result<Json<Invitation>, Problem> {
-    let code = given.code.0;
+    let code = request.code.0;
     let (invitation, shares) = app.platform.invitation(&id, &code, now()).await?;
     Ok(Json(Invitation {
         platform: Name(app.platform.name().clone()),
@@ -60,72 +63,72 @@ async fn look(
     }))
 }
 
-/// Who accepts, and with which key.
+/// The account that accepts, and its key.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Accepting {
-    code: GivenCode,
-    /// An account, or the name of a new one.
+struct AcceptanceRequest {
+    code: InvitationCode,
+    /// An existing account, or the name of a new one.
     account: Name,
-    /// Its public key; the secret half stays where it is.
+    /// Its public key. The private key stays with the recipient.
     key: Key,
-    /// The enterprise of a new account; its own name for somebody who has none.
+    /// The enterprise of a new account; by default the name of the account.
     enterprise: Option<Name>,
     /// The region of a new account.
     region: Name,
-    /// en, de or fr.
+    /// The language of messages: en, de or fr.
     #[serde(default)]
     #[schema(max_length = 20)]
     language: String,
-    /// Over `doorward accept v1`, the platform, the invitation and the account, each on a line
-    /// of its own with no line end after the last.
+    /// Signature over `doorward accept v1`, the platform, the invitation and the account, each on
+    /// its own line, with no line feed at the end.
     proof: Signature,
 }
 
 /// A share that was accepted.
 #[derive(Debug, Serialize, ToSchema)]
-struct Accepted {
+struct AcceptedShare {
     share: Share,
-    /// A bundle: the registrations of the devices, and the token.
+    /// A bundle of the device registrations and the share token.
     pass: Hex,
 }
 
-/// Accepts an invitation: from now on the key can do what was shared.
+/// Accepts an invitation: the key can use the shares from now on.
 #[utoipa::path(post, path = "/v1/invitations/{invitation}/acceptance", tag = "invitations",
-    params(("invitation" = ShareId, Path)), request_body = Accepting,
-    responses((status = 200, body = [Accepted]), Problems))]
+    params(("invitation" = ShareId, Path)), request_body = AcceptanceRequest,
+    responses((status = 200, body = [AcceptedShare]), Problems))]
 async fn accept(
     State(app): State<App>,
     Path(ShareId(id)): Path<ShareId>,
-    JsonBody(accepting): JsonBody<Accepting>,
-) -> Result<Json<Vec<Accepted>>, Problem> {
-    let code = accepting.code.0;
+    JsonBody(request): JsonBody<AcceptanceRequest>,
+) -> Result<Json<Vec<AcceptedShare>>, Problem> {
+    let code = request.code.0;
     let acceptance = Acceptance {
-        account: accepting.account.0,
-        key: accepting.key.0,
-        enterprise: accepting.enterprise.map(|name| name.0),
-        region: accepting.region.0,
-        language: accepting.language,
-        proof: accepting.proof.0,
+        account: request.account.0,
+        key: request.key.0,
+        enterprise: request.enterprise.map(|name| name.0),
+        region: request.region.0,
+        language: request.language,
+        proof: request.proof.0,
     };
     let passes = app.platform.accept(&id, &code, &acceptance, now()).await?;
     app.notify_outbox();
-    let accepted = passes.into_iter().map(|(share, pass)| Accepted {
+    let accepted = passes.into_iter().map(|(share, pass)| AcceptedShare {
         share: Share::from(&share),
         pass: Hex(pass),
     });
     Ok(Json(accepted.collect()))
 }
 
-/// Says no to an invitation.
+/// Declines an invitation.
 #[utoipa::path(post, path = "/v1/invitations/{invitation}/refusal", tag = "invitations",
-    params(("invitation" = ShareId, Path)), request_body = Given,
+    params(("invitation" = ShareId, Path)), request_body = CodeRequest,
     responses((status = 204), Problems))]
 async fn decline(
     State(app): State<App>,
     Path(ShareId(id)): Path<ShareId>,
-    JsonBody(given): JsonBody<Given>,
+    JsonBody(request): JsonBody<CodeRequest>,
 ) -> Result<StatusCode, Problem> {
-    app.platform.decline(&id, &given.code.0, now()).await?;
+    app.platform.decline(&id, &request.code.0, now()).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,10 +1,11 @@
-//! The HTTP API. Every function of the sharing side as JSON, described by OpenAPI; whoever asks
-//! has signed a challenge with the key of an account.
+//! The HTTP API: every use case as JSON, described by OpenAPI. Callers sign in by signing a
+//! challenge with the key of their account.
 
 mod access;
 mod accounts;
 mod devices;
 mod dto;
+mod extract;
 mod groups;
 mod html;
 mod invitations;
@@ -33,27 +34,27 @@ use crate::service::Platform;
 use doorward_transport::clock;
 use doorward_transport::clock::Stopwatch;
 
-/// Largest body of a request, in bytes.
-const LARGEST_BODY: usize = 64 * 1024;
+/// Maximum size of a request body, in bytes.
+const MAX_BODY: usize = 64 * 1024;
 
-/// What every request needs.
+/// State shared by all requests.
 pub struct Shared {
     /// The issuer.
     pub platform: Platform,
-    /// Told when something has to go out to a broker.
-    pub changed: Notify,
-    /// How often anybody may ask.
-    pub limits: RateLimiter,
-    /// For the buckets.
-    pub since: Stopwatch,
-    /// What invitations say, and where people reach this service.
-    pub letters: Emails,
+    /// Notified when the outbox contains statements to publish.
+    pub outbox_changed: Notify,
+    /// Limits requests per client address and sign-in attempts per account.
+    pub rate_limiter: RateLimiter,
+    /// Time base of the rate limiter.
+    pub started: Stopwatch,
+    /// Invitation e-mails, and the base URL of this service.
+    pub emails: Emails,
 }
 
 impl Shared {
-    /// Something was signed: it goes out now.
+    /// Wakes the task that publishes signed statements.
     fn notify_outbox(&self) {
-        self.changed.notify_one();
+        self.outbox_changed.notify_one();
     }
 }
 
@@ -66,13 +67,13 @@ type App = Arc<Shared>;
         description = "Shares, invitations, groups and plans of a doorward platform.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
-    modifiers(&Sessions)
+    modifiers(&SessionSecurity)
 )]
 struct Description;
 
-struct Sessions;
+struct SessionSecurity;
 
-impl utoipa::Modify for Sessions {
+impl utoipa::Modify for SessionSecurity {
     fn modify(&self, description: &mut utoipa::openapi::OpenApi) {
         let components = description.components.get_or_insert_default();
         let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
@@ -91,13 +92,13 @@ fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .split_for_parts()
 }
 
-/// The description of the API.
+/// The OpenAPI description of the API.
 #[must_use]
 pub fn description() -> utoipa::openapi::OpenApi {
     routes().1
 }
 
-/// The routes, with limits around them.
+/// The router, with size and rate limits.
 pub fn router(shared: App) -> Router {
     let (router, description) = routes();
     let text = description.to_json().unwrap_or_default();
@@ -106,27 +107,27 @@ pub fn router(shared: App) -> Router {
         .route("/v1/openapi.json", axum::routing::get(described))
         .route("/health", axum::routing::get(|| async { "ok\n" }))
         .merge(html::routes())
-        .fallback(|| async { Problem::from(RuleCode::Unknown.because("There is nothing here")) })
-        .layer(DefaultBodyLimit::max(LARGEST_BODY))
-        .layer(middleware::from_fn_with_state(shared.clone(), limited))
+        .fallback(|| async { Problem::from(RuleCode::Unknown.because("There is no such path")) })
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn_with_state(shared.clone(), limit_rate))
         .with_state(shared)
 }
 
-async fn limited(
+async fn limit_rate(
     State(app): State<App>,
     ConnectInfo(from): ConnectInfo<SocketAddr>,
     request: Request,
     next: Next,
 ) -> Response {
-    // Guessing codes and keys costs more than looking.
+    // Routes that check codes and signatures cost more, which slows down guessing.
     let path = request.uri().path();
     let cost = match path.starts_with("/v1/invitations") || path.starts_with("/v1/sessions") {
         true => 10,
         false => 1,
     };
     if app
-        .limits
-        .try_admit(&from.ip().to_string(), cost, app.since.elapsed())
+        .rate_limiter
+        .try_admit(&from.ip().to_string(), cost, app.started.elapsed())
     {
         let mut response = next.run(request).await;
         for (name, value) in [
@@ -139,7 +140,8 @@ async fn limited(
         }
         response
     } else {
-        Problem::from(RuleCode::TooOften.because("Too many requests from there")).into_response()
+        Problem::from(RuleCode::TooOften.because("Too many requests from this address"))
+            .into_response()
     }
 }
 

@@ -1,18 +1,12 @@
-//! How a request is read and how a refusal is told.
+//! Error answers of the API.
 
 use axum::Json;
-use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
-use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::StatusCode;
-use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
-use serde::de::DeserializeOwned;
 use utoipa::{IntoResponses, ToSchema};
 
 use crate::IssuerError;
-use crate::domain::{Account, ErrorClass, Refusal, RuleCode};
-use crate::http::{App, now};
-use doorward_protocol::wire::Bytes;
+use crate::domain::{ErrorClass, Refusal, RuleCode};
 
 /// Why a request was refused.
 #[derive(Debug, serde::Serialize, ToSchema)]
@@ -21,32 +15,32 @@ pub struct Problem {
     status: u16,
     /// A stable code.
     code: String,
-    /// What exactly, as a sentence.
+    /// The reason, as a sentence.
     message: String,
-    /// What to do about it.
+    /// The remedy, as a sentence.
     remedy: String,
 }
 
-/// The refusals of every route.
+/// The error responses that every route may give.
 #[derive(IntoResponses)]
-#[expect(dead_code, reason = "it describes, and is never made")]
+#[expect(dead_code, reason = "describes responses and is never constructed")]
 pub(crate) enum Problems {
-    /// What was asked makes no sense.
+    /// A value in the request is invalid.
     #[response(status = 400)]
     Invalid(Problem),
-    /// There is no session, or it is over.
+    /// No session was given, or it has expired.
     #[response(status = 401)]
     Session(Problem),
-    /// Who asks may not.
+    /// The caller lacks the permission.
     #[response(status = 403)]
     Forbidden(Problem),
-    /// There is nothing of that name that the asker may see.
+    /// Nothing of that name exists, or the caller may not see it.
     #[response(status = 404)]
     Unknown(Problem),
-    /// It does not go together with how things are.
+    /// The request conflicts with the current state.
     #[response(status = 409)]
     Conflict(Problem),
-    /// It was there, and is over.
+    /// The resource has expired or was withdrawn.
     #[response(status = 410)]
     Gone(Problem),
     /// The body is too large.
@@ -55,13 +49,13 @@ pub(crate) enum Problems {
     /// The body is not JSON.
     #[response(status = 415)]
     NotJson(Problem),
-    /// The body is JSON of another shape.
+    /// The body is JSON that does not match the schema.
     #[response(status = 422)]
     OtherShape(Problem),
-    /// Asked too often.
+    /// The rate limit is exceeded.
     #[response(status = 429)]
     TooOften(Problem),
-    /// The ledger cannot be used.
+    /// The database is unavailable.
     #[response(status = 503)]
     Unavailable(Problem),
 }
@@ -94,13 +88,13 @@ impl From<IssuerError> for Problem {
         match error {
             IssuerError::Refused(refusal) => refusal.into(),
             IssuerError::Rule(sentence) => RuleCode::Invalid.because(sentence).into(),
-            // What exactly is wrong with the ledger is for whoever runs the service.
+            // Details go to the operator's log only, not to the caller.
             IssuerError::File(_) | IssuerError::Ledger(_) => {
-                tracing::error!(%error, "a request failed");
+                tracing::error!(%error, "request failed");
                 Self {
                     status: 503,
                     code: "unavailable".to_owned(),
-                    message: "The service cannot use its ledger".to_owned(),
+                    message: "The service cannot use its database".to_owned(),
                     remedy: "Try again in a minute.".to_owned(),
                 }
             }
@@ -121,71 +115,10 @@ impl IntoResponse for Problem {
     }
 }
 
-fn bad_request(status: StatusCode, text: String) -> Problem {
+/// A [`RuleCode::Invalid`] problem for a request that could not be parsed.
+pub(super) fn bad_request(status: StatusCode, text: String) -> Problem {
     Problem {
         status: status.as_u16(),
         ..RuleCode::Invalid.because(text).into()
-    }
-}
-
-/// A JSON body; what does not read is told as a [`Problem`].
-pub(crate) struct JsonBody<T>(pub(super) T);
-
-impl<T: DeserializeOwned> FromRequest<App> for JsonBody<T> {
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
-        let read: Result<Json<T>, JsonRejection> = Json::from_request(request, app).await;
-        read.map(|Json(body)| Self(body))
-            .map_err(|rejection| bad_request(rejection.status(), rejection.body_text()))
-    }
-}
-
-/// Parts of the path.
-pub(crate) struct Path<T>(pub(super) T);
-
-impl<T: DeserializeOwned + Send> FromRequestParts<App> for Path<T> {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let read: Result<axum::extract::Path<T>, PathRejection> =
-            axum::extract::Path::from_request_parts(parts, app).await;
-        read.map(|axum::extract::Path(path)| Self(path))
-            .map_err(|rejection| bad_request(rejection.status(), rejection.body_text()))
-    }
-}
-
-/// The query.
-pub(crate) struct Query<T>(pub(super) T);
-
-impl<T: DeserializeOwned> FromRequestParts<App> for Query<T> {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let read: Result<axum::extract::Query<T>, QueryRejection> =
-            axum::extract::Query::from_request_parts(parts, app).await;
-        read.map(|axum::extract::Query(query)| Self(query))
-            .map_err(|rejection| bad_request(rejection.status(), rejection.body_text()))
-    }
-}
-
-/// The token of a session, as it stands in the request.
-pub(crate) fn token(parts: &Parts) -> Option<Bytes<32>> {
-    let header = parts.headers.get("authorization")?.to_str().ok()?;
-    let (scheme, token) = header.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then_some(())?;
-    Bytes::from_hex(token)
-}
-
-/// The account that asks.
-pub(crate) struct Asker(pub(super) Account);
-
-impl FromRequestParts<App> for Asker {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let missing = || RuleCode::Session.because("This needs a session");
-        let token = token(parts).ok_or_else(missing)?;
-        Ok(Self(app.platform.session(&token, now()).await?))
     }
 }

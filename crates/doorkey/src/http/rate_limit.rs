@@ -1,54 +1,56 @@
-//! How often anybody may ask: one bucket for each address, and one for each account that
-//! somebody tries to sign in as.
+//! Rate limiter: one token bucket per client address, and one per account for sign-in attempts.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// Most askers that are remembered; when there are more, those who have been quiet longest go.
-const ASKERS: usize = 10_000;
+use doorward_protocol::token_bucket::{Quota, TokenBucket};
 
-/// Buckets that fill up again with time.
+/// Maximum number of buckets kept in memory. When all are in use, buckets that are full again
+/// are removed; if none is, new clients are refused.
+const MAX_BUCKETS: usize = 10_000;
+
+/// Token buckets that refill over time.
 #[derive(Debug)]
 pub struct RateLimiter {
-    per_minute: u32,
-    buckets: Mutex<HashMap<String, (Duration, f64)>>,
+    /// In ticks of a millisecond.
+    quota: Quota,
+    buckets: Mutex<HashMap<String, TokenBucket>>,
 }
 
 impl RateLimiter {
-    /// So many requests a minute for each asker, and as many at once.
+    /// A limiter that allows `per_minute` requests a minute per client, and bursts of the same
+    /// size.
     #[must_use]
     pub fn new(per_minute: u32) -> Self {
         Self {
-            per_minute: per_minute.max(1),
+            quota: Quota {
+                burst: per_minute.max(1).into(),
+                tokens: per_minute.max(1).into(),
+                period: 60_000,
+            },
             buckets: Mutex::new(HashMap::new()),
         }
     }
 
-    /// Takes `cost` requests out of an asker's bucket at a moment. Whether they were there.
-    pub fn try_admit(&self, asker: &str, cost: u32, now: Duration) -> bool {
-        let full = f64::from(self.per_minute);
+    /// Takes `cost` tokens from the bucket of `client`. Returns `false` if it holds fewer; then
+    /// none are taken. `now` is the time since the limiter was started.
+    pub fn try_admit(&self, client: &str, cost: u32, now: Duration) -> bool {
+        let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
         let mut buckets = match self.buckets.lock() {
             Ok(buckets) => buckets,
             Err(poisoned) => poisoned.into_inner(),
         };
-        if buckets.len() >= ASKERS && !buckets.contains_key(asker) {
-            // Full again after a minute: as if they had never asked.
-            buckets.retain(|_, (last, _)| now.saturating_sub(*last) < Duration::from_secs(60));
-            if buckets.len() >= ASKERS {
+        if buckets.len() >= MAX_BUCKETS && !buckets.contains_key(client) {
+            // A bucket is full again after a minute, so removing it changes nothing.
+            buckets.retain(|_, bucket| !bucket.is_full_by(&self.quota, now));
+            if buckets.len() >= MAX_BUCKETS {
                 return false;
             }
         }
-        let (last, left) = buckets.entry(asker.to_owned()).or_insert((now, full));
-        let filled = now.saturating_sub(*last).as_secs_f64() * full / 60.0;
-        *left = (*left + filled).min(full);
-        *last = now;
-        let cost = f64::from(cost).min(full);
-        let enough = *left >= cost;
-        if enough {
-            *left -= cost;
-        }
-        enough
+        let full = TokenBucket::full(&self.quota, now);
+        let bucket = buckets.entry(client.to_owned()).or_insert(full);
+        bucket.try_take(&self.quota, u64::from(cost).min(self.quota.burst), now)
     }
 }
 
@@ -58,27 +60,27 @@ mod tests {
 
     #[test]
     fn a_bucket_empties_fills_up_with_time_and_is_nobody_elses() {
-        let limits = RateLimiter::new(60);
+        let limiter = RateLimiter::new(60);
         let at = Duration::from_secs;
-        assert!((0..60).all(|_| limits.try_admit("a", 1, at(0))));
-        assert!(!limits.try_admit("a", 1, at(0)));
-        assert!(limits.try_admit("b", 1, at(0)));
-        assert!(limits.try_admit("a", 1, at(1)));
-        assert!(!limits.try_admit("a", 1, at(1)));
+        assert!((0..60).all(|_| limiter.try_admit("a", 1, at(0))));
+        assert!(!limiter.try_admit("a", 1, at(0)));
+        assert!(limiter.try_admit("b", 1, at(0)));
+        assert!(limiter.try_admit("a", 1, at(1)));
+        assert!(!limiter.try_admit("a", 1, at(1)));
         assert!(
-            limits.try_admit("a", 500, at(600)),
-            "more than a bucket holds is a whole one"
+            limiter.try_admit("a", 500, at(600)),
+            "a cost above the capacity counts as the capacity"
         );
-        assert!(!limits.try_admit("a", 1, at(600)));
+        assert!(!limiter.try_admit("a", 1, at(600)));
     }
 
     #[test]
     fn very_many_askers_take_no_more_room() {
-        let limits = RateLimiter::new(60);
-        for asker in 0..ASKERS {
-            assert!(limits.try_admit(&asker.to_string(), 1, Duration::ZERO));
+        let limiter = RateLimiter::new(60);
+        for client in 0..MAX_BUCKETS {
+            assert!(limiter.try_admit(&client.to_string(), 1, Duration::ZERO));
         }
-        assert!(!limits.try_admit("one more", 1, Duration::from_secs(1)));
-        assert!(limits.try_admit("one more", 1, Duration::from_secs(61)));
+        assert!(!limiter.try_admit("one more", 1, Duration::from_secs(1)));
+        assert!(limiter.try_admit("one more", 1, Duration::from_secs(61)));
     }
 }

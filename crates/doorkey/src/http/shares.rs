@@ -1,4 +1,4 @@
-//! Shares: made, extended, ended, looked at.
+//! Shares: create, list, extend, cancel and review them.
 
 use axum::Json;
 use axum::extract::State;
@@ -10,40 +10,42 @@ use utoipa_axum::routes;
 
 use crate::domain::{Actor, NewShare, Refusal, RuleCode, ShareTarget};
 use crate::http::dto::{
-    Address, Hex, Key, Name, Page, Permission, Seconds, Share, ShareId, Target, Words, end,
+    Address, Hex, Key, Name, Page, Permission, Seconds, Share, ShareId, ShortText, Target,
+    end_after,
 };
-use crate::http::problem::{Asker, JsonBody, Path, Problem, Problems, Query};
+use crate::http::extract::{JsonBody, Path, Query, SignedIn};
+use crate::http::problem::{Problem, Problems};
 use crate::http::{App, now};
 use doorward_protocol::wire::{Limits, Text};
 
 pub(crate) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
-        .routes(routes!(by_me, share))
-        .routes(routes!(with_me))
-        .routes(routes!(extend))
+        .routes(routes!(list_shared_by_me, create_shares))
+        .routes(routes!(list_shared_with_me))
+        .routes(routes!(extend_share))
         .routes(routes!(add_device))
-        .routes(routes!(pass))
-        .routes(routes!(relinquish))
-        .routes(routes!(cancel))
-        .routes(routes!(review))
+        .routes(routes!(show_pass))
+        .routes(routes!(relinquish_share))
+        .routes(routes!(cancel_shares))
+        .routes(routes!(review_access))
 }
 
-/// Whom something is shared with: exactly one of these.
+/// The recipient of a share: exactly one of these.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct With {
-    /// A whole e-mail address, which gets a code.
+struct Recipient {
+    /// A complete e-mail address, to which an invitation code is sent.
     email: Option<Address>,
-    /// An account whose key is known: the share counts at once.
-    account: Option<Known>,
+    /// An account whose key is known. The share is valid at once.
+    account: Option<AccountKey>,
     /// A group.
     group: Option<Name>,
-    /// Somebody without an account, who is given the link, by a name.
+    /// The name of a recipient without an account, who accepts with the invitation link.
     guest: Option<Name>,
 }
 
-impl With {
-    fn recipient(self) -> Result<ShareTarget, Refusal> {
+impl Recipient {
+    fn target(self) -> Result<ShareTarget, Refusal> {
         match (self.email, self.account, self.group, self.guest) {
             (Some(address), None, None, None) => Ok(ShareTarget::Address(address.0)),
             (None, Some(known), None, None) => Ok(ShareTarget::Key(known.account.0, known.key.0)),
@@ -51,102 +53,108 @@ impl With {
             (None, None, None, Some(name)) => Text::new(name.0.as_str())
                 .map(ShareTarget::Guest)
                 .map_err(|rule| RuleCode::Invalid.because(rule)),
-            _ => Err(RuleCode::Invalid.because("Give one of email, account, group and guest")),
+            _ => {
+                Err(RuleCode::Invalid
+                    .because("Give exactly one of email, account, group and guest"))
+            }
         }
     }
 }
 
-/// An account and its key.
+/// An account and its public key.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Known {
+struct AccountKey {
     account: Name,
     key: Key,
 }
 
-/// Shares to be made, one for each target.
+/// New shares, one for each target.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewShares {
     /// Devices and sites.
     #[schema(min_items = 1, max_items = 1000)]
     targets: Vec<Target>,
-    with: With,
+    with: Recipient,
     /// Presets (full, partner, view) and operations.
     #[schema(min_items = 1, max_items = 32)]
     permissions: Vec<Permission>,
-    /// For how long, counted from now.
+    /// How long the shares last, in seconds from now.
     seconds: Seconds,
-    /// What it is for.
-    description: Option<Words>,
-    /// How many commands it allows in all.
+    /// The purpose of the shares.
+    description: Option<ShortText>,
+    /// The total number of commands that each share allows.
     uses: Option<Seconds>,
 }
 
-/// What became of one target.
+/// The result for one target.
 #[derive(Debug, Serialize, ToSchema)]
-struct Each {
+struct ShareResult {
     target: Target,
     #[serde(skip_serializing_if = "Option::is_none")]
     share: Option<Share>,
-    /// Why there is no share.
+    /// Why the target was not shared.
     #[serde(skip_serializing_if = "Option::is_none")]
     refused: Option<Problem>,
 }
 
-/// An invitation, for the sharer to pass on if no letter is sent.
+/// An invitation, which the caller passes on to the recipient if no e-mail is sent.
 #[derive(Debug, Serialize, ToSchema)]
-struct Invited {
+struct CreatedInvitation {
     id: ShareId,
-    /// What the recipient opens, or gives to `doorkey accept`.
+    /// The link that the recipient opens, or passes to `doorkey accept`.
     link: String,
-    /// When it lapses, in seconds since 1970.
+    /// When the invitation expires, in seconds since 1970.
     lapses: u64,
-    /// Whether a letter is on its way.
+    /// Whether an e-mail was queued.
     mailed: bool,
 }
 
-/// What was made.
+/// The shares that were created.
 #[derive(Debug, Serialize, ToSchema)]
-struct Made {
-    each: Vec<Each>,
+struct CreatedShares {
+    each: Vec<ShareResult>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    invitation: Option<Invited>,
+    invitation: Option<CreatedInvitation>,
 }
 
-/// Shares devices or sites with somebody, each by a share of its own.
+/// Shares devices or sites with a recipient; each target gets its own share.
 #[utoipa::path(post, path = "/v1/shares", tag = "shares", security(("session" = [])),
-    request_body = NewShares, responses((status = 201, body = Made), Problems))]
-async fn share(
+    request_body = NewShares, responses((status = 201, body = CreatedShares), Problems))]
+async fn create_shares(
     State(app): State<App>,
-    Asker(account): Asker,
-    JsonBody(new): JsonBody<NewShares>,
-) -> Result<(StatusCode, Json<Made>), Problem> {
-    let to = new.with.recipient()?;
+    SignedIn(account): SignedIn,
+    JsonBody(request): JsonBody<NewShares>,
+) -> Result<(StatusCode, Json<CreatedShares>), Problem> {
+    let to = request.with.target()?;
     let limits = Limits {
-        uses: new.uses.map(|uses| uses.0),
+        uses: request.uses.map(|uses| uses.0),
         ..Limits::default()
     };
-    let wanted = NewShare {
+    let new = NewShare {
         to,
-        permissions: new.permissions.into_iter().map(|name| name.0).collect(),
-        end: end(new.seconds, now()),
-        description: new.description.map(|words| words.text()).transpose()?,
+        permissions: request.permissions.into_iter().map(|name| name.0).collect(),
+        end: end_after(request.seconds, now()),
+        description: request.description.map(|text| text.text()).transpose()?,
         region: account.region.clone(),
-        limits: new.uses.is_some().then_some(limits),
+        limits: request.uses.is_some().then_some(limits),
     };
-    let targets: Vec<_> = new.targets.into_iter().map(|target| target.0).collect();
-    let made = app
+    let targets: Vec<_> = request.targets.into_iter().map(|target| target.0).collect();
+    let created = app
         .platform
-        .share(Actor::Account(&account), &targets, &wanted, now())
+        .share(Actor::Account(&account), &targets, &new, now())
         .await?;
     app.notify_outbox();
-    let invitation = match &made.invitation {
+    let invitation = match &created.invitation {
         None => None,
         Some((invitation, code)) => {
-            let link = app.letters.link(invitation, code);
-            let mailed = app.letters.invite(&app.platform, &account, &made).await?;
-            Some(Invited {
+            let link = app.emails.link(invitation, code);
+            let mailed = app
+                .emails
+                .send_invitation(&app.platform, &account, &created)
+                .await?;
+            Some(CreatedInvitation {
                 id: ShareId(invitation.id),
                 link,
                 lapses: invitation.expires_at.0,
@@ -154,74 +162,75 @@ async fn share(
             })
         }
     };
-    let each = made.each.into_iter().map(|(target, made)| match made {
-        Ok(share) => Each {
+    let each = created.each.into_iter().map(|(target, share)| match share {
+        Ok(share) => ShareResult {
             target: Target(target),
             share: Some(Share::from(&share)),
             refused: None,
         },
-        Err(error) => Each {
+        Err(error) => ShareResult {
             target: Target(target),
             share: None,
             refused: Some(error.into()),
         },
     });
-    let made = Made {
+    let created = CreatedShares {
         each: each.collect(),
         invitation,
     };
-    Ok((StatusCode::CREATED, Json(made)))
+    Ok((StatusCode::CREATED, Json(created)))
 }
 
-/// What one has shared, newest first.
+/// Lists the shares that the account has given, newest first.
 #[utoipa::path(get, path = "/v1/shares", tag = "shares", security(("session" = [])),
     params(Page), responses((status = 200, body = [Share]), Problems))]
-async fn by_me(
+async fn list_shared_by_me(
     State(app): State<App>,
-    Asker(account): Asker,
+    SignedIn(account): SignedIn,
     Query(page): Query<Page>,
 ) -> Result<Json<Vec<Share>>, Problem> {
-    let listed = app
+    let shares = app
         .platform
         .shared_by(&account, page.from.into(), now())
         .await?;
-    Ok(Json(listed.iter().map(Share::from).collect()))
+    Ok(Json(shares.iter().map(Share::from).collect()))
 }
 
-/// What is shared with one, by sharer. What has ended is no longer there.
+/// Lists the shares that the account has received, ordered by sharer. Shares that have ended are
+/// left out.
 #[utoipa::path(get, path = "/v1/shares/with-me", tag = "shares", security(("session" = [])),
     params(Page), responses((status = 200, body = [Share]), Problems))]
-async fn with_me(
+async fn list_shared_with_me(
     State(app): State<App>,
-    Asker(account): Asker,
+    SignedIn(account): SignedIn,
     Query(page): Query<Page>,
 ) -> Result<Json<Vec<Share>>, Problem> {
-    let listed = app
+    let shares = app
         .platform
         .shared_with(&account, page.from.into(), now())
         .await?;
-    Ok(Json(listed.iter().map(Share::from).collect()))
+    Ok(Json(shares.iter().map(Share::from).collect()))
 }
 
-/// A length of time.
+/// An extension of a share.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Longer {
-    /// Counted from the end that the share has.
+struct Extension {
+    /// Seconds to add to the current end of the share.
     seconds: Seconds,
 }
 
-/// Moves the end of a share to a later time.
+/// Extends a share.
 #[utoipa::path(post, path = "/v1/shares/{share}/extension", tag = "shares",
-    security(("session" = [])), params(("share" = ShareId, Path)), request_body = Longer,
+    security(("session" = [])), params(("share" = ShareId, Path)), request_body = Extension,
     responses((status = 200, body = Share), Problems))]
-async fn extend(
+async fn extend_share(
     State(app): State<App>,
-    Asker(account): Asker,
+    SignedIn(account): SignedIn,
     Path(ShareId(share)): Path<ShareId>,
-    JsonBody(longer): JsonBody<Longer>,
+    JsonBody(request): JsonBody<Extension>,
 ) -> Result<Json<Share>, Problem> {
-    let seconds = u64::from(longer.seconds.0);
+    let seconds = u64::from(request.seconds.0);
     let share = app
         .platform
         .extend(Actor::Account(&account), &share, seconds, now())
@@ -230,59 +239,60 @@ async fn extend(
     Ok(Json(Share::from(&share)))
 }
 
-/// Another device or site.
+/// Another device or site to share.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct More {
+struct AdditionalTarget {
     target: Target,
 }
 
-/// Shares one more device with the same recipient: same permissions, same end, an id of its own.
+/// Shares another device or site with the same recipient: same permissions and end, a new share
+/// id.
 #[utoipa::path(post, path = "/v1/shares/{share}/devices", tag = "shares",
-    security(("session" = [])), params(("share" = ShareId, Path)), request_body = More,
+    security(("session" = [])), params(("share" = ShareId, Path)), request_body = AdditionalTarget,
     responses((status = 201, body = Share), Problems))]
 async fn add_device(
     State(app): State<App>,
-    Asker(account): Asker,
+    SignedIn(account): SignedIn,
     Path(ShareId(share)): Path<ShareId>,
-    JsonBody(more): JsonBody<More>,
+    JsonBody(request): JsonBody<AdditionalTarget>,
 ) -> Result<(StatusCode, Json<Share>), Problem> {
     let actor = Actor::Account(&account);
     let share = app
         .platform
-        .add_device(actor, &share, &more.target.0, now())
+        .add_device(actor, &share, &request.target.0, now())
         .await?;
     app.notify_outbox();
     Ok((StatusCode::CREATED, Json(Share::from(&share))))
 }
 
-/// What a client needs to use a share.
+/// The data that a client needs to use a share.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Pass {
-    /// A bundle: the registrations of the devices, and the token.
+    /// A bundle of the device registrations and the share token.
     pub(crate) pass: Hex,
 }
 
-/// The pass of a share that one has.
+/// Returns the pass of a share that the account has received.
 #[utoipa::path(get, path = "/v1/shares/{share}/pass", tag = "shares",
     security(("session" = [])), params(("share" = ShareId, Path)),
     responses((status = 200, body = Pass), Problems))]
-async fn pass(
+async fn show_pass(
     State(app): State<App>,
-    Asker(account): Asker,
+    SignedIn(account): SignedIn,
     Path(ShareId(share)): Path<ShareId>,
 ) -> Result<Json<Pass>, Problem> {
     let pass = Hex(app.platform.pass_of(&account, &share, now()).await?);
     Ok(Json(Pass { pass }))
 }
 
-/// Gives up a share that one has.
+/// Gives up a share that the account has received.
 #[utoipa::path(delete, path = "/v1/shares/{share}/pass", tag = "shares",
     security(("session" = [])), params(("share" = ShareId, Path)),
     responses((status = 204), Problems))]
-async fn relinquish(
+async fn relinquish_share(
     State(app): State<App>,
-    Asker(account): Asker,
+    SignedIn(account): SignedIn,
     Path(ShareId(share)): Path<ShareId>,
 ) -> Result<StatusCode, Problem> {
     app.platform.relinquish(&account, &share, now()).await?;
@@ -290,38 +300,38 @@ async fn relinquish(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Shares to be ended.
+/// Shares to cancel.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Ending {
+struct Cancellation {
     #[schema(min_items = 1, max_items = 1000)]
     shares: Vec<ShareId>,
 }
 
-/// The list that ends shares of one target.
+/// The revocation list that ends the shares of one target.
 #[derive(Debug, Serialize, ToSchema)]
-struct List {
+struct RevocationList {
     target: Target,
-    /// Its number: the shares have ended on a device whose `state` has it.
+    /// Sequence number of the list. The shares have ended on a device whose `state` reports it.
     #[serde(skip_serializing_if = "Option::is_none")]
     seq: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     refused: Option<Problem>,
 }
 
-/// Ends shares: one list for each target.
+/// Cancels shares: issues one revocation list for each target.
 #[utoipa::path(post, path = "/v1/cancellations", tag = "shares", security(("session" = [])),
-    request_body = Ending, responses((status = 200, body = [List]), Problems))]
-async fn cancel(
+    request_body = Cancellation, responses((status = 200, body = [RevocationList]), Problems))]
+async fn cancel_shares(
     State(app): State<App>,
-    Asker(account): Asker,
-    JsonBody(ending): JsonBody<Ending>,
-) -> Result<Json<Vec<List>>, Problem> {
-    if !(1..=1000).contains(&ending.shares.len()) {
-        let why = "1 to 1,000 shares are ended at once";
+    SignedIn(account): SignedIn,
+    JsonBody(request): JsonBody<Cancellation>,
+) -> Result<Json<Vec<RevocationList>>, Problem> {
+    if !(1..=1000).contains(&request.shares.len()) {
+        let why = "A request cancels 1 to 1,000 shares";
         return Err(RuleCode::Invalid.because(why).into());
     }
-    let ids: Vec<_> = ending.shares.into_iter().map(|share| share.0).collect();
+    let ids: Vec<_> = request.shares.into_iter().map(|share| share.0).collect();
     let each = app
         .platform
         .cancel(Actor::Account(&account), &ids, now())
@@ -332,7 +342,7 @@ async fn cancel(
             Ok(seq) => (Some(seq), None),
             Err(error) => (None, Some(error.into())),
         };
-        List {
+        RevocationList {
             target: Target(target),
             seq,
             refused,
@@ -341,24 +351,27 @@ async fn cancel(
     Ok(Json(lists.collect()))
 }
 
-/// One line of a review.
+/// One entry of an access review.
 #[derive(Debug, Serialize, ToSchema)]
-struct Line {
+struct ReviewEntry {
     owner: Name,
     share: Share,
-    /// Not used for 60 days: remove it?
+    /// Whether the share was not used for 60 days and could be removed.
     unused: bool,
 }
 
-/// Who can do what with one's devices, until when, and whether it is used.
+/// Reviews access to the account's devices: recipients, operations, end dates and last use.
 #[utoipa::path(get, path = "/v1/review", tag = "shares", security(("session" = [])),
-    responses((status = 200, body = [Line]), Problems))]
-async fn review(State(app): State<App>, Asker(account): Asker) -> Result<Json<Vec<Line>>, Problem> {
+    responses((status = 200, body = [ReviewEntry]), Problems))]
+async fn review_access(
+    State(app): State<App>,
+    SignedIn(account): SignedIn,
+) -> Result<Json<Vec<ReviewEntry>>, Problem> {
     let review = app.platform.review(Actor::Account(&account), now()).await?;
-    let lines = review.into_iter().map(|access| Line {
+    let entries = review.into_iter().map(|access| ReviewEntry {
         owner: Name(access.owner),
-        share: Share::from(&access.listed),
+        share: Share::from(&access.listing),
         unused: access.unused,
     });
-    Ok(Json(lines.collect()))
+    Ok(Json(entries.collect()))
 }

@@ -1,4 +1,5 @@
-//! The issuer's keys, one file for each role, and the signed list of them that devices pin.
+//! The issuer's keys, one file for each role, and the signed key list (issuer file) that devices
+//! pin.
 
 mod ceremony;
 mod encrypted_key;
@@ -16,8 +17,10 @@ use doorward_transport::files;
 use doorward_transport::files::Doing;
 use doorward_transport::random;
 
-const LIMIT: u64 = 1 << 16;
-const ISSUERS: &str = "issuers.cwt";
+/// Maximum size of a key file or key list, in bytes.
+const MAX_FILE: u64 = 1 << 16;
+/// Name of the issuer file.
+const ISSUER_FILE: &str = "issuers.cwt";
 
 /// The keys of an issuer.
 #[derive(Debug)]
@@ -27,16 +30,16 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Makes an issuer with one key for each role.
+    /// Creates an issuer with one key for each role.
     ///
     /// # Errors
-    /// If the directory holds an issuer already, or cannot be written.
+    /// If the directory already contains an issuer, or cannot be written.
     pub fn create(directory: &Path, name: Id, now: Timestamp) -> Result<Self, IssuerError> {
-        let path = directory.join(ISSUERS);
+        let path = directory.join(ISSUER_FILE);
         if path.exists() {
             return Err(IssuerError::Rule(format!(
-                "{} holds an issuer already; its keys are what devices trust, so it is never \
-                 replaced. Choose another directory.",
+                "{} already contains an issuer. Devices trust its keys, so it is not replaced. \
+                 Choose another directory.",
                 directory.display()
             )));
         }
@@ -67,17 +70,17 @@ impl Keys {
     /// Opens the keys of an issuer.
     ///
     /// # Errors
-    /// If there is none, or it is broken.
+    /// If the directory contains none, or its files are damaged.
     pub fn open(directory: &Path) -> Result<Self, IssuerError> {
-        let path = directory.join(ISSUERS);
+        let path = directory.join(ISSUER_FILE);
         if !path.exists() {
             return Err(IssuerError::Rule(format!(
-                "{} holds no issuer. Make one with `doorkey issuer init NAME`.",
+                "{} contains no issuer. Create one with `doorkey issuer init NAME`.",
                 directory.display()
             )));
         }
-        let bytes = files::read(&path, LIMIT)?;
-        // Of a list that two keys have signed the first signature is enough here.
+        let bytes = files::read(&path, MAX_FILE)?;
+        // A list signed by several keys is a sequence of envelopes with the same claims.
         let first = doorward_protocol::wire::items(&bytes)?
             .into_iter()
             .next()
@@ -89,23 +92,23 @@ impl Keys {
         })
     }
 
-    /// The file that devices pin when they are provisioned.
+    /// The issuer file, which devices pin when they are provisioned.
     #[must_use]
     pub fn issuers_file(&self) -> PathBuf {
-        self.directory.join(ISSUERS)
+        self.directory.join(ISSUER_FILE)
     }
 
-    /// The signed list of keys.
+    /// Reads the signed key list.
     ///
     /// # Errors
     /// If it cannot be read.
     pub fn issuers(&self) -> Result<Vec<u8>, IssuerError> {
-        Ok(files::read(&self.issuers_file(), LIMIT)?)
+        Ok(files::read(&self.issuers_file(), MAX_FILE)?)
     }
 
-    /// The lists of keys from the second version on, oldest first, each with its signatures: what
-    /// a device that was away needs, one after the other. The newest of them in as many envelopes
-    /// as there may be.
+    /// The signed key lists from version 2 on, oldest first: a device that was offline installs
+    /// them one after the other. Contains the newest lists that together have at most `envelopes`
+    /// envelopes.
     ///
     /// # Errors
     /// If one of them cannot be read.
@@ -115,7 +118,7 @@ impl Keys {
         for version in (2..=newest).rev() {
             let bytes = match version == newest {
                 true => self.issuers()?,
-                false => files::read(&self.version(version), LIMIT)?,
+                false => files::read(&self.version_file(version), MAX_FILE)?,
             };
             count += doorward_protocol::wire::items(&bytes)?.len();
             if count > envelopes {
@@ -126,55 +129,58 @@ impl Keys {
         Ok(chain)
     }
 
-    fn version(&self, version: u32) -> PathBuf {
+    /// The file of an earlier version of the key list.
+    fn version_file(&self, version: u32) -> PathBuf {
         self.directory.join(format!("issuers-{version}.cwt"))
     }
 
-    /// Locks the root key behind a passphrase.
+    /// Encrypts the root key with a passphrase and deletes the clear text. Returns the new file.
     ///
     /// # Errors
-    /// If it is locked already, or a file cannot be used.
+    /// If it is encrypted already, or a file cannot be used.
     pub fn seal(&self, passphrase: &[u8]) -> Result<PathBuf, IssuerError> {
-        let open = key_file(&self.directory, Role::Root);
-        let key = files::read_secret(&open, LIMIT)?;
-        let sealed = open.with_extension("sealed");
-        let bytes = encrypted_key::seal(&key, passphrase).doing("seal", &open)?;
+        let plain = key_file(&self.directory, Role::Root);
+        let key = files::read_secret(&plain, MAX_FILE)?;
+        let sealed = plain.with_extension("sealed");
+        let bytes = encrypted_key::encrypt(&key, passphrase).doing("encrypt", &plain)?;
         files::replace(&sealed, &bytes, 0o600)?;
-        // Only what can be opened again may replace it.
-        let back = encrypted_key::open(&files::read(&sealed, LIMIT)?, passphrase);
-        if back.as_deref() != Some(&key[..]) {
-            return Err(files::invalid("it does not open again")).doing("seal", &open)?;
+        // The clear text is deleted only after a successful decryption.
+        let decrypted = encrypted_key::decrypt(&files::read(&sealed, MAX_FILE)?, passphrase);
+        if decrypted.as_deref() != Some(&key[..]) {
+            return Err(files::invalid("the new file cannot be decrypted"))
+                .doing("encrypt", &plain)?;
         }
-        std::fs::remove_file(&open).doing("remove", &open)?;
+        std::fs::remove_file(&plain).doing("remove", &plain)?;
         Ok(sealed)
     }
 
-    fn root(&self, passphrase: Option<&[u8]>) -> Result<SecretKey, IssuerError> {
-        let open = key_file(&self.directory, Role::Root);
-        let sealed = open.with_extension("sealed");
-        let text = match (open.exists(), passphrase) {
-            (true, _) => files::read_secret(&open, LIMIT)?,
+    /// Reads the root key, and decrypts it if necessary.
+    fn load_root_key(&self, passphrase: Option<&[u8]>) -> Result<SecretKey, IssuerError> {
+        let plain = key_file(&self.directory, Role::Root);
+        let sealed = plain.with_extension("sealed");
+        let text = match (plain.exists(), passphrase) {
+            (true, _) => files::read_secret(&plain, MAX_FILE)?,
             (false, None) => {
                 return Err(IssuerError::Rule(
-                    "The root key is sealed or not here. Bring keys/root.sealed and give \
-                     --passphrase-file."
+                    "The root key is encrypted or missing. Copy root.sealed into the directory `keys` \
+                     of the issuer, and give --passphrase-file."
                         .into(),
                 ));
             }
             (false, Some(passphrase)) => {
-                let bytes = files::read(&sealed, LIMIT)?;
-                encrypted_key::open(&bytes, passphrase).ok_or_else(|| {
-                    IssuerError::Rule("That is not the passphrase of the root key.".into())
+                let bytes = files::read(&sealed, MAX_FILE)?;
+                encrypted_key::decrypt(&bytes, passphrase).ok_or_else(|| {
+                    IssuerError::Rule("The passphrase of the root key is wrong.".into())
                 })?
             }
         };
         Ok(SecretKey::from_text(&text)
-            .ok_or_else(|| files::invalid("it does not hold a key"))
-            .doing("use", &open)?)
+            .ok_or_else(|| files::invalid("it does not contain a key"))
+            .doing("use", &plain)?)
     }
 
-    /// Gives roles new keys: the next version of the list, signed by the root keys of this one
-    /// and of the next. The keys of before are gone when this returns.
+    /// Replaces the keys of roles: writes the next version of the key list, signed by the root keys
+    /// of this version and of the next. The previous keys are deleted.
     ///
     /// # Errors
     /// If the root key cannot be used, or a file cannot be written.
@@ -184,21 +190,21 @@ impl Keys {
         passphrase: Option<&[u8]>,
         now: Timestamp,
     ) -> Result<(), IssuerError> {
-        let root = self.root(passphrase)?;
+        let root = self.load_root_key(passphrase)?;
         let mut changes = Vec::new();
         let mut signers = vec![root];
         for role in roles {
-            let (key, keys) = self.fresh_key()?;
+            let (key, keys) = self.generate_key()?;
             let text = key.to_text();
-            let waiting = self.waiting_key(*role);
+            let pending = self.pending_key_file(*role);
             match (role, passphrase) {
-                // What was sealed is never on the disk in plain.
+                // An encrypted root key is never written to the disk in clear text.
                 (Role::Root, Some(passphrase)) => {
-                    let sealed =
-                        encrypted_key::seal(text.as_bytes(), passphrase).doing("seal", &waiting)?;
-                    files::replace(&self.waiting_sealed(), &sealed, 0o600)?;
+                    let sealed = encrypted_key::encrypt(text.as_bytes(), passphrase)
+                        .doing("encrypt", &pending)?;
+                    files::replace(&self.pending_sealed_root_file(), &sealed, 0o600)?;
                 }
-                _ => files::replace(&waiting, text.as_bytes(), 0o600)?,
+                _ => files::replace(&pending, text.as_bytes(), 0o600)?,
             }
             changes.push((*role, keys));
             if *role == Role::Root {
@@ -213,8 +219,8 @@ impl Keys {
         Ok(())
     }
 
-    /// A new key, as the only one of its role.
-    pub(crate) fn fresh_key(&self) -> Result<(SecretKey, RoleKeys), IssuerError> {
+    /// Generates a key, and the entry of a role that has only this key.
+    pub(crate) fn generate_key(&self) -> Result<(SecretKey, RoleKeys), IssuerError> {
         let seed = random().doing("make a key for", &self.directory)?;
         let key = SecretKey::from_seed(&seed);
         let keys = RoleKeys {
@@ -224,31 +230,33 @@ impl Keys {
         Ok((key, keys))
     }
 
-    /// The list of keys as it is.
+    /// The present key list.
     pub(crate) fn list(&self) -> &Issuers {
         &self.issuers
     }
 
-    /// Puts the next list in place of this one, which is kept for devices that were away.
+    /// Replaces the key list by the next version. The present one is kept for devices that were
+    /// offline.
     pub(crate) fn replace(&mut self, next: Issuers, bytes: &[u8]) -> Result<(), IssuerError> {
-        let before = self.version(self.issuers.body.version);
-        files::replace(&before, &self.issuers()?, 0o644)?;
+        let previous = self.version_file(self.issuers.body.version);
+        files::replace(&previous, &self.issuers()?, 0o644)?;
         files::replace(&self.issuers_file(), bytes, 0o644)?;
         self.issuers = next;
         Ok(())
     }
 
+    /// The file of a role's key.
     pub(crate) fn key_file(&self, role: Role) -> PathBuf {
         key_file(&self.directory, role)
     }
 
-    /// Where a key waits until a draft that names it is adopted.
-    pub(crate) fn waiting_key(&self, role: Role) -> PathBuf {
+    /// The file of a role's next key, until a draft that contains it is adopted.
+    pub(crate) fn pending_key_file(&self, role: Role) -> PathBuf {
         self.key_file(role).with_extension("next")
     }
 
-    /// The same for a root key behind a passphrase.
-    pub(crate) fn waiting_sealed(&self) -> PathBuf {
+    /// The file of the next root key if it is encrypted with a passphrase.
+    pub(crate) fn pending_sealed_root_file(&self) -> PathBuf {
         self.key_file(Role::Root).with_extension("sealed-next")
     }
 
@@ -258,26 +266,26 @@ impl Keys {
         &self.issuers.iss
     }
 
-    /// The first key of a role.
+    /// The first public key of a role.
     #[must_use]
     pub fn public(&self, role: Role) -> Option<KeyBytes> {
         self.issuers.role(role)?.keys.first().copied()
     }
 
-    /// The file of the ledger, unless another was named.
+    /// The database file that is used unless another database is given.
     #[must_use]
     pub fn ledger_file(&self) -> PathBuf {
         self.directory.join("ledger.sqlite")
     }
 
-    /// Signs, after checking what every device will check.
+    /// Signs a statement, after the checks that every device makes.
     ///
     /// # Errors
-    /// If the key of the role is not here, or no device would take it.
+    /// If the key of the role is missing, or devices would refuse the statement.
     pub fn sign<T: Object>(&self, role: Role, claims: &T) -> Result<Vec<u8>, IssuerError> {
         let file = key_file(&self.directory, role);
-        let key = SecretKey::from_text(&files::read_secret(&file, LIMIT)?)
-            .ok_or_else(|| files::invalid("it does not hold a key"))
+        let key = SecretKey::from_text(&files::read_secret(&file, MAX_FILE)?)
+            .ok_or_else(|| files::invalid("it does not contain a key"))
             .doing("use", &file)?;
         claims.check()?;
         let bytes = sign(claims, &key);

@@ -1,4 +1,4 @@
-//! Accounts in the ledger.
+//! Accounts in the database.
 
 use sqlx::any::AnyRow;
 
@@ -19,8 +19,8 @@ pub(crate) async fn account(
     row.as_ref().map(read).transpose()
 }
 
-/// The accounts of an address, one for each enterprise.
-pub(crate) async fn accounts_of(
+/// The accounts with an e-mail address, one for each enterprise.
+pub(crate) async fn accounts_with_email(
     connection: &mut Connection,
     email: &Email,
 ) -> Result<Vec<Account>, IssuerError> {
@@ -31,7 +31,7 @@ pub(crate) async fn accounts_of(
     rows.iter().map(read).collect()
 }
 
-/// Makes an account. `false`: the name is taken.
+/// Adds an account. Returns `false` if the name is taken.
 pub(crate) async fn add_account(
     connection: &mut Connection,
     account: &Account,
@@ -53,7 +53,7 @@ pub(crate) async fn add_account(
     Ok(done.rows_affected() == 1)
 }
 
-/// Gives an account another key, as its owner's registration does.
+/// Replaces the key of an account, as a new registration of its device does.
 pub(crate) async fn set_account_key(
     connection: &mut Connection,
     id: &Id,

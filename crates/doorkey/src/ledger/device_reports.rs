@@ -1,4 +1,5 @@
-//! What devices have said, signed: which shares they have installed, which lists they obey.
+//! Signed reports of devices: the shares that they have installed and the revocation lists that
+//! they have applied.
 
 use crate::IssuerError;
 use crate::domain::share::DeviceReport;
@@ -6,8 +7,8 @@ use crate::ledger::Connection;
 use crate::ledger::row::{get, parsed, seconds, to_i64, u32_col, u64_col};
 use doorward_protocol::wire::{Audience, Bytes, Id, Timestamp};
 
-/// Keeps a device's receipt for a share.
-pub(crate) async fn add_report(
+/// Stores a device's receipt for a share, unless a receipt for a newer version is stored.
+pub(crate) async fn put_device_report(
     connection: &mut Connection,
     (share, device): (&Bytes<16>, &Id),
     version: u32,
@@ -30,8 +31,9 @@ pub(crate) async fn add_report(
     Ok(())
 }
 
-/// Keeps a device's word that it obeys a list. `false`: it has said so before.
-pub(crate) async fn add_applied(
+/// Stores a device's confirmation that it has applied a revocation list. Returns `false` if this or
+/// a newer list was confirmed before.
+pub(crate) async fn put_applied_list(
     connection: &mut Connection,
     (device, audience): (&Id, &Audience),
     seq: u64,
@@ -52,13 +54,13 @@ pub(crate) async fn add_applied(
     Ok(done.rows_affected() == 1)
 }
 
-/// Whether every device of an audience has said that it obeys a list.
+/// Whether every device of an audience has confirmed the revocation list `seq` or a newer one.
 pub(crate) async fn all_have_applied(
     connection: &mut Connection,
     audience: &Audience,
     seq: u64,
 ) -> Result<bool, IssuerError> {
-    let (column, id) = devices_in(audience);
+    let (column, id) = device_filter(audience);
     let sql = format!(
         "SELECT COUNT(*) AS missing FROM device d WHERE d.deleted = 0 AND d.{column} = $3 \
          AND NOT EXISTS (SELECT 1 FROM applied a WHERE a.device = d.id AND a.audience = $1 \
@@ -73,20 +75,20 @@ pub(crate) async fn all_have_applied(
     Ok(u64_col(&row, "missing")? == 0)
 }
 
-/// How the devices of an audience are found: by the column and the value that has an index.
-fn devices_in(audience: &Audience) -> (&'static str, &str) {
+/// The indexed column and its value that select the devices of an audience.
+fn device_filter(audience: &Audience) -> (&'static str, &str) {
     match audience {
         Audience::Device(id) => ("id", id.as_str()),
         Audience::Site(site) => ("site", site.as_str()),
     }
 }
 
-/// What each device has said of a share.
-pub(crate) async fn reports_on(
+/// The reports of each device of the audience on a share.
+pub(crate) async fn device_reports_on(
     connection: &mut Connection,
     (share, audience): (&Bytes<16>, &Audience),
 ) -> Result<Vec<(Id, DeviceReport)>, IssuerError> {
-    let (column, id) = devices_in(audience);
+    let (column, id) = device_filter(audience);
     let sql = format!(
         "SELECT d.id AS device, COALESCE(w.version, 0) AS version, w.refused AS refused, \
          CASE WHEN s.ended_seq IS NOT NULL AND COALESCE(a.seq, 0) >= s.ended_seq THEN 1 ELSE 0 END \
@@ -105,12 +107,12 @@ pub(crate) async fn reports_on(
     rows.iter()
         .map(|row| {
             let ended: i64 = get(row, "ended")?;
-            let word = DeviceReport {
+            let report = DeviceReport {
                 version: u32_col(row, "version")?,
                 refused: get(row, "refused")?,
                 ended: ended != 0,
             };
-            Ok((parsed(row, "device")?, word))
+            Ok((parsed(row, "device")?, report))
         })
         .collect()
 }

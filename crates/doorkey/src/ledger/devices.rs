@@ -1,4 +1,4 @@
-//! Devices, their claims and their sites in the ledger.
+//! Devices, their claims and their sites in the database.
 
 use sqlx::any::AnyRow;
 
@@ -21,8 +21,7 @@ pub(crate) async fn device(
     row.as_ref().map(read).transpose()
 }
 
-/// The sequence number and the time of the registration that a device of this name had last,
-/// deleted or not.
+/// Sequence number and time of the last registration of a device id, also of a deleted device.
 pub(crate) async fn last_registration(
     connection: &mut Connection,
     id: &Id,
@@ -35,7 +34,7 @@ pub(crate) async fn last_registration(
     row.as_ref().map(read).transpose()
 }
 
-/// The devices of an audience: one, or those of a site.
+/// The devices of an audience: one device, or those of a site.
 pub(crate) async fn devices_of(
     connection: &mut Connection,
     audience: &Audience,
@@ -71,7 +70,7 @@ pub(crate) async fn all_devices(connection: &mut Connection) -> Result<Vec<Devic
     rows.iter().map(read).collect()
 }
 
-/// Keeps a device as it is now, under the number that its registration has.
+/// Stores a device with its present registration.
 pub(crate) async fn put_device(
     connection: &mut Connection,
     device: &Device,
@@ -114,8 +113,9 @@ pub(crate) async fn delete_device(connection: &mut Connection, id: &Id) -> Resul
     Ok(())
 }
 
-/// Keeps what a device has said of itself.
-pub(crate) async fn heard_of(
+/// Stores what a device reports in its signed `state`: the registration that it has, and its
+/// operations.
+pub(crate) async fn record_device_state(
     connection: &mut Connection,
     id: &Id,
     applied: u64,
@@ -123,7 +123,7 @@ pub(crate) async fn heard_of(
     at: Timestamp,
 ) -> Result<(), IssuerError> {
     let operations: Vec<&str> = operations.iter().map(Operation::as_str).collect();
-    // A broker may bring back what the device has said before; that is no news.
+    // Ignores older reports, which a broker may deliver again.
     sqlx::query(
         "UPDATE device SET applied = $2, operations = $3, seen = $4 WHERE id = $1 AND seen <= $4",
     )
@@ -136,7 +136,7 @@ pub(crate) async fn heard_of(
     Ok(())
 }
 
-/// Keeps the hash of a claim secret, before the device is sold. One that was used stays used.
+/// Stores the hash of a claim secret, before the device is sold. A used claim is not replaced.
 pub(crate) async fn add_claim(
     connection: &mut Connection,
     id: &Id,
@@ -153,7 +153,7 @@ pub(crate) async fn add_claim(
     Ok(())
 }
 
-/// Uses a claim up. `false`: there is none of this secret, or it was used.
+/// Marks a claim as used. Returns `false` if there is no claim with this secret or it was used.
 pub(crate) async fn use_claim(
     connection: &mut Connection,
     id: &Id,
@@ -181,8 +181,8 @@ pub(crate) async fn add_site_admin(
     Ok(())
 }
 
-/// The sites that somebody may manage: all of whose devices are theirs, or that were entrusted
-/// to them.
+/// The sites that an account may manage: those whose devices it all owns, and those of which it is
+/// an administrator.
 pub(crate) async fn sites_of(
     connection: &mut Connection,
     account: &Id,

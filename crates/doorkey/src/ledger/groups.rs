@@ -1,4 +1,4 @@
-//! Groups, their members and what they asked for, in the ledger.
+//! Groups, their members and the decisions on their access requests, in the database.
 
 use sqlx::any::AnyRow;
 
@@ -12,7 +12,7 @@ pub(crate) async fn group(
     connection: &mut Connection,
     id: &Id,
 ) -> Result<Option<Group>, IssuerError> {
-    one(
+    find_group(
         connection,
         "SELECT * FROM user_group WHERE id = $1",
         id.as_str(),
@@ -25,14 +25,14 @@ pub(crate) async fn group_by_lookup_key(
     key: &LookupKey,
 ) -> Result<Option<Group>, IssuerError> {
     let sql = "SELECT * FROM user_group WHERE lookup_key = $1";
-    one(connection, sql, key.as_str()).await
+    find_group(connection, sql, key.as_str()).await
 }
 
 pub(crate) async fn group_by_key(
     connection: &mut Connection,
     key: &KeyBytes,
 ) -> Result<Option<Group>, IssuerError> {
-    one(
+    find_group(
         connection,
         "SELECT * FROM user_group WHERE key = $1",
         &key.hex(),
@@ -40,7 +40,7 @@ pub(crate) async fn group_by_key(
     .await
 }
 
-async fn one(
+async fn find_group(
     connection: &mut Connection,
     sql: &'static str,
     value: &str,
@@ -52,7 +52,7 @@ async fn one(
     row.as_ref().map(read).transpose()
 }
 
-/// The groups that somebody owns or is a member of.
+/// The groups that an account owns or is a member of.
 pub(crate) async fn groups_of(
     connection: &mut Connection,
     account: &Id,
@@ -67,7 +67,7 @@ pub(crate) async fn groups_of(
     rows.iter().map(read).collect()
 }
 
-/// Makes a group. `false`: its id, lookup key or key is taken.
+/// Adds a group. Returns `false` if its id, lookup key or key is taken.
 pub(crate) async fn add_group(
     connection: &mut Connection,
     group: &Group,
@@ -88,8 +88,9 @@ pub(crate) async fn add_group(
     Ok(done.rows_affected() == 1)
 }
 
-/// Takes a roster's number and members. `false`: it is not newer than what is there.
-pub(crate) async fn take_roster(
+/// Replaces the members of a group by those of a member list. Returns `false` if the list is not
+/// newer than the present one.
+pub(crate) async fn replace_members(
     connection: &mut Connection,
     group: &Id,
     roster: &Roster,
@@ -117,7 +118,7 @@ pub(crate) async fn take_roster(
     Ok(true)
 }
 
-/// Locks a group for a change.
+/// Locks the row of a group in the transaction.
 pub(crate) async fn lock_group(
     connection: &mut Connection,
     key: &KeyBytes,
@@ -129,8 +130,8 @@ pub(crate) async fn lock_group(
     Ok(())
 }
 
-/// Keeps a roster as it was signed.
-pub(crate) async fn keep_roster(
+/// Stores a member list in its signed form.
+pub(crate) async fn store_roster(
     connection: &mut Connection,
     group: &Id,
     bytes: &[u8],
@@ -143,7 +144,7 @@ pub(crate) async fn keep_roster(
     Ok(())
 }
 
-/// The newest roster of a group, as it was signed.
+/// The newest member list of a group in its signed form.
 pub(crate) async fn roster(
     connection: &mut Connection,
     group: &Id,
@@ -159,9 +160,9 @@ pub(crate) async fn roster(
     Ok(bytes.flatten())
 }
 
-/// What somebody decided on a group's request.
+/// The decision on a group's access request.
 #[derive(Debug, Clone)]
-pub(crate) struct Decided<'a> {
+pub(crate) struct AccessDecision<'a> {
     pub(crate) id: Bytes<16>,
     pub(crate) group: &'a Id,
     pub(crate) site: &'a Id,
@@ -172,19 +173,19 @@ pub(crate) struct Decided<'a> {
 
 pub(crate) async fn add_decision(
     connection: &mut Connection,
-    decided: &Decided<'_>,
+    decision: &AccessDecision<'_>,
 ) -> Result<(), IssuerError> {
     sqlx::query(
         "INSERT INTO access_request (id, user_group, site, approved, decided_by, share, at) \
          VALUES ($1, $2, $3, $4, $5, $6, $7)",
     )
-    .bind(decided.id.hex())
-    .bind(decided.group.as_str())
-    .bind(decided.site.as_str())
-    .bind(i64::from(decided.share.is_some()))
-    .bind(decided.by.as_str())
-    .bind(decided.share.map(|id| id.hex()))
-    .bind(seconds(decided.at))
+    .bind(decision.id.hex())
+    .bind(decision.group.as_str())
+    .bind(decision.site.as_str())
+    .bind(i64::from(decision.share.is_some()))
+    .bind(decision.by.as_str())
+    .bind(decision.share.map(|id| id.hex()))
+    .bind(seconds(decision.at))
     .execute(connection)
     .await?;
     Ok(())

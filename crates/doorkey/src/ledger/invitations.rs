@@ -1,11 +1,11 @@
-//! Invitations in the ledger.
+//! Invitations in the database.
 
 use sqlx::any::AnyRow;
 
 use crate::IssuerError;
 use crate::domain::invitation::{Invitation, InvitationState};
 use crate::ledger::Connection;
-use crate::ledger::row::{broken, get, hex, parsed, seconds, time, u32_col};
+use crate::ledger::row::{get, hex, parsed, seconds, time, u32_col, unreadable};
 use doorward_protocol::wire::{Bytes, Timestamp};
 
 pub(crate) async fn invitation(
@@ -19,7 +19,7 @@ pub(crate) async fn invitation(
     row.as_ref().map(read_invitation).transpose()
 }
 
-/// Locks an invitation for a change.
+/// Locks the row of an invitation in the transaction.
 pub(crate) async fn lock_invitation(
     connection: &mut Connection,
     id: &Bytes<16>,
@@ -53,8 +53,11 @@ pub(crate) async fn put_invitation(
     Ok(())
 }
 
-/// Ends the shares of invitations that nobody accepted in time. How many there were.
-pub(crate) async fn lapse(connection: &mut Connection, now: Timestamp) -> Result<u64, IssuerError> {
+/// Ends the shares of invitations that were not accepted in time. Returns their number.
+pub(crate) async fn expire_invitations(
+    connection: &mut Connection,
+    now: Timestamp,
+) -> Result<u64, IssuerError> {
     let done = sqlx::query(
         "UPDATE share SET ended = 'lapsed', ended_at = $1 WHERE ended IS NULL \
          AND recipient_key IS NULL AND invitation IN \
@@ -75,7 +78,7 @@ fn read_invitation(row: &AnyRow) -> Result<Invitation, IssuerError> {
         code: hex(row, "code")?,
         tries: u32_col(row, "tries")?,
         expires_at: time(row, "lapses")?,
-        stage: InvitationState::from_name(&stage).ok_or_else(|| broken("stage"))?,
+        stage: InvitationState::from_name(&stage).ok_or_else(|| unreadable("stage"))?,
         by: parsed(row, "invited_by")?,
         guest: guest != 0,
     })

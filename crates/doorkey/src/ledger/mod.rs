@@ -1,8 +1,9 @@
-//! What the sharing side keeps, in SQL: SQLite in the issuer's directory, or PostgreSQL by URL.
+//! The database: SQLite in the issuer's directory, or PostgreSQL by URL.
 //!
-//! Every change is one transaction that begins with a write: of the row that it is about, or of
-//! the audience whose shares it changes. In PostgreSQL that locks the row, in SQLite the file;
-//! so the numbers of lists and registrations rise by one whoever else writes.
+//! Every change is one transaction whose first statement is a write: to the row that it changes, or
+//! to the audience whose shares it changes. In PostgreSQL this locks the row, in SQLite the file.
+//! Concurrent writers therefore increase the sequence numbers of revocation lists and registrations
+//! one by one.
 
 mod accounts;
 mod device_reports;
@@ -19,7 +20,7 @@ pub(crate) use device_reports::*;
 pub(crate) use devices::*;
 pub(crate) use groups::*;
 pub(crate) use invitations::*;
-pub use outbox::{Outgoing, Topic};
+pub use outbox::{OutgoingStatement, StatementId};
 pub(crate) use outbox::{
     expire_ended, mark_delivered, put_release, put_statement, releases, retry_now, statement,
     statements,
@@ -34,7 +35,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use sqlx::any::AnyPoolOptions;
-use sqlx::{Any, AnyConnection, AnyPool, Executor, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, Executor};
 
 use crate::IssuerError;
 use doorward_protocol::wire::{Audience, Id, KeyBytes};
@@ -42,33 +43,33 @@ use doorward_transport::files;
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("src/ledger/migrations");
 
-/// The ledger.
+/// The database.
 #[derive(Debug, Clone)]
 pub struct Ledger {
     pool: AnyPool,
 }
 
-/// A transaction: commit it, or nothing has happened.
-pub(crate) type Change = Transaction<'static, Any>;
-/// A connection, in a transaction or not.
+/// A transaction. It is rolled back when dropped without a commit.
+pub(crate) type Transaction = sqlx::Transaction<'static, Any>;
+/// A connection, inside or outside a transaction.
 pub(crate) type Connection = AnyConnection;
 
 impl Ledger {
-    /// Opens the ledger of an issuer's directory, and makes it if it is not there.
+    /// Opens the SQLite database of an issuer's directory, and creates it if it does not exist.
     ///
     /// # Errors
     /// If it cannot be used.
     pub async fn open_file(path: &Path) -> Result<Self, IssuerError> {
-        // It holds addresses and who may do what: nobody else's to read.
+        // It holds e-mail addresses and permissions, so other users may not read it.
         files::create_private(path)?;
         let mut name = path.display().to_string();
-        for (sign, code) in [("%", "%25"), ("?", "%3f"), ("#", "%23")] {
-            name = name.replace(sign, code);
+        for (character, escape) in [("%", "%25"), ("?", "%3f"), ("#", "%23")] {
+            name = name.replace(character, escape);
         }
         Self::open(&format!("sqlite://{name}")).await
     }
 
-    /// Opens a ledger by its URL, `sqlite://` or `postgres://`, and brings it up to date.
+    /// Opens a database by its URL (`sqlite://` or `postgres://`) and applies pending migrations.
     ///
     /// # Errors
     /// If it cannot be used.
@@ -81,7 +82,7 @@ impl Ledger {
             .after_connect(move |connection, _| {
                 Box::pin(async move {
                     if is_file {
-                        // Readers do not wait for writers; a commit is on the disk.
+                        // With WAL, readers do not wait for writers. FULL makes commits durable.
                         for pragma in [
                             "busy_timeout = 30000",
                             "journal_mode = WAL",
@@ -98,11 +99,15 @@ impl Ledger {
         Ok(Self { pool })
     }
 
-    /// Says whose ledger it is, if that was not said before.
+    /// Records the issuer that a new database belongs to.
     ///
     /// # Errors
-    /// If it is another issuer's.
-    pub(crate) async fn belongs_to(&self, name: &Id, root: &KeyBytes) -> Result<(), IssuerError> {
+    /// If it belongs to another issuer.
+    pub(crate) async fn bind_to_issuer(
+        &self,
+        name: &Id,
+        root: &KeyBytes,
+    ) -> Result<(), IssuerError> {
         sqlx::query(
             "INSERT INTO platform (name, root) SELECT $1, $2 \
              WHERE NOT EXISTS (SELECT 1 FROM platform)",
@@ -117,37 +122,40 @@ impl Ledger {
         match kept == name.as_str() {
             true => Ok(()),
             false => Err(IssuerError::Rule(format!(
-                "This ledger belongs to the issuer {kept}, not to {name}. Give another --ledger."
+                "This database belongs to the issuer {kept}, not to {name}. Choose another one \
+                 with --database."
             ))),
         }
     }
 
-    /// A connection to read with.
+    /// Acquires a connection for reading.
     pub(crate) async fn read(&self) -> Result<sqlx::pool::PoolConnection<Any>, IssuerError> {
         Ok(self.pool.acquire().await?)
     }
 
-    /// A transaction. Its first statement has to write.
-    pub(crate) async fn begin(&self) -> Result<Change, IssuerError> {
+    /// Starts a transaction. Its first statement must be a write, which takes the lock.
+    pub(crate) async fn begin(&self) -> Result<Transaction, IssuerError> {
         Ok(self.pool.begin().await?)
     }
 
-    /// A transaction that changes what is shared of some audiences: others wait. Always in one
-    /// order, so that no two wait for each other.
-    pub(crate) async fn change(&self, audiences: &[Audience]) -> Result<Change, IssuerError> {
-        let mut transaction = self.begin().await?;
-        lock(&mut transaction, audiences).await?;
-        Ok(transaction)
+    /// Starts a transaction that locks audiences, to change their shares.
+    pub(crate) async fn begin_locked(
+        &self,
+        audiences: &[Audience],
+    ) -> Result<Transaction, IssuerError> {
+        let mut tx = self.begin().await?;
+        lock_audiences(&mut tx, audiences).await?;
+        Ok(tx)
     }
 
-    /// Ends every connection.
+    /// Closes all connections.
     pub async fn close(&self) {
         self.pool.close().await;
     }
 }
 
-/// Locks audiences in a transaction, always in one order.
-pub(crate) async fn lock(
+/// Locks audiences in a transaction, in sorted order, so that two transactions cannot deadlock.
+pub(crate) async fn lock_audiences(
     connection: &mut Connection,
     audiences: &[Audience],
 ) -> Result<(), IssuerError> {

@@ -1,49 +1,50 @@
-//! Statements on their way out. What a broker keeps is what the ledger has: each is published
-//! after its transaction, again if somebody else changed it meanwhile, and again until the
-//! device has said that it has it.
+//! The outbox: signed statements to publish. The broker retains the newest form of each. A
+//! statement is published after its transaction, again if it has changed meanwhile, and again until
+//! the device has confirmed it.
 
 use sqlx::any::AnyRow;
 
 use crate::IssuerError;
-use crate::ledger::row::{broken, get, parsed, seconds, to_i64, u64_col};
+use crate::ledger::row::{get, parsed, seconds, to_i64, u64_col, unreadable};
 use crate::ledger::{Connection, Ledger};
 use doorward_protocol::wire::{Audience, Kind, Text, Timestamp};
 
-/// How long one process has for publishing a statement before another may, in seconds.
-const CLAIM: u64 = 30;
-/// How long a device that is there may take to confirm, in seconds.
-const PATIENCE: u64 = 60;
-/// Pause after the first attempt, in seconds; after the n-th it is n times n as long.
-const PAUSE: i64 = 5;
-/// Longest pause between two attempts, in seconds.
-const LONGEST_PAUSE: u64 = 3600;
-/// Statements that are not to go out again.
+/// How long a process claims a statement before another may publish it, in seconds.
+const CLAIM_DURATION: u64 = 30;
+/// How long an online device may take to confirm a statement, in seconds.
+const CONFIRMATION_TIMEOUT: u64 = 60;
+/// Delay before the first retry, in seconds. The n-th retry waits n² times as long.
+const RETRY_DELAY: i64 = 5;
+/// Longest delay between two attempts, in seconds.
+const MAX_RETRY_DELAY: u64 = 3600;
+/// Time of the next attempt for statements that need no other.
 const NEVER: i64 = i64::MAX;
 
-/// Where a statement is kept: for whom, of what kind, and which of them.
+/// Identifies a statement: its audience, its kind, and its name among those of this kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Topic {
+pub struct StatementId {
     /// The device or site.
     pub audience: Audience,
-    /// The kind.
+    /// The kind of statement.
     pub kind: Kind,
-    /// A share's id, a group's key; empty where there is one only.
+    /// A share's id or a group's key; empty for kinds of which an audience has only one.
     pub name: String,
 }
 
-/// A statement that has to go out.
+/// A statement to publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outgoing {
-    /// Where to.
-    pub topic: Topic,
-    /// As signed; empty: the broker need not keep it any longer.
+pub struct OutgoingStatement {
+    /// Identifies the statement.
+    pub id: StatementId,
+    /// The signed statement. Empty bytes tell the broker to delete the retained one.
     pub bytes: Vec<u8>,
     revision: u64,
 }
 
+/// Stores the newest form of a statement, to be published. Empty `bytes` withdraw it.
 pub(crate) async fn put_statement(
     connection: &mut Connection,
-    topic: &Topic,
+    id: &StatementId,
     bytes: &[u8],
 ) -> Result<(), IssuerError> {
     sqlx::query(
@@ -52,16 +53,16 @@ pub(crate) async fn put_statement(
          ON CONFLICT (audience, kind, name) DO UPDATE SET bytes = $4, \
          revision = statement.revision + 1, tries = 0, again = 0",
     )
-    .bind(topic.audience.to_string())
-    .bind(topic.kind.name())
-    .bind(&*topic.name)
+    .bind(id.audience.to_string())
+    .bind(id.kind.name())
+    .bind(&*id.name)
     .bind(bytes)
     .execute(connection)
     .await?;
     Ok(())
 }
 
-/// What is kept for an audience, of one kind.
+/// The statements of one kind for an audience.
 pub(crate) async fn statements(
     connection: &mut Connection,
     audience: &Audience,
@@ -80,34 +81,34 @@ pub(crate) async fn statements(
         .collect())
 }
 
-/// One statement.
+/// One statement; `None` if it is unknown or was withdrawn.
 pub(crate) async fn statement(
     connection: &mut Connection,
-    topic: &Topic,
+    id: &StatementId,
 ) -> Result<Option<Vec<u8>>, IssuerError> {
     let row =
         sqlx::query("SELECT bytes FROM statement WHERE audience = $1 AND kind = $2 AND name = $3")
-            .bind(topic.audience.to_string())
-            .bind(topic.kind.name())
-            .bind(&*topic.name)
+            .bind(id.audience.to_string())
+            .bind(id.kind.name())
+            .bind(&*id.name)
             .fetch_optional(connection)
             .await?;
     let bytes: Option<Vec<u8>> = row.as_ref().map(|row| get(row, "bytes")).transpose()?;
     Ok(bytes.filter(|bytes| !bytes.is_empty()))
 }
 
-/// Devices have what this statement says: it need not go out again until it changes.
+/// Marks a statement as confirmed by all its devices: it is not published again until it changes.
 pub(crate) async fn mark_delivered(
     connection: &mut Connection,
-    topic: &Topic,
+    id: &StatementId,
 ) -> Result<(), IssuerError> {
     sqlx::query(
         "UPDATE statement SET again = $4 WHERE audience = $1 AND kind = $2 AND name = $3 \
          AND published = revision",
     )
-    .bind(topic.audience.to_string())
-    .bind(topic.kind.name())
-    .bind(&*topic.name)
+    .bind(id.audience.to_string())
+    .bind(id.kind.name())
+    .bind(&*id.name)
     .bind(NEVER)
     .execute(connection)
     .await?;
@@ -143,8 +144,8 @@ pub(crate) async fn put_release(
     Ok(())
 }
 
-/// A device is there: what it has not confirmed for long goes out at once. What went out a moment
-/// ago may be on its way.
+/// A device is online: its unconfirmed statements are retried now, except those published less than
+/// [`CONFIRMATION_TIMEOUT`] ago.
 pub(crate) async fn retry_now(
     connection: &mut Connection,
     audience: &Audience,
@@ -153,13 +154,13 @@ pub(crate) async fn retry_now(
     sqlx::query("UPDATE statement SET again = 0 WHERE audience = $1 AND again < $2 AND again > $3")
         .bind(audience.to_string())
         .bind(NEVER)
-        .bind(seconds(now.plus(PATIENCE)))
+        .bind(seconds(now.plus(CONFIRMATION_TIMEOUT)))
         .execute(connection)
         .await?;
     Ok(())
 }
 
-/// What has ended by itself need not be kept by any broker.
+/// Withdraws the tokens of shares whose end date has passed, so that brokers delete them.
 pub(crate) async fn expire_ended(
     connection: &mut Connection,
     now: Timestamp,
@@ -178,37 +179,46 @@ pub(crate) async fn expire_ended(
 }
 
 impl Ledger {
-    /// Takes statements that have to go out, for a while in which nobody else does.
+    /// Claims up to `limit` statements that are due, so that no other process publishes them within
+    /// the next 30 seconds.
     ///
     /// # Errors
-    /// If the ledger cannot be used.
-    pub async fn outgoing(&self, most: u64, now: Timestamp) -> Result<Vec<Outgoing>, IssuerError> {
+    /// If the database cannot be used.
+    pub async fn claim_outgoing(
+        &self,
+        limit: u64,
+        now: Timestamp,
+    ) -> Result<Vec<OutgoingStatement>, IssuerError> {
         let rows = sqlx::query(
             "UPDATE statement SET claimed_until = $1 WHERE (audience, kind, name) IN \
              (SELECT audience, kind, name FROM statement WHERE again <= $2 AND claimed_until <= $2 \
              ORDER BY again LIMIT $3) AND claimed_until <= $2 RETURNING *",
         )
-        .bind(seconds(now.plus(CLAIM)))
+        .bind(seconds(now.plus(CLAIM_DURATION)))
         .bind(seconds(now))
-        .bind(to_i64(most))
+        .bind(to_i64(limit))
         .fetch_all(&self.pool)
         .await?;
         rows.iter().map(read).collect()
     }
 
-    /// The broker has it. It goes out again after a pause, until a device has said that it has
-    /// it; at once, if it was changed meanwhile.
+    /// Records that the broker has accepted a statement. It is published again after a delay until
+    /// it is confirmed, or at once if it has changed meanwhile.
     ///
     /// # Errors
-    /// If the ledger cannot be used.
-    pub async fn published(&self, outgoing: &Outgoing, now: Timestamp) -> Result<(), IssuerError> {
-        let Topic {
+    /// If the database cannot be used.
+    pub async fn mark_published(
+        &self,
+        outgoing: &OutgoingStatement,
+        now: Timestamp,
+    ) -> Result<(), IssuerError> {
+        let StatementId {
             audience,
             kind,
             name,
-        } = &outgoing.topic;
+        } = &outgoing.id;
         if outgoing.bytes.is_empty() {
-            // Gone from the broker, so there is nothing left to keep.
+            // The broker has deleted it, so the row is not needed any longer.
             sqlx::query(
                 "DELETE FROM statement WHERE audience = $1 AND kind = $2 AND name = $3 \
                  AND revision = $4",
@@ -220,8 +230,8 @@ impl Ledger {
             .execute(&self.pool)
             .await?;
         }
-        // Rosters and releases are confirmed by nobody.
-        let confirmed = !matches!(kind, Kind::Roster | Kind::Release);
+        // Devices do not confirm member lists and releases.
+        let confirmable = !matches!(kind, Kind::Roster | Kind::Release);
         sqlx::query(
             "UPDATE statement SET claimed_until = 0, published = $4, tries = tries + 1, \
              again = CASE WHEN revision > $4 THEN 0 WHEN $5 = 0 THEN $6 \
@@ -232,26 +242,27 @@ impl Ledger {
         .bind(kind.name())
         .bind(&**name)
         .bind(to_i64(outgoing.revision))
-        .bind(i64::from(confirmed))
+        .bind(i64::from(confirmable))
         .bind(NEVER)
-        .bind(to_i64(LONGEST_PAUSE))
+        .bind(to_i64(MAX_RETRY_DELAY))
         .bind(seconds(now))
-        .bind(PAUSE)
+        .bind(RETRY_DELAY)
         .execute(&self.pool)
         .await?;
         Ok(())
     }
 
-    /// The broker could not be reached: somebody else may try.
+    /// Gives up the claim on a statement that could not be published, so that another process may
+    /// publish it.
     ///
     /// # Errors
-    /// If the ledger cannot be used.
-    pub async fn release_claim(&self, outgoing: &Outgoing) -> Result<(), IssuerError> {
-        let Topic {
+    /// If the database cannot be used.
+    pub async fn release_claim(&self, outgoing: &OutgoingStatement) -> Result<(), IssuerError> {
+        let StatementId {
             audience,
             kind,
             name,
-        } = &outgoing.topic;
+        } = &outgoing.id;
         sqlx::query(
             "UPDATE statement SET claimed_until = 0 WHERE audience = $1 AND kind = $2 AND name = $3",
         )
@@ -264,12 +275,12 @@ impl Ledger {
     }
 }
 
-fn read(row: &AnyRow) -> Result<Outgoing, IssuerError> {
+fn read(row: &AnyRow) -> Result<OutgoingStatement, IssuerError> {
     let kind: String = get(row, "kind")?;
-    Ok(Outgoing {
-        topic: Topic {
+    Ok(OutgoingStatement {
+        id: StatementId {
             audience: parsed(row, "audience")?,
-            kind: Kind::from_name(&kind).ok_or_else(|| broken("kind"))?,
+            kind: Kind::from_name(&kind).ok_or_else(|| unreadable("kind"))?,
             name: get(row, "name")?,
         },
         bytes: get(row, "bytes")?,

@@ -1,4 +1,5 @@
-//! Challenges, sessions and alerts in the ledger, so that any of several processes knows them.
+//! Challenges, sessions and alerts in the database, so that all processes of the service share
+//! them.
 
 use sqlx::any::AnyRow;
 
@@ -7,17 +8,17 @@ use crate::ledger::row::{get, parsed, seconds, time, to_i64};
 use crate::ledger::{Connection, Ledger};
 use doorward_protocol::wire::{Bytes, Hash, Id, Timestamp};
 
-/// News for an account.
+/// An alert for an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alert {
-    /// When.
+    /// Time of the event.
     pub at: Timestamp,
-    /// What kind of news, for scripts.
+    /// The kind, for scripts: new_share, first_use or denials.
     pub kind: String,
     /// The device.
     pub device: Id,
-    /// For people.
-    pub words: String,
+    /// The alert as a sentence.
+    pub text: String,
 }
 
 pub(crate) async fn add_challenge(
@@ -35,7 +36,7 @@ pub(crate) async fn add_challenge(
     Ok(())
 }
 
-/// Takes a challenge away. `false`: there is none of this account, or it is over.
+/// Deletes a challenge. Returns `false` if the account has no such challenge or it has expired.
 pub(crate) async fn use_challenge(
     connection: &mut Connection,
     nonce: &Bytes<32>,
@@ -66,7 +67,7 @@ pub(crate) async fn add_session(
     Ok(())
 }
 
-/// Whose session a token is.
+/// The account of a session token; `None` if it is unknown or has expired.
 pub(crate) async fn session(
     connection: &mut Connection,
     token: &Hash,
@@ -91,7 +92,8 @@ pub(crate) async fn end_session(
     Ok(())
 }
 
-/// Adds an alert under an id that says what it is about, once.
+/// Adds an alert. `id` identifies its cause; a second alert with the same id is ignored. Returns
+/// whether the alert is new.
 pub(crate) async fn add_alert(
     connection: &mut Connection,
     id: &Hash,
@@ -107,7 +109,7 @@ pub(crate) async fn add_alert(
     .bind(seconds(alert.at))
     .bind(&*alert.kind)
     .bind(alert.device.as_str())
-    .bind(&*alert.words)
+    .bind(&*alert.text)
     .execute(connection)
     .await?;
     Ok(done.rows_affected() == 1)
@@ -116,11 +118,11 @@ pub(crate) async fn add_alert(
 pub(crate) async fn alerts(
     connection: &mut Connection,
     account: &Id,
-    most: u64,
+    limit: u64,
 ) -> Result<Vec<Alert>, IssuerError> {
     let rows = sqlx::query("SELECT * FROM alert WHERE account = $1 ORDER BY at DESC, id LIMIT $2")
         .bind(account.as_str())
-        .bind(to_i64(most))
+        .bind(to_i64(limit))
         .fetch_all(connection)
         .await?;
     let read = |row: &AnyRow| {
@@ -128,18 +130,18 @@ pub(crate) async fn alerts(
             at: time(row, "at")?,
             kind: get(row, "kind")?,
             device: parsed(row, "device")?,
-            words: get(row, "words")?,
+            text: get(row, "words")?,
         })
     };
     rows.iter().map(read).collect()
 }
 
 impl Ledger {
-    /// Lets go of challenges and sessions that are over.
+    /// Deletes challenges and sessions that have expired.
     ///
     /// # Errors
-    /// If the ledger cannot be used.
-    pub(crate) async fn forget_sessions(&self, now: Timestamp) -> Result<(), IssuerError> {
+    /// If the database cannot be used.
+    pub(crate) async fn delete_expired_sessions(&self, now: Timestamp) -> Result<(), IssuerError> {
         for sql in [
             "DELETE FROM challenge WHERE ends <= $1",
             "DELETE FROM session WHERE ends <= $1",

@@ -1,4 +1,4 @@
-//! Shares in the ledger.
+//! Shares in the database.
 
 use sqlx::any::AnyRow;
 
@@ -6,7 +6,8 @@ use crate::IssuerError;
 use crate::domain::share::{Recipient, ShareRecord, Termination};
 use crate::ledger::Connection;
 use crate::ledger::row::{
-    broken, get, hex, parsed, parsed_option, seconds, time, time_option, to_i64, u32_col, u64_col,
+    get, hex, parsed, parsed_option, seconds, time, time_option, to_i64, u32_col, u64_col,
+    unreadable,
 };
 use doorward_protocol::wire::{Audience, Bytes, Id, KeyBytes, Timestamp, decode_exact, to_bytes};
 
@@ -21,7 +22,8 @@ pub(crate) async fn share(
     row.as_ref().map(read).transpose()
 }
 
-/// The shares of an audience that had not ended by themselves at a time, oldest first.
+/// The shares of an audience whose end date is after `since`, oldest first. Shares that were
+/// cancelled are included.
 pub(crate) async fn shares_of(
     connection: &mut Connection,
     audience: &Audience,
@@ -47,7 +49,7 @@ pub(crate) async fn shares_of_invitation(
     rows.iter().map(read).collect()
 }
 
-/// What an account has shared, or what was shared by others of what it owns. Newest first.
+/// The shares that an account has given, newest first. `page` is a limit and an offset.
 pub(crate) async fn shared_by(
     connection: &mut Connection,
     account: &Id,
@@ -64,7 +66,8 @@ pub(crate) async fn shared_by(
     rows.iter().map(read).collect()
 }
 
-/// What is shared with an account, by itself or by a group that it is a member of.
+/// The shares for an account or for a group that it is a member of. `page` is a limit and an
+/// offset.
 pub(crate) async fn shared_with(
     connection: &mut Connection,
     account: &Id,
@@ -83,8 +86,8 @@ pub(crate) async fn shared_with(
     rows.iter().map(read).collect()
 }
 
-/// Whether something of these audiences is or was shared with an account, so that it knows them.
-pub(crate) async fn knows_of(
+/// Whether an account has or had a share of one of these audiences, and so knows that they exist.
+pub(crate) async fn was_shared_with(
     connection: &mut Connection,
     account: &Id,
     audiences: &[Audience],
@@ -106,8 +109,8 @@ pub(crate) async fn knows_of(
     Ok(false)
 }
 
-/// The shares of groups, for whoever has to bring them new rosters.
-pub(crate) async fn audiences_of_group(
+/// The audiences that a group has shares of. Its member list is sent to them.
+pub(crate) async fn audiences_shared_with_group(
     connection: &mut Connection,
     group: &KeyBytes,
     now: Timestamp,
@@ -123,7 +126,7 @@ pub(crate) async fn audiences_of_group(
     rows.iter().map(|row| parsed(row, "audience")).collect()
 }
 
-/// Keeps a share: a new one, or one that was accepted or extended.
+/// Stores a share that is new, accepted or extended.
 pub(crate) async fn put_share(
     connection: &mut Connection,
     share: &ShareRecord,
@@ -158,7 +161,7 @@ pub(crate) async fn put_share(
     Ok(())
 }
 
-/// Locks a share for a change.
+/// Locks the row of a share in the transaction.
 pub(crate) async fn lock_share(
     connection: &mut Connection,
     id: &Bytes<16>,
@@ -170,29 +173,29 @@ pub(crate) async fn lock_share(
     Ok(())
 }
 
-/// Writes down that a share has ended, with the number of the list that says so to devices.
-/// `false`: it had ended before.
+/// Records the termination of a share, with the sequence number of the revocation list that ends it
+/// on devices. Returns `false` if it had ended before.
 pub(crate) async fn end_share(
     connection: &mut Connection,
     id: &Bytes<16>,
-    end: Termination,
+    termination: Termination,
     at: Timestamp,
-    list: Option<u64>,
+    list_seq: Option<u64>,
 ) -> Result<bool, IssuerError> {
     let done = sqlx::query(
         "UPDATE share SET ended = $2, ended_at = $3, ended_seq = $4 WHERE id = $1 AND ended IS NULL",
     )
     .bind(id.hex())
-    .bind(end.name())
+    .bind(termination.name())
     .bind(seconds(at))
-    .bind(list.map(to_i64))
+    .bind(list_seq.map(to_i64))
     .execute(connection)
     .await?;
     Ok(done.rows_affected() == 1)
 }
 
-/// Ids and ends of what a list has to name: signed since the floor, ended before its time, and
-/// not over.
+/// Ids and end dates of the shares that a revocation list must contain: signed since the floor,
+/// ended early, and not past their end date.
 pub(crate) async fn ended_shares(
     connection: &mut Connection,
     audience: &Audience,
@@ -212,8 +215,8 @@ pub(crate) async fn ended_shares(
         .collect()
 }
 
-/// The number and the floor of the newest list of an audience.
-pub(crate) async fn list_number(
+/// Sequence number and floor of the newest revocation list of an audience; 0 if there is none.
+pub(crate) async fn newest_list(
     connection: &mut Connection,
     audience: &Audience,
 ) -> Result<(u64, Timestamp), IssuerError> {
@@ -227,7 +230,7 @@ pub(crate) async fn list_number(
     }
 }
 
-/// When the newest token for an audience was signed.
+/// When the newest share token for an audience was issued.
 pub(crate) async fn newest_token(
     connection: &mut Connection,
     audience: &Audience,
@@ -242,8 +245,8 @@ pub(crate) async fn newest_token(
     time(&row, "signed")
 }
 
-/// When the newest list of an audience was made.
-pub(crate) async fn list_made(
+/// When the newest revocation list of an audience was issued.
+pub(crate) async fn list_issued_at(
     connection: &mut Connection,
     audience: &Audience,
 ) -> Result<Timestamp, IssuerError> {
@@ -254,7 +257,7 @@ pub(crate) async fn list_made(
     time(&row, "made")
 }
 
-pub(crate) async fn set_list_number(
+pub(crate) async fn set_newest_list(
     connection: &mut Connection,
     audience: &Audience,
     seq: u64,
@@ -271,22 +274,22 @@ pub(crate) async fn set_list_number(
     Ok(())
 }
 
-/// Audiences whose newest list is from before a time.
+/// Up to `limit` audiences whose newest revocation list was issued before a time, oldest first.
 pub(crate) async fn stale_lists(
     connection: &mut Connection,
     before: Timestamp,
-    most: u64,
+    limit: u64,
 ) -> Result<Vec<Audience>, IssuerError> {
     let rows = sqlx::query("SELECT id FROM audience WHERE made < $1 ORDER BY made LIMIT $2")
         .bind(seconds(before))
-        .bind(to_i64(most))
+        .bind(to_i64(limit))
         .fetch_all(connection)
         .await?;
     rows.iter().map(|row| parsed(row, "id")).collect()
 }
 
-/// Writes down when a share was last used.
-pub(crate) async fn used(
+/// Records a use of a share. Returns whether it is the first one.
+pub(crate) async fn record_share_use(
     connection: &mut Connection,
     id: &Bytes<16>,
     at: Timestamp,
@@ -319,8 +322,8 @@ fn read(row: &AnyRow) -> Result<ShareRecord, IssuerError> {
     let limits = limits.map(|bytes| decode_exact(&bytes)).transpose();
     let ended: Option<String> = get(row, "ended")?;
     let ended = match (ended, time_option(row, "ended_at")?) {
-        (Some(end), Some(at)) => Some((
-            Termination::from_name(&end).ok_or_else(|| broken("end"))?,
+        (Some(name), Some(at)) => Some((
+            Termination::from_name(&name).ok_or_else(|| unreadable("ended"))?,
             at,
         )),
         _ => None,
@@ -332,17 +335,50 @@ fn read(row: &AnyRow) -> Result<ShareRecord, IssuerError> {
         recipient,
         by: parsed(row, "shared_by")?,
         approved_by: parsed_option(row, "approved_by")?,
-        permissions: decode_exact(&permissions).map_err(|_| broken("permission"))?,
+        permissions: decode_exact(&permissions).map_err(|_| unreadable("permissions"))?,
         description: parsed_option(row, "description")?,
         made: time(row, "made")?,
         start: time(row, "begins")?,
         end: time(row, "ends")?,
         version: u32_col(row, "version")?,
         signed: time(row, "signed")?,
-        limits: limits.map_err(|_| broken("limit"))?,
+        limits: limits.map_err(|_| unreadable("limits"))?,
         region: parsed(row, "region")?,
         invitation: invitation.and_then(|id| Bytes::from_hex(&id)),
         ended,
         used: time_option(row, "used")?,
     })
+}
+
+/// Up to `limit` shares whose id begins with `prefix`, lower-case hexadecimal digits, in the order
+/// of their ids.
+pub(crate) async fn shares_with_prefix(
+    connection: &mut Connection,
+    prefix: &str,
+    limit: u64,
+) -> Result<Vec<ShareRecord>, IssuerError> {
+    let rows = sqlx::query("SELECT * FROM share WHERE id LIKE $1 ORDER BY id LIMIT $2")
+        .bind(format!("{prefix}%"))
+        .bind(to_i64(limit))
+        .fetch_all(connection)
+        .await?;
+    rows.iter().map(read).collect()
+}
+
+/// Up to `limit` invitations whose id begins with `prefix`, lower-case hexadecimal digits: ids and
+/// addresses.
+pub(crate) async fn invitations_with_prefix(
+    connection: &mut Connection,
+    prefix: &str,
+    limit: u64,
+) -> Result<Vec<(Bytes<16>, String)>, IssuerError> {
+    let rows =
+        sqlx::query("SELECT id, address FROM invitation WHERE id LIKE $1 ORDER BY id LIMIT $2")
+            .bind(format!("{prefix}%"))
+            .bind(to_i64(limit))
+            .fetch_all(connection)
+            .await?;
+    rows.iter()
+        .map(|row| Ok((hex(row, "id")?, get(row, "address")?)))
+        .collect()
 }

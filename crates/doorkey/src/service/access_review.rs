@@ -1,4 +1,4 @@
-//! Who has what: shared by me, shared with me, and the review of access for audits.
+//! Lists of given and received shares, and the access review for audits.
 
 use crate::IssuerError;
 use crate::domain::Actor;
@@ -8,27 +8,28 @@ use crate::ledger;
 use crate::service::platform::{Platform, ShareListing};
 use doorward_protocol::wire::{Bytes, Id, Timestamp};
 
-/// After so many seconds without use a permission is called into question.
+/// Time without use after which a share is reported as unused, in seconds.
 pub const UNUSED_AFTER: u64 = 60 * 86400;
-/// Most rows of one answer.
+/// Maximum number of rows of one answer.
 pub const PAGE: u64 = 500;
 
-/// One line of a review: what one recipient may do with one device or site, and until when.
+/// One entry of an access review: the share of one recipient of one device or site.
 #[derive(Debug, Clone)]
 pub struct Access {
-    /// The share and where it is.
-    pub listed: ShareListing,
-    /// The owner of what is shared.
+    /// The share and its status.
+    pub listing: ShareListing,
+    /// The owner of the device; for a site, the owner of its first device.
     pub owner: Id,
     /// Whether it was not used for 60 days.
     pub unused: bool,
 }
 
 impl Platform {
-    /// What somebody has shared, newest first, a page of at most [`PAGE`] from a position on.
+    /// Lists the shares that an account has given, newest first: at most [`PAGE`], from the offset
+    /// `from`.
     ///
     /// # Errors
-    /// If the ledger cannot be used.
+    /// If the database cannot be used.
     pub async fn shared_by(
         &self,
         account: &Account,
@@ -37,13 +38,14 @@ impl Platform {
     ) -> Result<Vec<ShareListing>, IssuerError> {
         let mut connection = self.ledger.read().await?;
         let shares = ledger::shared_by(&mut connection, &account.id, (PAGE, from)).await?;
-        self.all_listed(&mut connection, shares, now).await
+        self.listings(&mut connection, shares, now).await
     }
 
-    /// What is shared with somebody: what has ended is no longer there.
+    /// Lists the shares that an account has received, without those that have ended: at most
+    /// [`PAGE`], from the offset `from`.
     ///
     /// # Errors
-    /// If the ledger cannot be used.
+    /// If the database cannot be used.
     pub async fn shared_with(
         &self,
         account: &Account,
@@ -56,43 +58,43 @@ impl Platform {
             .into_iter()
             .filter(|share| share.is_live(now))
             .collect();
-        self.all_listed(&mut connection, live, now).await
+        self.listings(&mut connection, live, now).await
     }
 
-    /// A share with where it is, for whoever holds the issuer's keys.
+    /// Returns a share with its status, without a check of who asks: for the issuer only.
     ///
     /// # Errors
-    /// If the ledger cannot be used.
-    pub async fn find(
+    /// If the database cannot be used.
+    pub async fn find_share(
         &self,
         id: &Bytes<16>,
         now: Timestamp,
     ) -> Result<Option<ShareListing>, IssuerError> {
         let mut connection = self.ledger.read().await?;
         match ledger::share(&mut connection, id).await? {
-            Some(share) => Ok(Some(self.listed(&mut connection, share, now).await?)),
+            Some(share) => Ok(Some(self.listing(&mut connection, share, now).await?)),
             None => Ok(None),
         }
     }
 
-    async fn all_listed(
+    async fn listings(
         &self,
         connection: &mut ledger::Connection,
         shares: Vec<crate::domain::share::ShareRecord>,
         now: Timestamp,
     ) -> Result<Vec<ShareListing>, IssuerError> {
-        let mut listed = Vec::new();
+        let mut listings = Vec::new();
         for share in shares {
-            listed.push(self.listed(connection, share, now).await?);
+            listings.push(self.listing(connection, share, now).await?);
         }
-        Ok(listed)
+        Ok(listings)
     }
 
-    /// Who can do what, until when, and whether it is used: of everything for whoever holds the
-    /// issuer's keys, of the own devices and sites for others.
+    /// Reviews access: all shares for the issuer, and those of its own devices and sites for an
+    /// account.
     ///
     /// # Errors
-    /// If the ledger cannot be used.
+    /// If the database cannot be used.
     pub async fn review(
         &self,
         actor: Actor<'_>,
@@ -119,18 +121,18 @@ impl Platform {
         let mut review = Vec::new();
         for (audience, owner) in audiences {
             for share in ledger::shares_of(&mut connection, &audience, now).await? {
-                let listed = self.listed(&mut connection, share, now).await?;
-                let share = &listed.share;
-                let since = share.used.unwrap_or(share.start);
-                let over = matches!(
-                    listed.status,
+                let listing = self.listing(&mut connection, share, now).await?;
+                let share = &listing.share;
+                let last_use = share.used.unwrap_or(share.start);
+                let ended = matches!(
+                    listing.status,
                     Status::CancelApplied | Status::Relinquished | Status::Denied | Status::Lapsed
                 );
-                if !over {
+                if !ended {
                     review.push(Access {
-                        unused: now.since(since) >= UNUSED_AFTER,
+                        unused: now.since(last_use) >= UNUSED_AFTER,
                         owner: owner.clone(),
-                        listed,
+                        listing,
                     });
                 }
             }
@@ -138,10 +140,10 @@ impl Platform {
         Ok(review)
     }
 
-    /// The devices that an account owns.
+    /// Lists the devices that an account owns.
     ///
     /// # Errors
-    /// If the ledger cannot be used.
+    /// If the database cannot be used.
     pub async fn devices_of(
         &self,
         account: &Account,

@@ -1,48 +1,48 @@
-//! What an owner wants to hear of a device's log: that a share is used, and that somebody is
-//! refused again and again.
+//! Scans event logs of devices for events that owners are alerted to: the use of a share, and
+//! repeated refusals of one sender.
 
 use std::collections::{HashMap, VecDeque};
 
 use doorward_protocol::event_log::record::{Event, Record};
 use doorward_protocol::wire::{Bytes, Id, Timestamp};
 
-/// So many refusals of one person ...
-const REFUSALS: usize = 5;
-/// ... within so many seconds are worth an alert.
-const WITHIN: u64 = 60;
+/// Number of refusals of one person that cause an alert.
+const BURST_SIZE: usize = 5;
+/// Length of the window in which they must occur, in seconds.
+const BURST_WINDOW: u64 = 60;
 
-/// Something worth telling.
+/// A finding in an event log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogFinding {
     /// A share was used.
     Used(Bytes<16>, Timestamp),
-    /// Somebody was refused again and again.
+    /// Commands of a person were refused repeatedly.
     Refused(Id, Timestamp),
 }
 
-/// Looks at records in their order.
+/// Inspects the records of one device in their order.
 #[derive(Debug, Default)]
 pub struct LogWatch {
     refused: HashMap<Id, VecDeque<Timestamp>>,
 }
 
 impl LogWatch {
-    /// What a record tells, if that is worth telling.
+    /// Returns the finding that a record completes, if any.
     pub fn inspect(&mut self, record: &Record) -> Option<LogFinding> {
-        let (person, more) = match &record.event {
+        let (person, count) = match &record.event {
             Event::Intent(intent) => return Some(LogFinding::Used(intent.share?, record.at)),
             Event::Denied(asked, _) => (&asked.person, 1),
-            Event::DeniedMore(sender, more) => (&sender.person, *more),
+            Event::DeniedMore(sender, count) => (&sender.person, *count),
             _ => return None,
         };
         let times = self.refused.entry(person.clone()).or_default();
-        let more = usize::try_from(more).unwrap_or(REFUSALS).min(REFUSALS);
-        times.extend(std::iter::repeat_n(record.at, more));
-        while times.len() > REFUSALS {
+        let count = usize::try_from(count).unwrap_or(BURST_SIZE).min(BURST_SIZE);
+        times.extend(std::iter::repeat_n(record.at, count));
+        while times.len() > BURST_SIZE {
             times.pop_front();
         }
         let first = *times.front()?;
-        let burst = times.len() == REFUSALS && record.at.since(first) <= WITHIN;
+        let burst = times.len() == BURST_SIZE && record.at.since(first) <= BURST_WINDOW;
         if burst {
             times.clear();
         }
@@ -78,7 +78,7 @@ mod tests {
         let mut at = |at, person, count| watch.inspect(&refused(at, person, count)).is_some();
         assert!(!at(0, "eve", 1) && !at(10, "eve", 1) && !at(20, "ben", 3) && !at(30, "eve", 2));
         assert!(at(60, "eve", 1));
-        assert!(!at(61, "eve", 1), "that burst was told");
+        assert!(!at(61, "eve", 1), "this burst was reported already");
         assert!(!at(81, "ben", 2), "the first three are too long ago");
         assert!(at(82, "ben", 3));
         assert!(at(100, "cleo", 400));

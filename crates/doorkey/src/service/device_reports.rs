@@ -1,4 +1,4 @@
-//! What devices say, believed only if they have signed it.
+//! Processing of device reports: `state` and receipts, accepted only with the device's signature.
 
 use crate::IssuerError;
 use crate::domain::device::Device;
@@ -11,12 +11,13 @@ use doorward_protocol::wire::{
 };
 
 impl Platform {
-    /// Takes a device's `state`: which lists and which registration it obeys, what it offers,
-    /// and that it is there. `false`: it is not that device's word.
+    /// Processes a device's `state`: the revocation lists and the registration that it has applied,
+    /// and the operations that it offers. Its overdue statements are retried, since it is online.
+    /// Returns `false` if the device is unknown or the signature is not its own.
     ///
     /// # Errors
-    /// If the ledger cannot be used.
-    pub async fn hear_state(
+    /// If the database cannot be used.
+    pub async fn apply_state(
         &self,
         id: &Id,
         bytes: &[u8],
@@ -25,64 +26,69 @@ impl Platform {
         let Some(device) = self.device(id).await? else {
             return Ok(false);
         };
-        let Some(state) = signed::<State>(&device, bytes).filter(|state| state.iss == *id) else {
+        let Some(state) = verified::<State>(&device, bytes).filter(|state| state.iss == *id) else {
             return Ok(false);
         };
         let standing = &state.body.standing;
-        let mut change = self.ledger.begin().await?;
-        let heard = (standing.registration, &state.body.operations[..]);
-        ledger::heard_of(&mut change, id, heard.0, heard.1, state.iat).await?;
+        let mut tx = self.ledger.begin().await?;
+        let operations = &state.body.operations;
+        let applied = standing.registration;
+        ledger::record_device_state(&mut tx, id, applied, operations, state.iat).await?;
         if standing.registration >= device.seq {
             ledger::mark_delivered(
-                &mut change,
-                &crate::service::registration::registration_of(&device),
+                &mut tx,
+                &crate::service::registration::registration_id(&device),
             )
             .await?;
         }
         for audience in device.audiences() {
             let seq = standing.revocations.get(&audience).copied().unwrap_or(0);
-            let word = (state.iat, bytes);
-            ledger::add_applied(&mut change, (id, &audience), seq, word).await?;
-            let (newest, _) = ledger::list_number(&mut change, &audience).await?;
-            if seq >= newest && ledger::all_have_applied(&mut change, &audience, newest).await? {
-                ledger::mark_delivered(&mut change, &crate::service::revoke::list_topic(&audience))
-                    .await?;
+            let report = (state.iat, bytes);
+            ledger::put_applied_list(&mut tx, (id, &audience), seq, report).await?;
+            let (newest, _) = ledger::newest_list(&mut tx, &audience).await?;
+            if seq >= newest && ledger::all_have_applied(&mut tx, &audience, newest).await? {
+                ledger::mark_delivered(
+                    &mut tx,
+                    &crate::service::revoke::revocation_list_id(&audience),
+                )
+                .await?;
             }
         }
         for audience in device.audiences() {
-            ledger::retry_now(&mut change, &audience, now).await?;
+            ledger::retry_now(&mut tx, &audience, now).await?;
         }
-        change.commit().await?;
+        tx.commit().await?;
         Ok(true)
     }
 
-    /// Takes a device's receipt for a share. `false`: it is none, or not that device's word.
+    /// Processes a device's receipt for a share. Returns `false` if it is not a receipt for a known
+    /// share or the signature is not the device's own.
     ///
     /// # Errors
-    /// If the ledger cannot be used.
-    pub async fn hear_receipt(&self, id: &Id, bytes: &[u8]) -> Result<bool, IssuerError> {
+    /// If the database cannot be used.
+    pub async fn apply_receipt(&self, id: &Id, bytes: &[u8]) -> Result<bool, IssuerError> {
         let Some(device) = self.device(id).await? else {
             return Ok(false);
         };
-        let receipt = signed::<Receipt>(&device, bytes).filter(|receipt| receipt.iss == *id);
+        let receipt = verified::<Receipt>(&device, bytes).filter(|receipt| receipt.iss == *id);
         let Some((receipt, share_id)) = receipt.and_then(|receipt| {
-            let share = share_in(&receipt)?;
-            Some((receipt, share))
+            let share_id = share_of_receipt(&receipt)?;
+            Some((receipt, share_id))
         }) else {
             return Ok(false);
         };
-        let mut change = self.ledger.begin().await?;
-        ledger::lock_share(&mut change, &share_id).await?;
-        let Some(share) = ledger::share(&mut change, &share_id).await? else {
+        let mut tx = self.ledger.begin().await?;
+        ledger::lock_share(&mut tx, &share_id).await?;
+        let Some(share) = ledger::share(&mut tx, &share_id).await? else {
             return Ok(false);
         };
-        let topic = crate::service::shares::share_topic(&share);
-        let kept = ledger::statement(&mut change, &topic).await?;
-        // Which version it is about: the newest, if that is what the receipt answers.
-        let Some(version) = kept
-            .filter(|kept| hash(kept) == receipt.body.command)
-            .and_then(|kept| {
-                let share: Share = Envelope::parse(&kept).ok()?.claims().ok()?;
+        let statement_id = crate::service::shares::share_statement_id(&share);
+        let newest = ledger::statement(&mut tx, &statement_id).await?;
+        // A receipt contains the hash of the statement that it answers; only the newest counts.
+        let Some(version) = newest
+            .filter(|statement| hash(statement) == receipt.body.command)
+            .and_then(|statement| {
+                let share: Share = Envelope::parse(&statement).ok()?.claims().ok()?;
                 Some(share.body.version)
             })
         else {
@@ -92,32 +98,33 @@ impl Platform {
             Outcome::Done => None,
             _ => Some(receipt.body.code.as_ref().map_or("denied", Id::as_str)),
         };
-        let word = (receipt.iat, bytes);
-        ledger::add_report(&mut change, (&share_id, id), version, refused, word).await?;
-        let words = ledger::reports_on(&mut change, (&share_id, &share.audience)).await?;
-        if words.iter().all(|(_, word)| word.version >= version) {
-            ledger::mark_delivered(&mut change, &topic).await?;
+        let report = (receipt.iat, bytes);
+        ledger::put_device_report(&mut tx, (&share_id, id), version, refused, report).await?;
+        let reports = ledger::device_reports_on(&mut tx, (&share_id, &share.audience)).await?;
+        if reports.iter().all(|(_, report)| report.version >= version) {
+            ledger::mark_delivered(&mut tx, &statement_id).await?;
         }
         if refused.is_none() {
-            let what = format!("{} has {} now", share.recipient.name(), share.audience);
-            alert(
-                &mut change,
+            let text = format!("{} can now use {}", share.recipient.name(), share.audience);
+            add_alert(
+                &mut tx,
                 &device,
                 ("new_share", &share_id.hex()),
                 receipt.iat,
-                what,
+                text,
             )
             .await?;
         }
-        change.commit().await?;
+        tx.commit().await?;
         Ok(true)
     }
 
-    /// Writes down that a share was used, as the device's log tells it.
+    /// Records the use of a share, as found in the device's event log. The first use causes an
+    /// alert.
     ///
     /// # Errors
-    /// If the ledger cannot be used.
-    pub async fn hear_use(
+    /// If the database cannot be used.
+    pub async fn record_share_use(
         &self,
         device: &Id,
         share: &Bytes<16>,
@@ -126,90 +133,84 @@ impl Platform {
         let Some(device) = self.device(device).await? else {
             return Ok(());
         };
-        let mut change = self.ledger.begin().await?;
-        if ledger::used(&mut change, share, at).await?
-            && let Some(share) = ledger::share(&mut change, share).await?
+        let mut tx = self.ledger.begin().await?;
+        if ledger::record_share_use(&mut tx, share, at).await?
+            && let Some(share) = ledger::share(&mut tx, share).await?
         {
-            let what = format!(
+            let text = format!(
                 "{} has used {} for the first time",
                 share.recipient.name(),
                 device.id
             );
-            alert(
-                &mut change,
-                &device,
-                ("first_use", &share.id.hex()),
-                at,
-                what,
-            )
-            .await?;
+            add_alert(&mut tx, &device, ("first_use", &share.id.hex()), at, text).await?;
         }
-        change.commit().await?;
+        tx.commit().await?;
         Ok(())
     }
 
-    /// Tells the owner that somebody was refused again and again.
+    /// Adds an alert for the owner that commands of `person` were refused repeatedly.
     ///
     /// # Errors
-    /// If the ledger cannot be used.
-    pub async fn hear_refusals(
+    /// If the database cannot be used.
+    pub async fn add_refusal_alert(
         &self,
         device: &Id,
-        who: &str,
+        person: &str,
         at: Timestamp,
     ) -> Result<(), IssuerError> {
         let Some(device) = self.device(device).await? else {
             return Ok(());
         };
-        let mut change = self.ledger.begin().await?;
-        // One alert for each hour of a burst.
-        let about = format!("{who} {}", at.0 / 3600);
-        let what = format!(
-            "{who} was refused by {} five times within a minute",
+        let mut tx = self.ledger.begin().await?;
+        // At most one alert per person and hour.
+        let about = format!("{person} {}", at.0 / 3600);
+        let text = format!(
+            "{} refused five commands of {person} within a minute",
             device.id
         );
-        alert(&mut change, &device, ("denials", &about), at, what).await?;
-        change.commit().await?;
+        add_alert(&mut tx, &device, ("denials", &about), at, text).await?;
+        tx.commit().await?;
         Ok(())
     }
 
-    /// The newest alerts of an account, newest first.
+    /// Returns the newest `limit` alerts of an account, newest first.
     ///
     /// # Errors
-    /// If the ledger cannot be used.
-    pub async fn alerts(&self, account: &Id, most: u64) -> Result<Vec<Alert>, IssuerError> {
-        ledger::alerts(&mut *self.ledger.read().await?, account, most).await
+    /// If the database cannot be used.
+    pub async fn alerts(&self, account: &Id, limit: u64) -> Result<Vec<Alert>, IssuerError> {
+        ledger::alerts(&mut *self.ledger.read().await?, account, limit).await
     }
 }
 
-async fn alert(
+/// Adds an alert for the owner of a device, once for each `kind` and cause (`about`).
+async fn add_alert(
     connection: &mut Connection,
     device: &Device,
     (kind, about): (&str, &str),
     at: Timestamp,
-    words: String,
+    text: String,
 ) -> Result<(), IssuerError> {
     let id: Hash = hash(format!("{kind}\n{}\n{about}", device.id).as_bytes());
     let alert = Alert {
         at,
         kind: kind.to_owned(),
         device: device.id.clone(),
-        words,
+        text,
     };
     ledger::add_alert(connection, &id, &device.owner, &alert).await?;
     Ok(())
 }
 
-/// What a device has signed, if it has.
-fn signed<T: doorward_protocol::wire::Object>(device: &Device, bytes: &[u8]) -> Option<T> {
+/// Returns the claims of an envelope if the device has signed it.
+fn verified<T: doorward_protocol::wire::Object>(device: &Device, bytes: &[u8]) -> Option<T> {
     let key = PublicKey::new(&device.key).ok()?;
     let envelope = Envelope::parse(bytes).ok()?;
     envelope.verify(&key).ok()?;
     envelope.claims().ok()
 }
 
-/// The share that a receipt is about, if it is about one.
-fn share_in(receipt: &Receipt) -> Option<Bytes<16>> {
+/// The id of the share that a receipt answers, if it answers one.
+fn share_of_receipt(receipt: &Receipt) -> Option<Bytes<16>> {
     match receipt.body.result.get(&Text::new("share").ok()?)? {
         Value::Bytes(bytes) => <[u8; 16]>::try_from(&bytes[..]).ok().map(Bytes),
         _ => None,

@@ -1,13 +1,13 @@
-//! Groups on the platform: made, filled by rosters that they sign themselves, and let in.
+//! Groups: create them, store their signed member lists, and decide on their access requests.
 
 use crate::IssuerError;
 use crate::domain::RuleCode;
 use crate::domain::account::Account;
-use crate::domain::group::{Group, LookupKey, MAX_HOSTS, host};
+use crate::domain::group::{Group, LookupKey, MAX_HOSTS, check_host};
 use crate::domain::share::{Recipient, ShareRecord};
 use crate::domain::{Actor, NewShare, ShareTarget};
 use crate::ledger;
-use crate::ledger::{Connection, Topic};
+use crate::ledger::{Connection, StatementId};
 use crate::service::platform::Platform;
 use doorward_protocol::wire::{
     Audience, Bytes, Envelope, Id, KeyBytes, Kind, PublicKey, Roster, Timestamp,
@@ -15,44 +15,44 @@ use doorward_protocol::wire::{
 use doorward_transport::files::Doing;
 use doorward_transport::random;
 
-/// A group that is to be made.
+/// A new group.
 #[derive(Debug, Clone)]
 pub struct NewGroup {
-    /// Its id.
+    /// The group's id.
     pub id: Id,
-    /// Its lookup key.
+    /// The lookup key.
     pub lookup_key: LookupKey,
-    /// Its name for people.
+    /// The display name.
     pub name: String,
-    /// Its own key.
+    /// The group's own public key, which signs its member lists.
     pub key: KeyBytes,
-    /// Hosts that people may be sent back to.
+    /// Hosts that approvers may be sent back to.
     pub hosts: Vec<String>,
 }
 
-/// The answer to a group's request for access.
+/// The result of a decision on a group's access request.
 #[derive(Debug, Clone)]
 pub struct Decision {
-    /// The share, if it was approved.
+    /// The share, if the request was approved.
     pub share: Option<ShareRecord>,
-    /// Where to go back to, if the request named a place.
+    /// The address to return to, if the request contained one.
     pub return_to: Option<String>,
 }
 
 impl Platform {
-    /// Makes a group that an account owns.
+    /// Creates a group that an account owns.
     ///
     /// # Errors
-    /// If a rule forbids it or the ledger cannot be used.
+    /// If a rule forbids it or the database cannot be used.
     pub async fn add_group(&self, owner: &Account, new: NewGroup) -> Result<Group, IssuerError> {
-        owner.may_share()?;
+        owner.check_may_share()?;
         PublicKey::new(&new.key)?;
         if new.name.trim().is_empty()
             || new.name.len() > 100
             || new.name.chars().any(char::is_control)
         {
             return Err(RuleCode::Invalid
-                .because("A group's name has 1 to 100 characters")
+                .because("A group's name has 1 to 100 characters, none of them a control character")
                 .into());
         }
         if new.hosts.len() > MAX_HOSTS {
@@ -60,7 +60,7 @@ impl Platform {
                 .because(format!("A group has at most {MAX_HOSTS} hosts"))
                 .into());
         }
-        let hosts: Result<Vec<String>, _> = new.hosts.iter().map(|name| host(name)).collect();
+        let hosts: Result<Vec<String>, _> = new.hosts.iter().map(|name| check_host(name)).collect();
         let group = Group {
             id: new.id,
             lookup_key: new.lookup_key,
@@ -70,39 +70,39 @@ impl Platform {
             hosts: hosts?,
             roster: 0,
         };
-        let mut change = self.ledger.begin().await?;
-        if !ledger::add_group(&mut change, &group).await? {
-            let why = "Another group has that id, lookup key or key";
+        let mut tx = self.ledger.begin().await?;
+        if !ledger::add_group(&mut tx, &group).await? {
+            let why = "Another group has this id, lookup key or public key";
             return Err(RuleCode::Taken.because(why).into());
         }
-        change.commit().await?;
+        tx.commit().await?;
         Ok(group)
     }
 
-    /// The group of a lookup key: its public name is all that others should be shown.
+    /// Returns the group with a lookup key. Only its public name may be shown to other accounts.
     ///
     /// # Errors
-    /// [`RuleCode::Unknown`], or if the ledger cannot be used.
+    /// [`RuleCode::Unknown`], or if the database cannot be used.
     pub async fn group_by_lookup_key(&self, key: &LookupKey) -> Result<Group, IssuerError> {
         let found = ledger::group_by_lookup_key(&mut *self.ledger.read().await?, key).await?;
         Ok(found.ok_or_else(|| RuleCode::Unknown.because(format!("There is no group {key}")))?)
     }
 
-    /// The groups that somebody owns or is a member of.
+    /// Lists the groups that an account owns or is a member of.
     ///
     /// # Errors
-    /// If the ledger cannot be used.
+    /// If the database cannot be used.
     pub async fn groups(&self, account: &Account) -> Result<Vec<Group>, IssuerError> {
         ledger::groups_of(&mut *self.ledger.read().await?, &account.id).await
     }
 
-    /// Takes a roster that a group has signed with its own key, and sends it to every device and
-    /// site that the group may use. How many those are.
+    /// Stores a member list that is signed with a group's key, and queues it for every device and
+    /// site that the group may use. Returns their number.
     ///
     /// # Errors
-    /// If a rule forbids it or the ledger cannot be used.
+    /// If a rule forbids it or the database cannot be used.
     pub async fn accept_roster(&self, bytes: &[u8], now: Timestamp) -> Result<usize, IssuerError> {
-        let invalid = |why: &str| RuleCode::Invalid.because(format!("That is no roster: {why}"));
+        let invalid = |why: &str| RuleCode::Invalid.because(format!("Invalid member list: {why}"));
         let envelope = Envelope::parse(bytes).map_err(|error| invalid(&error.to_string()))?;
         let roster: Roster = envelope
             .claims()
@@ -110,54 +110,54 @@ impl Platform {
         let signer = PublicKey::new(&envelope.signer)?;
         envelope
             .verify(&signer)
-            .map_err(|_| invalid("its signature is wrong"))?;
+            .map_err(|_| invalid("its signature is invalid"))?;
         if roster.exp <= now || roster.iat > now.plus(300) {
-            return Err(invalid("it is over, or from the future").into());
+            return Err(invalid("it has expired, or was issued in the future").into());
         }
-        let mut change = self.ledger.begin().await?;
-        let unknown = || RuleCode::Unknown.because("There is no group with that key");
-        // A write first, which finds nothing to change.
-        ledger::lock_group(&mut change, &envelope.signer).await?;
-        let group = ledger::group_by_key(&mut change, &envelope.signer)
+        let mut tx = self.ledger.begin().await?;
+        let unknown = || RuleCode::Unknown.because("No group has the key that signed this list");
+        // The first statement must be a write, which takes the lock.
+        ledger::lock_group(&mut tx, &envelope.signer).await?;
+        let group = ledger::group_by_key(&mut tx, &envelope.signer)
             .await?
             .ok_or_else(unknown)?;
         if group.id != roster.sub {
-            return Err(invalid("it names another group").into());
+            return Err(invalid("it names a different group").into());
         }
-        if !ledger::take_roster(&mut change, &group.id, &roster).await? {
+        if !ledger::replace_members(&mut tx, &group.id, &roster).await? {
             let why = format!(
-                "Roster {} of {} is there already, or a newer one",
-                roster.body.seq, group.id
+                "{} already has member list {} or a newer one",
+                group.id, roster.body.seq
             );
             return Err(RuleCode::Taken.because(why).into());
         }
-        ledger::keep_roster(&mut change, &group.id, bytes).await?;
-        let audiences = ledger::audiences_of_group(&mut change, &group.key, now).await?;
+        ledger::store_roster(&mut tx, &group.id, bytes).await?;
+        let audiences = ledger::audiences_shared_with_group(&mut tx, &group.key, now).await?;
         for audience in &audiences {
-            ledger::put_statement(&mut change, &roster_topic(audience, &group.key), bytes).await?;
+            ledger::put_statement(&mut tx, &roster_id(audience, &group.key), bytes).await?;
         }
-        change.commit().await?;
+        tx.commit().await?;
         Ok(audiences.len())
     }
 
-    /// Has a group's roster go out to an audience that it may use from now on.
+    /// Queues a group's member list for an audience that the group may use from now on.
     pub(crate) async fn publish_roster(
         &self,
-        change: &mut Connection,
+        tx: &mut Connection,
         group: &Id,
         key: &KeyBytes,
         audience: &Audience,
     ) -> Result<(), IssuerError> {
-        if let Some(bytes) = ledger::roster(change, group).await? {
-            ledger::put_statement(change, &roster_topic(audience, key), &bytes).await?;
+        if let Some(bytes) = ledger::roster(tx, group).await? {
+            ledger::put_statement(tx, &roster_id(audience, key), &bytes).await?;
         }
         Ok(())
     }
 
-    /// The sites for which an account may approve requests.
+    /// Lists the sites for which an account may approve requests.
     ///
     /// # Errors
-    /// If the ledger cannot be used.
+    /// If the database cannot be used.
     pub async fn sites(&self, account: &Account) -> Result<Vec<Id>, IssuerError> {
         if !account.role.may_share() {
             return Ok(Vec::new());
@@ -165,11 +165,11 @@ impl Platform {
         ledger::sites_of(&mut *self.ledger.read().await?, &account.id).await
     }
 
-    /// Answers a group's request for a whole site: approved, it is a share with the preset
-    /// `partner` for every device of the site, later ones too; denied, nothing at all.
+    /// Decides on a group's request for a whole site. An approval creates a share of the site with
+    /// the preset `partner`, which includes devices added later.
     ///
     /// # Errors
-    /// If a rule forbids it or the ledger cannot be used.
+    /// If a rule forbids it or the database cannot be used.
     pub async fn decide(
         &self,
         account: &Account,
@@ -180,12 +180,13 @@ impl Platform {
         now: Timestamp,
     ) -> Result<Decision, IssuerError> {
         let group = self.group_by_lookup_key(key).await?;
-        // Nothing is decided that could not be answered.
-        let back = |granted| return_url.map(|url| group.return_to(url, Some(site), granted));
-        let return_to = back(approve).transpose()?;
+        // An invalid return address is refused before anything is changed.
+        let return_to = return_url
+            .map(|url| group.return_to(url, Some(site), approve))
+            .transpose()?;
         if !self.sites(account).await?.contains(site) {
             return Err(RuleCode::Unknown
-                .because(format!("There is no {site} of yours"))
+                .because(format!("You manage no site {site}"))
                 .into());
         }
         let share = match approve {
@@ -200,17 +201,17 @@ impl Platform {
                     limits: None,
                 };
                 let audience = Audience::Site(site.clone());
-                let made = self
+                let created = self
                     .share(Actor::Account(account), &[audience], &new, now)
                     .await?;
-                match made.each.into_iter().next() {
+                match created.each.into_iter().next() {
                     Some((_, share)) => Some(share?),
                     None => None,
                 }
             }
         };
-        let mut change = self.ledger.begin().await?;
-        let decided = ledger::Decided {
+        let mut tx = self.ledger.begin().await?;
+        let decision = ledger::AccessDecision {
             id: Bytes(random().doing("make an id in", &self.issuers_file())?),
             group: &group.id,
             site,
@@ -218,15 +219,16 @@ impl Platform {
             share: share.as_ref().map(|share| share.id),
             at: now,
         };
-        ledger::add_decision(&mut change, &decided).await?;
-        change.commit().await?;
+        ledger::add_decision(&mut tx, &decision).await?;
+        tx.commit().await?;
         Ok(Decision { share, return_to })
     }
 
-    /// Groups that may use a site, for whoever may see its permissions.
+    /// Lists the groups that may use a site. The accounts that manage the site and the members of
+    /// these groups may see it.
     ///
     /// # Errors
-    /// If a rule forbids it or the ledger cannot be used.
+    /// If a rule forbids it or the database cannot be used.
     pub async fn groups_at(
         &self,
         account: &Account,
@@ -251,15 +253,15 @@ impl Platform {
         match sees_all || member {
             true => Ok(groups),
             false => Err(RuleCode::Unknown
-                .because(format!("There is no {site} of yours"))
+                .because(format!("You have no access to a site {site}"))
                 .into()),
         }
     }
 }
 
-/// Where a roster is kept.
-fn roster_topic(audience: &Audience, group: &KeyBytes) -> Topic {
-    Topic {
+/// Identifies the member list of a group for an audience.
+fn roster_id(audience: &Audience, group: &KeyBytes) -> StatementId {
+    StatementId {
         audience: audience.clone(),
         kind: Kind::Roster,
         name: group.hex(),

@@ -1,18 +1,18 @@
-//! New keys for roles, and everything that the old ones had signed once more.
+//! Key rotation: new keys for roles, and new signatures for statements signed with old keys.
 
 use crate::IssuerError;
 use crate::keys::Draft;
 use crate::ledger;
-use crate::ledger::Topic;
+use crate::ledger::StatementId;
 use crate::service::platform::Platform;
 use doorward_protocol::wire::{Audience, Kind, MAX_ITEMS, Role, Timestamp};
 
 impl Platform {
-    /// Gives roles new keys, and signs anew what devices would no longer believe. How many
-    /// devices and sites have something to take.
+    /// Replaces the keys of roles and signs again the statements that devices would no longer
+    /// accept. Returns the number of devices and sites with new statements.
     ///
     /// # Errors
-    /// If the root key cannot be used, or the ledger cannot.
+    /// If the root key or the database cannot be used.
     pub async fn rotate(
         &mut self,
         roles: &[Role],
@@ -20,21 +20,21 @@ impl Platform {
         now: Timestamp,
     ) -> Result<usize, IssuerError> {
         self.keys.rotate(roles, passphrase, now)?;
-        self.spread(roles, now).await
+        self.republish(roles, now).await
     }
 
-    /// Makes a draft that custodians have signed the issuer's keys. How many devices and sites
-    /// have something to take.
+    /// Adopts a draft of keys that enough custodians have signed. Returns the number of devices and
+    /// sites with new statements.
     ///
     /// # Errors
-    /// If signatures are missing, or the ledger cannot be used.
+    /// If signatures are missing, or the database cannot be used.
     pub async fn adopt(&mut self, draft: &Draft, now: Timestamp) -> Result<usize, IssuerError> {
         let changed = self.keys.adopt(draft)?;
-        self.spread(&changed, now).await
+        self.republish(&changed, now).await
     }
 
-    /// Has new keys go out to every device, and what the old ones had signed once more.
-    async fn spread(&self, roles: &[Role], now: Timestamp) -> Result<usize, IssuerError> {
+    /// Queues the new list of keys for every device, and signs again the statements of `roles`.
+    async fn republish(&self, roles: &[Role], now: Timestamp) -> Result<usize, IssuerError> {
         let chain = self.keys.chain(MAX_ITEMS)?.concat();
         let devices = ledger::all_devices(&mut *self.ledger.read().await?).await?;
         let mut audiences: Vec<Audience> = devices.iter().flat_map(|d| d.audiences()).collect();
@@ -42,34 +42,39 @@ impl Platform {
         audiences.dedup();
         for device in &devices {
             let audience = device.audience();
-            let mut change = self.ledger.change(std::slice::from_ref(&audience)).await?;
-            let topic = Topic {
+            let mut tx = self
+                .ledger
+                .begin_locked(std::slice::from_ref(&audience))
+                .await?;
+            let id = StatementId {
                 audience,
                 kind: Kind::Issuers,
                 name: String::new(),
             };
-            ledger::put_statement(&mut change, &topic, &chain).await?;
+            ledger::put_statement(&mut tx, &id, &chain).await?;
             if roles.contains(&Role::Registry)
-                && let Some(device) = ledger::device(&mut change, &device.id).await?
+                && let Some(device) = ledger::device(&mut tx, &device.id).await?
             {
                 let before = Some(device.clone());
-                self.put_registration(&mut change, before, device, now)
-                    .await?;
+                self.put_registration(&mut tx, before, device, now).await?;
             }
-            change.commit().await?;
+            tx.commit().await?;
         }
         for audience in &audiences {
-            let mut change = self.ledger.change(std::slice::from_ref(audience)).await?;
+            let mut tx = self
+                .ledger
+                .begin_locked(std::slice::from_ref(audience))
+                .await?;
             if roles.contains(&Role::Shares) {
-                for share in ledger::shares_of(&mut change, audience, now).await? {
+                for share in ledger::shares_of(&mut tx, audience, now).await? {
                     if share.is_live(now) {
-                        self.save_and_publish(&mut change, &share).await?;
+                        self.save_and_publish(&mut tx, &share).await?;
                     }
                 }
             }
-            change.commit().await?;
+            tx.commit().await?;
             if roles.contains(&Role::Revocations) {
-                self.refresh(audience, now).await?;
+                self.refresh_revocation_list(audience, now).await?;
             }
         }
         Ok(audiences.len())

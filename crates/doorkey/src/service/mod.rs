@@ -1,5 +1,5 @@
-//! The use cases of the sharing side: register, share, accept, cancel, sign in, and take in what
-//! devices report. Each file holds one; [`Platform`] is what they work on.
+//! The use cases: register, share, accept, cancel, sign in, process device reports. Each file holds
+//! one; all are methods of [`Platform`].
 
 mod accept_invitation;
 mod access_review;
@@ -21,6 +21,6 @@ pub use groups::{Decision, NewGroup};
 pub use platform::{Platform, ShareListing};
 pub use registration::Claim;
 pub use releases::NewRelease;
-pub use revoke::FRESH_FOR;
-pub use sessions::{SESSION_LASTS, sign_in_message};
+pub use revoke::LIST_REFRESH_INTERVAL;
+pub use sessions::{SESSION_LIFETIME, sign_in_message};
 pub use shares::CreatedShares;

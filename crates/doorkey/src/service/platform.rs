@@ -1,4 +1,4 @@
-//! An issuer: keys to sign with, and a ledger of whom it signs for.
+//! The platform: an issuer with its keys and its database.
 
 use std::path::{Path, PathBuf};
 
@@ -9,33 +9,33 @@ use crate::domain::device::Device;
 use crate::domain::share::{DeviceReport, ShareRecord, Status};
 use crate::keys::Keys;
 use crate::ledger;
-use crate::ledger::{Ledger, Topic};
+use crate::ledger::{Ledger, StatementId};
 use doorward_protocol::wire::{Audience, Bytes, Id, Kind, Role, Timestamp};
 
-/// An issuer.
+/// A platform: the issuer's keys and its database.
 #[derive(Debug)]
 pub struct Platform {
     pub(crate) keys: Keys,
     pub(crate) ledger: Ledger,
 }
 
-/// A share with where it is.
+/// A share with its status.
 #[derive(Debug, Clone)]
 pub struct ShareListing {
     /// The share.
     pub share: ShareRecord,
-    /// Where it is.
+    /// The status.
     pub status: Status,
-    /// What each device of its audience has said.
-    pub words: Vec<(Id, DeviceReport)>,
+    /// The reports of each device of its audience.
+    pub reports: Vec<(Id, DeviceReport)>,
 }
 
 impl Platform {
-    /// Makes a new issuer with one key for each role, and its ledger: in the directory, or where
-    /// `url` says.
+    /// Creates an issuer with one key for each role, and its database: at `url`, or a file in the
+    /// directory.
     ///
     /// # Errors
-    /// If the directory holds an issuer already, or cannot be written.
+    /// If the directory already contains an issuer, or cannot be written.
     pub async fn init(
         directory: &Path,
         url: Option<&str>,
@@ -49,7 +49,7 @@ impl Platform {
     /// Opens an issuer.
     ///
     /// # Errors
-    /// If there is none, or it is broken.
+    /// If the directory contains none, or its files are damaged.
     pub async fn open(directory: &Path, url: Option<&str>) -> Result<Self, IssuerError> {
         let keys = Keys::open(directory)?;
         let ledger = match url {
@@ -57,11 +57,11 @@ impl Platform {
             None => Ledger::open_file(&keys.ledger_file()).await?,
         };
         let root = keys.public(Role::Root).unwrap_or(Bytes([0; 32]));
-        ledger.belongs_to(keys.name(), &root).await?;
+        ledger.bind_to_issuer(keys.name(), &root).await?;
         Ok(Self { keys, ledger })
     }
 
-    /// The file that devices pin when they are provisioned.
+    /// The issuer file, which devices pin when they are provisioned.
     #[must_use]
     pub fn issuers_file(&self) -> PathBuf {
         self.keys.issuers_file()
@@ -73,7 +73,7 @@ impl Platform {
         &self.keys
     }
 
-    /// The ledger.
+    /// The database.
     #[must_use]
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
@@ -85,34 +85,35 @@ impl Platform {
         self.keys.name()
     }
 
-    /// A device, if it is registered.
+    /// Returns a device; `None` if it is not registered.
     ///
     /// # Errors
-    /// If the ledger cannot be used.
+    /// If the database cannot be used.
     pub async fn device(&self, id: &Id) -> Result<Option<Device>, IssuerError> {
         ledger::device(&mut *self.ledger.read().await?, id).await
     }
 
-    /// Every device of the platform.
+    /// Lists all devices of the platform.
     ///
     /// # Errors
-    /// If the ledger cannot be used.
+    /// If the database cannot be used.
     pub async fn all_devices(&self) -> Result<Vec<Device>, IssuerError> {
         ledger::all_devices(&mut *self.ledger.read().await?).await
     }
 
-    /// Every device that is registered, for an audience that is one of them or their site.
+    /// Lists the registered devices of an audience: one device, or those of a site.
     ///
     /// # Errors
-    /// If the ledger cannot be used.
+    /// If the database cannot be used.
     pub async fn devices(&self, audience: &Audience) -> Result<Vec<Device>, IssuerError> {
         ledger::devices_of(&mut *self.ledger.read().await?, audience).await
     }
 
-    /// Every share of an audience that has not ended by itself, oldest first.
+    /// Lists the shares of an audience whose end date is after `now`, oldest first. Shares that
+    /// were cancelled are included.
     ///
     /// # Errors
-    /// If the ledger cannot be used.
+    /// If the database cannot be used.
     pub async fn shares(
         &self,
         audience: &Audience,
@@ -121,30 +122,30 @@ impl Platform {
         ledger::shares_of(&mut *self.ledger.read().await?, audience, now).await
     }
 
-    /// The newest statement of its kind.
+    /// Returns the newest signed form of a statement.
     ///
     /// # Errors
-    /// If the ledger cannot be used.
+    /// If the database cannot be used.
     pub async fn statement(
         &self,
         audience: &Audience,
         kind: Kind,
         name: &str,
     ) -> Result<Option<Vec<u8>>, IssuerError> {
-        let topic = Topic {
+        let id = StatementId {
             audience: audience.clone(),
             kind,
             name: name.to_owned(),
         };
-        ledger::statement(&mut *self.ledger.read().await?, &topic).await
+        ledger::statement(&mut *self.ledger.read().await?, &id).await
     }
 
-    /// The statements for a device in the order in which it takes them best: issuers,
-    /// registration, revocation lists, rosters, live shares, its own and its site's, and the
-    /// newest release for its model.
+    /// Returns all statements for a device and its site, in the order in which the device should
+    /// install them: issuers, registration, revocation lists, member lists, shares, and the newest
+    /// release for its model.
     ///
     /// # Errors
-    /// If the ledger cannot be used.
+    /// If the database cannot be used.
     pub async fn statements(&self, id: &Id) -> Result<Vec<Vec<u8>>, IssuerError> {
         let mut statements = self.validity_statements(id).await?;
         let Some(device) = self.device(id).await? else {
@@ -161,50 +162,52 @@ impl Platform {
         Ok(statements)
     }
 
-    /// Issuers, registration and revocation lists: what ends shares and keeps them fresh.
+    /// Returns issuers, registration and revocation lists for a device: the statements that end
+    /// shares and renew their offline validity.
     ///
     /// # Errors
-    /// If the ledger cannot be used.
+    /// If the database cannot be used.
     pub async fn validity_statements(&self, id: &Id) -> Result<Vec<Vec<u8>>, IssuerError> {
-        let mut news = self.keys.chain(usize::MAX)?;
-        if news.is_empty() {
-            news.push(self.keys.issuers()?);
+        let mut statements = self.keys.chain(usize::MAX)?;
+        if statements.is_empty() {
+            statements.push(self.keys.issuers()?);
         }
         let Some(device) = self.device(id).await? else {
-            return Ok(news);
+            return Ok(statements);
         };
         let mut connection = self.ledger.read().await?;
         for kind in [Kind::Registration, Kind::Revocations] {
             for audience in device.audiences() {
-                news.extend(ledger::statements(&mut connection, &audience, kind).await?);
+                statements.extend(ledger::statements(&mut connection, &audience, kind).await?);
             }
         }
-        Ok(news)
+        Ok(statements)
     }
 
-    /// A share with where it is.
-    pub(crate) async fn listed(
+    /// Combines a share with its status.
+    pub(crate) async fn listing(
         &self,
         connection: &mut ledger::Connection,
         share: ShareRecord,
         now: Timestamp,
     ) -> Result<ShareListing, IssuerError> {
-        let words = ledger::reports_on(connection, (&share.id, &share.audience)).await?;
-        let known = ledger::devices_of(connection, &share.audience).await?;
-        let of = |id: &Id| known.iter().find(|device| device.id == *id);
-        let devices = words
+        let reports = ledger::device_reports_on(connection, (&share.id, &share.audience)).await?;
+        let registered = ledger::devices_of(connection, &share.audience).await?;
+        let find = |id: &Id| registered.iter().find(|device| device.id == *id);
+        let devices: Vec<(&Device, DeviceReport)> = reports
             .iter()
-            .filter_map(|(id, word)| Some((of(id)?, word.clone())));
-        let devices: Vec<(&Device, DeviceReport)> = devices.collect();
+            .filter_map(|(id, report)| Some((find(id)?, report.clone())))
+            .collect();
         Ok(ShareListing {
             status: share.status(&devices, now),
             share,
-            words,
+            reports,
         })
     }
 
-    /// Whether somebody may share an audience and end its shares, and as whom.
-    pub(crate) async fn may_manage(
+    /// Checks that an actor may share an audience and end its shares. Returns the account in whose
+    /// name it does so, and the devices of the audience.
+    pub(crate) async fn check_may_manage(
         &self,
         connection: &mut ledger::Connection,
         actor: Actor<'_>,
@@ -233,18 +236,18 @@ impl Platform {
         if !devices.is_empty() && devices.iter().all(manages) {
             return Ok((account.id.clone(), devices));
         }
-        // Those with whom it is shared know of it; to all others it does not exist.
-        let knows = ledger::knows_of(connection, &account.id, std::slice::from_ref(audience))
-            .await?
-            || devices.iter().any(|device| device.owner == account.id);
-        match knows {
+        // Recipients of a share know that the audience exists; nothing is revealed to others.
+        let is_known =
+            ledger::was_shared_with(connection, &account.id, std::slice::from_ref(audience))
+                .await?
+                || devices.iter().any(|device| device.owner == account.id);
+        match is_known {
             true => {
-                let why =
-                    format!("{audience} belongs to somebody else, who has shared it with you");
+                let why = format!("{audience} is shared with you, but you do not own it");
                 Err(RuleCode::NotResharable.because(why).into())
             }
             false => Err(RuleCode::Unknown
-                .because(format!("There is no {audience} of yours"))
+                .because(format!("You have no device or site {audience}"))
                 .into()),
         }
     }

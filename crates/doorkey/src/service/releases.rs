@@ -1,23 +1,23 @@
-//! Releases: which firmware may be installed on which model.
+//! Firmware releases: the signed permission to install an image on a model.
 
 use crate::IssuerError;
 use crate::ledger;
-use crate::ledger::Topic;
+use crate::ledger::StatementId;
 use crate::service::platform::Platform;
 use doorward_protocol::wire::{
     Audience, Envelope, Hash, Id, Kind, Release, ReleaseBody, Role, Text, Timestamp,
 };
 
-/// A firmware that may be installed from now on.
+/// A new firmware release.
 #[derive(Debug, Clone)]
 pub struct NewRelease {
-    /// Who made it.
+    /// The manufacturer.
     pub vendor: Id,
-    /// The model of device that it is for, as in the registration.
+    /// The device model, as in the registration.
     pub model: Text,
-    /// Its number; a higher one is newer.
+    /// The version number; a higher one is newer.
     pub version: u32,
-    /// The lowest version that it can be installed over.
+    /// The lowest installed version that can be updated with it.
     pub minimum: u32,
     /// Length of the image in bytes.
     pub size: u64,
@@ -26,12 +26,12 @@ pub struct NewRelease {
 }
 
 impl Platform {
-    /// Signs a release, keeps it, and has it go out to some devices or sites. They are told of
-    /// the newest only: a device that is offline for long needs no other.
+    /// Signs and stores a release and queues it for devices or sites. An audience keeps only the
+    /// newest release, which is all that a device needs after a long time offline.
     ///
     /// # Errors
-    /// If it makes no sense, is another image under a number that was given, or the ledger
-    /// cannot be used.
+    /// If the release is invalid, its version exists with another image, or the database cannot be
+    /// used.
     pub async fn release(
         &self,
         new: NewRelease,
@@ -39,10 +39,10 @@ impl Platform {
         now: Timestamp,
     ) -> Result<(Release, Vec<u8>), IssuerError> {
         for bytes in ledger::releases(&mut *self.ledger.read().await?, &new.model).await? {
-            let given: Release = Envelope::parse(&bytes)?.claims()?;
-            if given.body.version == new.version && given.body.sha256 != new.sha256 {
+            let existing: Release = Envelope::parse(&bytes)?.claims()?;
+            if existing.body.version == new.version && existing.body.sha256 != new.sha256 {
                 return Err(IssuerError::Rule(format!(
-                    "Version {} of {} is another image already. Give this one a number of its own.",
+                    "Version {} of {} already exists with another image. Use a new version number.",
                     new.version, new.model
                 )));
             }
@@ -62,17 +62,17 @@ impl Platform {
         };
         let bytes = self.keys.sign(Role::Firmware, &release)?;
         let (model, version) = (&release.body.model, release.body.version);
-        let mut change = self.ledger.begin().await?;
-        ledger::put_release(&mut change, (model, version), &bytes).await?;
+        let mut tx = self.ledger.begin().await?;
+        ledger::put_release(&mut tx, (model, version), &bytes).await?;
         for audience in audiences {
-            let topic = Topic {
+            let id = StatementId {
                 audience: audience.clone(),
                 kind: Kind::Release,
                 name: String::new(),
             };
-            ledger::put_statement(&mut change, &topic, &bytes).await?;
+            ledger::put_statement(&mut tx, &id, &bytes).await?;
         }
-        change.commit().await?;
+        tx.commit().await?;
         Ok((release, bytes))
     }
 }

@@ -1,4 +1,4 @@
-//! Ending shares, and the lists that say so to devices.
+//! Cancelling shares, and the revocation lists that end them on devices.
 
 use std::collections::BTreeMap;
 
@@ -7,24 +7,25 @@ use crate::PerAudience;
 use crate::domain::Actor;
 use crate::domain::RuleCode;
 use crate::domain::invitation::InvitationState;
-use crate::domain::share::{ShareRecord, Termination};
+use crate::domain::share::{Recipient, ShareRecord, Termination};
 use crate::ledger;
-use crate::ledger::{Connection, Topic};
+use crate::ledger::{Connection, StatementId};
 use crate::service::platform::Platform;
-use crate::service::shares::share_topic;
+use crate::service::shares::share_statement_id;
 use doorward_protocol::wire::{
     Audience, Bytes, Kind, MAX_REVOCATIONS, Map, Revocations, RevocationsBody, Role, Timestamp,
 };
 
-/// After how many seconds a list is signed anew, so that leases stay fresh.
-pub const FRESH_FOR: u64 = 6 * 3600;
+/// Interval after which a revocation list is signed again, in seconds. It must be shorter than the
+/// offline validity of shares.
+pub const LIST_REFRESH_INTERVAL: u64 = 6 * 3600;
 
 impl Platform {
-    /// Ends shares: one new list for each audience, whole and one number higher. For each
-    /// audience the list, or why there is none.
+    /// Cancels shares: issues one complete revocation list for each audience, with the next
+    /// sequence number. Returns this number for each audience, or why there is none.
     ///
     /// # Errors
-    /// If one of the shares is none of theirs, or the ledger cannot be used.
+    /// If the actor may not manage one of the shares, or the database cannot be used.
     pub async fn cancel(
         &self,
         actor: Actor<'_>,
@@ -34,19 +35,22 @@ impl Platform {
         let mut connection = self.ledger.read().await?;
         let mut by_audience: BTreeMap<Audience, Vec<Bytes<16>>> = BTreeMap::new();
         for id in ids {
-            let unknown = || RuleCode::Unknown.because(format!("There is no share {id} of yours"));
+            let unknown = || RuleCode::Unknown.because(format!("You have no share {id}"));
             let share = ledger::share(&mut connection, id)
                 .await?
                 .ok_or_else(unknown)?;
             by_audience.entry(share.audience).or_default().push(*id);
         }
-        // Before anything is ended: is all of it theirs?
+        // All shares are checked before any is ended.
         for (audience, ids) in &by_audience {
-            match self.may_manage(&mut connection, actor, audience).await {
+            match self
+                .check_may_manage(&mut connection, actor, audience)
+                .await
+            {
                 Ok(_) => {}
                 Err(IssuerError::Refused(_)) => {
                     let id = ids.first().map(Bytes::hex).unwrap_or_default();
-                    let why = format!("There is no share {id} of yours");
+                    let why = format!("You have no share {id}");
                     return Err(RuleCode::Unknown.because(why).into());
                 }
                 Err(error) => return Err(error),
@@ -56,17 +60,17 @@ impl Platform {
         let mut each = PerAudience::new();
         for (audience, ids) in by_audience {
             let ended = self
-                .cancel_of(&audience, &ids, Termination::Cancelled, now)
+                .end_shares_by_id(&audience, &ids, Termination::Cancelled, now)
                 .await;
             each.push((audience, ended));
         }
         Ok(each)
     }
 
-    /// Gives up a share that somebody has. The registration and other people's shares stay.
+    /// Gives up a share that the account has received. The registration and other shares stay.
     ///
     /// # Errors
-    /// If it is not theirs, or the ledger cannot be used.
+    /// If the account has no such share, or the database cannot be used.
     pub async fn relinquish(
         &self,
         account: &crate::domain::account::Account,
@@ -74,100 +78,110 @@ impl Platform {
         now: Timestamp,
     ) -> Result<(), IssuerError> {
         let found = ledger::share(&mut *self.ledger.read().await?, id).await?;
-        let theirs = |share: &ShareRecord| matches!(&share.recipient, crate::domain::share::Recipient::Account(to, _) if *to == account.id);
-        let unknown = || RuleCode::Unknown.because(format!("There is no share {id} of yours"));
-        let share = found.filter(theirs).ok_or_else(unknown)?;
-        self.cancel_of(&share.audience, &[*id], Termination::Relinquished, now)
+        let received = |share: &ShareRecord| match &share.recipient {
+            Recipient::Account(to, _) => *to == account.id,
+            Recipient::Invited(_) | Recipient::Group(..) => false,
+        };
+        let unknown = || RuleCode::Unknown.because(format!("You have no share {id}"));
+        let share = found.filter(received).ok_or_else(unknown)?;
+        self.end_shares_by_id(&share.audience, &[*id], Termination::Relinquished, now)
             .await?;
         Ok(())
     }
 
-    async fn cancel_of(
+    /// Ends shares of one audience, given by id. Returns the sequence number of the revocation
+    /// list.
+    async fn end_shares_by_id(
         &self,
         audience: &Audience,
         ids: &[Bytes<16>],
-        how: Termination,
+        termination: Termination,
         now: Timestamp,
     ) -> Result<u64, IssuerError> {
-        let mut change = self.ledger.change(std::slice::from_ref(audience)).await?;
+        let mut tx = self
+            .ledger
+            .begin_locked(std::slice::from_ref(audience))
+            .await?;
         let mut shares = Vec::new();
         for id in ids {
-            shares.extend(ledger::share(&mut change, id).await?);
+            shares.extend(ledger::share(&mut tx, id).await?);
         }
-        let list = self.end(&mut change, audience, &shares, how, now).await?;
-        change.commit().await?;
-        Ok(list)
+        let seq = self
+            .end_shares(&mut tx, audience, &shares, termination, now)
+            .await?;
+        tx.commit().await?;
+        Ok(seq)
     }
 
-    /// Ends shares of one audience in a transaction that has locked it, and signs the list. The
-    /// number of that list.
-    pub(crate) async fn end(
+    /// Ends shares of one audience in a transaction that has locked it, and signs the revocation
+    /// list. Returns its sequence number.
+    pub(crate) async fn end_shares(
         &self,
-        change: &mut Connection,
+        tx: &mut Connection,
         audience: &Audience,
         shares: &[ShareRecord],
-        how: Termination,
+        termination: Termination,
         now: Timestamp,
     ) -> Result<u64, IssuerError> {
-        let (seq, floor) = ledger::list_number(change, audience).await?;
+        let (seq, floor) = ledger::newest_list(tx, audience).await?;
         for share in shares {
             let signed = share.recipient.key().is_some();
-            let list = signed.then_some(seq + 1);
-            ledger::end_share(change, &share.id, how, now, list).await?;
+            let list_seq = signed.then_some(seq + 1);
+            ledger::end_share(tx, &share.id, termination, now, list_seq).await?;
             if signed {
-                ledger::put_statement(change, &share_topic(share), &[]).await?;
+                ledger::put_statement(tx, &share_statement_id(share), &[]).await?;
             }
             if let Some(id) = &share.invitation {
-                self.withdraw_if_over(change, id).await?;
+                self.withdraw_if_empty(tx, id).await?;
             }
         }
-        self.sign_list(change, audience, (seq + 1, floor), now)
-            .await?;
+        self.sign_list(tx, audience, (seq + 1, floor), now).await?;
         Ok(seq + 1)
     }
 
-    /// An invitation to nothing that is left is no longer valid.
-    async fn withdraw_if_over(
+    /// Withdraws an open invitation whose shares have all ended.
+    async fn withdraw_if_empty(
         &self,
-        change: &mut Connection,
+        tx: &mut Connection,
         id: &Bytes<16>,
     ) -> Result<(), IssuerError> {
-        let shares = ledger::shares_of_invitation(change, id).await?;
+        let shares = ledger::shares_of_invitation(tx, id).await?;
         if shares.iter().any(|share| share.ended.is_none()) {
             return Ok(());
         }
-        if let Some(mut invitation) = ledger::invitation(change, id).await?
+        if let Some(mut invitation) = ledger::invitation(tx, id).await?
             && invitation.stage == InvitationState::Open
         {
             invitation.stage = InvitationState::Withdrawn;
-            ledger::put_invitation(change, &invitation).await?;
+            ledger::put_invitation(tx, &invitation).await?;
         }
         Ok(())
     }
 
+    /// Signs and stores the revocation list of an audience.
     async fn sign_list(
         &self,
-        change: &mut Connection,
+        tx: &mut Connection,
         audience: &Audience,
         (seq, mut floor): (u64, Timestamp),
         now: Timestamp,
     ) -> Result<(), IssuerError> {
-        let mut entries = ledger::ended_shares(change, audience, (now, floor)).await?;
+        let mut entries = ledger::ended_shares(tx, audience, (now, floor)).await?;
         if entries.len() > MAX_REVOCATIONS {
-            // The list overflows: everything signed before now ends, and what is live is signed
-            // anew. No entry is ever dropped for want of room.
+            // The list is full: raise the floor, which ends all shares signed before now, and issue
+            // the live shares again. No entry is ever dropped for lack of space.
             floor = now;
-            for share in ledger::shares_of(change, audience, now).await? {
+            for share in ledger::shares_of(tx, audience, now).await? {
                 if share.is_live(now) && share.recipient.key().is_some() {
-                    let anew = ShareRecord {
+                    let reissued = ShareRecord {
                         version: share.version.saturating_add(1),
                         signed: now,
                         ..share
                     };
-                    self.save_and_publish(change, &anew).await?;
+                    self.save_and_publish(tx, &reissued).await?;
                 }
             }
-            entries = ledger::ended_shares(change, audience, (now, floor)).await?;
+            entries = ledger::ended_shares(tx, audience, (now, floor)).await?;
         }
         let list = Revocations {
             iss: self.name().clone(),
@@ -176,7 +190,7 @@ impl Platform {
             body: RevocationsBody {
                 format: 1,
                 seq,
-                next: now.plus(FRESH_FOR),
+                next: now.plus(LIST_REFRESH_INTERVAL),
                 shares: Map::new(entries),
                 holders: Map::default(),
                 subjects: Map::default(),
@@ -184,51 +198,59 @@ impl Platform {
             },
         };
         let bytes = self.keys.sign(Role::Revocations, &list)?;
-        ledger::put_statement(change, &list_topic(audience), &bytes).await?;
-        ledger::set_list_number(change, audience, seq, now, floor).await
+        ledger::put_statement(tx, &revocation_list_id(audience), &bytes).await?;
+        ledger::set_newest_list(tx, audience, seq, now, floor).await
     }
 
-    /// Signs the list of an audience anew, as a proof of freshness. Its number.
+    /// Signs the revocation list of an audience again, as a proof of freshness. Returns its
+    /// sequence number.
     ///
     /// # Errors
-    /// If the ledger cannot be used.
-    pub async fn refresh(&self, audience: &Audience, now: Timestamp) -> Result<u64, IssuerError> {
-        self.cancel_of(audience, &[], Termination::Cancelled, now)
+    /// If the database cannot be used.
+    pub async fn refresh_revocation_list(
+        &self,
+        audience: &Audience,
+        now: Timestamp,
+    ) -> Result<u64, IssuerError> {
+        self.end_shares_by_id(audience, &[], Termination::Cancelled, now)
             .await
     }
 
-    /// What is due: invitations that have lapsed, lists that are no longer fresh, sessions that
-    /// are over. How many lists were signed.
+    /// Runs the maintenance that is due: expires invitations, shares and sessions, and signs stale
+    /// revocation lists again. Returns the number of lists signed.
     ///
     /// # Errors
-    /// If the ledger cannot be used.
-    pub async fn chores(&self, now: Timestamp) -> Result<usize, IssuerError> {
-        let mut change = self.ledger.begin().await?;
-        ledger::lapse(&mut change, now).await?;
-        ledger::expire_ended(&mut change, now).await?;
-        change.commit().await?;
-        self.ledger.forget_sessions(now).await?;
-        let before = Timestamp(now.0.saturating_sub(FRESH_FOR));
+    /// If the database cannot be used.
+    pub async fn run_maintenance(&self, now: Timestamp) -> Result<usize, IssuerError> {
+        let mut tx = self.ledger.begin().await?;
+        ledger::expire_invitations(&mut tx, now).await?;
+        ledger::expire_ended(&mut tx, now).await?;
+        tx.commit().await?;
+        self.ledger.delete_expired_sessions(now).await?;
+        let before = Timestamp(now.0.saturating_sub(LIST_REFRESH_INTERVAL));
         let stale = ledger::stale_lists(&mut *self.ledger.read().await?, before, 1000).await?;
         let mut signed = 0;
         for audience in stale {
-            let mut change = self.ledger.change(std::slice::from_ref(&audience)).await?;
-            // Another process may have been faster.
-            let (seq, floor) = ledger::list_number(&mut change, &audience).await?;
-            if ledger::list_made(&mut change, &audience).await? < before {
-                self.sign_list(&mut change, &audience, (seq + 1, floor), now)
+            let mut tx = self
+                .ledger
+                .begin_locked(std::slice::from_ref(&audience))
+                .await?;
+            // Another process may have signed it meanwhile.
+            let (seq, floor) = ledger::newest_list(&mut tx, &audience).await?;
+            if ledger::list_issued_at(&mut tx, &audience).await? < before {
+                self.sign_list(&mut tx, &audience, (seq + 1, floor), now)
                     .await?;
                 signed += 1;
             }
-            change.commit().await?;
+            tx.commit().await?;
         }
         Ok(signed)
     }
 }
 
-/// Where a list is kept.
-pub(crate) fn list_topic(audience: &Audience) -> Topic {
-    Topic {
+/// Identifies the revocation list of an audience.
+pub(crate) fn revocation_list_id(audience: &Audience) -> StatementId {
+    StatementId {
         audience: audience.clone(),
         kind: Kind::Revocations,
         name: String::new(),

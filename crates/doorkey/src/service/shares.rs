@@ -1,35 +1,35 @@
-//! Making shares, extending them, and adding devices to what somebody has.
+//! Creating and extending shares, and adding devices for an existing recipient.
 
 use crate::IssuerError;
 use crate::PerAudience;
 use crate::domain::device::{Device, SLOTS};
-use crate::domain::invitation::{Invitation, InvitationState, InviteCode, LAPSES_AFTER};
+use crate::domain::invitation::{INVITATION_LIFETIME, Invitation, InvitationState, InviteCode};
 use crate::domain::preset;
-use crate::domain::share::{Recipient, ShareRecord, has_slot};
+use crate::domain::share::{Recipient, ShareRecord, check_slot_free};
 use crate::domain::{Actor, NewShare, ShareTarget};
 use crate::domain::{Refusal, RuleCode};
 use crate::ledger;
-use crate::ledger::{Connection, Topic};
+use crate::ledger::{Connection, StatementId};
 use crate::service::platform::Platform;
 use doorward_protocol::wire::{Audience, Bytes, Kind, Map, Operation, Permission, Role, Timestamp};
 use doorward_transport::files::Doing;
 use doorward_transport::random;
 
-/// Shares made together, and the invitation that the recipient gets if it needs one.
+/// Shares created together, and the invitation of the recipient if one is needed.
 #[derive(Debug)]
 pub struct CreatedShares {
-    /// For each audience its share, or why there is none.
+    /// The share of each audience, or why there is none.
     pub each: PerAudience<ShareRecord>,
-    /// The invitation, with the code that is nowhere else.
+    /// The invitation, with its code, which is stored nowhere.
     pub invitation: Option<(Invitation, InviteCode)>,
 }
 
 impl Platform {
-    /// Shares devices or sites with one recipient. Each stands for itself: that one is refused
-    /// does not keep the others back.
+    /// Shares devices or sites with one recipient. The refusal of one audience does not affect the
+    /// others.
     ///
     /// # Errors
-    /// If nobody could be shared with, or the ledger cannot be used.
+    /// If the request as a whole is invalid, or the database cannot be used.
     pub async fn share(
         &self,
         actor: Actor<'_>,
@@ -39,55 +39,55 @@ impl Platform {
     ) -> Result<CreatedShares, IssuerError> {
         if audiences.is_empty() || audiences.len() > 1000 {
             return Err(RuleCode::Invalid
-                .because("Name 1 to 1,000 devices or sites")
+                .because("Give 1 to 1,000 devices or sites")
                 .into());
         }
         if let Actor::Account(account) = actor {
-            account.may_share()?;
+            account.check_may_share()?;
         }
         if new.end <= now {
             return Err(RuleCode::Invalid
-                .because("The share would end before it begins")
+                .because("The end of the share is not in the future")
                 .into());
         }
         let (recipient, mut invitation) = self.recipient(actor, new, now).await?;
         let mut each = PerAudience::new();
         for audience in audiences {
             let id = invitation.as_ref().map(|(invitation, _)| invitation.id);
-            let made = self
+            let share = self
                 .share_one(actor, audience, &recipient, id, new, now)
                 .await;
-            if let Err(error @ (IssuerError::Ledger(_) | IssuerError::File(_))) = made {
+            if let Err(error @ (IssuerError::Ledger(_) | IssuerError::File(_))) = share {
                 return Err(error);
             }
-            each.push((audience.clone(), made));
+            each.push((audience.clone(), share));
         }
-        if each.iter().all(|(_, made)| made.is_err())
+        if each.iter().all(|(_, share)| share.is_err())
             && let Some((mut open, _)) = invitation.take()
         {
             open.stage = InvitationState::Withdrawn;
-            let mut change = self.ledger.begin().await?;
-            ledger::put_invitation(&mut change, &open).await?;
-            change.commit().await?;
+            let mut tx = self.ledger.begin().await?;
+            ledger::put_invitation(&mut tx, &open).await?;
+            tx.commit().await?;
         }
         Ok(CreatedShares { each, invitation })
     }
 
-    /// Whom the shares are for, and the invitation if one is needed.
+    /// Returns the recipient of the shares, and creates an invitation if one is needed.
     async fn recipient(
         &self,
         actor: Actor<'_>,
         new: &NewShare,
         now: Timestamp,
     ) -> Result<(Recipient, Option<(Invitation, InviteCode)>), IssuerError> {
-        let mut change = self.ledger.begin().await?;
+        let mut tx = self.ledger.begin().await?;
         let (address, guest) = match &new.to {
             ShareTarget::Key(id, key) => {
                 doorward_protocol::wire::PublicKey::new(key)?;
                 return Ok((Recipient::Account(id.clone(), *key), None));
             }
             ShareTarget::Group(id) => {
-                let group = ledger::group(&mut change, id).await?;
+                let group = ledger::group(&mut tx, id).await?;
                 let unknown = || RuleCode::Unknown.because(format!("There is no group {id}"));
                 let group = group.ok_or_else(unknown)?;
                 return Ok((Recipient::Group(group.id, group.key), None));
@@ -106,16 +106,17 @@ impl Platform {
             id,
             address: address.clone(),
             tries: 0,
-            expires_at: now.plus(LAPSES_AFTER),
+            expires_at: now.plus(INVITATION_LIFETIME),
             stage: InvitationState::Open,
             by,
             guest,
         };
-        ledger::put_invitation(&mut change, &invitation).await?;
-        change.commit().await?;
+        ledger::put_invitation(&mut tx, &invitation).await?;
+        tx.commit().await?;
         Ok((Recipient::Invited(address), Some((invitation, code))))
     }
 
+    /// Creates the share of one audience.
     async fn share_one(
         &self,
         actor: Actor<'_>,
@@ -126,11 +127,11 @@ impl Platform {
         now: Timestamp,
     ) -> Result<ShareRecord, IssuerError> {
         let locks = self.lock_set(audience).await?;
-        let mut change = self.ledger.change(&locks).await?;
-        let (by, devices) = self.may_manage(&mut change, actor, audience).await?;
-        let offered = offered(&devices);
-        let permissions = preset::operations(&new.permissions, &offered)?;
-        self.may_be_shared(&mut change, &devices, recipient, now)
+        let mut tx = self.ledger.begin_locked(&locks).await?;
+        let (by, devices) = self.check_may_manage(&mut tx, actor, audience).await?;
+        let offered = offered_by_all(&devices);
+        let permissions = preset::expand_permissions(&new.permissions, &offered)?;
+        self.check_may_be_shared(&mut tx, &devices, recipient, now)
             .await?;
         let region = devices.first().map_or(&new.region, |device| &device.region);
         let share = ShareRecord {
@@ -139,7 +140,7 @@ impl Platform {
             recipient: recipient.clone(),
             by,
             approved_by: None,
-            permissions: granted(permissions),
+            permissions: unlimited(permissions),
             description: new.description.clone(),
             made: now,
             start: now,
@@ -152,32 +153,32 @@ impl Platform {
             ended: None,
             used: None,
         };
-        self.save_and_publish(&mut change, &share).await?;
-        change.commit().await?;
+        self.save_and_publish(&mut tx, &share).await?;
+        tx.commit().await?;
         Ok(share)
     }
 
-    /// Keeps a share, and has its token go out if it has one.
+    /// Stores a share, signs its token if the recipient's key is known, and queues it for
+    /// publication.
     pub(crate) async fn save_and_publish(
         &self,
-        change: &mut Connection,
+        tx: &mut Connection,
         share: &ShareRecord,
     ) -> Result<(), IssuerError> {
-        ledger::put_share(change, share).await?;
+        ledger::put_share(tx, share).await?;
         if let Some(token) = share.token(self.name()) {
             let bytes = self.keys.sign(Role::Shares, &token)?;
-            ledger::put_statement(change, &share_topic(share), &bytes).await?;
+            ledger::put_statement(tx, &share_statement_id(share), &bytes).await?;
         }
         if let Recipient::Group(id, key) = &share.recipient {
-            // A device needs the group's roster along with the share.
-            self.publish_roster(change, id, key, &share.audience)
-                .await?;
+            // A device needs the group's member list to check commands under the share.
+            self.publish_roster(tx, id, key, &share.audience).await?;
         }
         Ok(())
     }
 
-    /// What has to be locked to change what is shared of an audience: for a site its devices
-    /// too, since each has its own slots, and for a device its site.
+    /// The audiences to lock before the shares of an audience are changed: for a site also its
+    /// devices, each of which has its own number of users, and for a device also its site.
     pub(crate) async fn lock_set(&self, audience: &Audience) -> Result<Vec<Audience>, IssuerError> {
         let devices = self.devices(audience).await?;
         let mut locks: Vec<Audience> = devices.iter().flat_map(Device::audiences).collect();
@@ -185,25 +186,26 @@ impl Platform {
         Ok(locks)
     }
 
-    /// The rules that make every device refuse it, before anything is signed. Of a site, one that
-    /// can be shared is enough.
-    async fn may_be_shared(
+    /// Checks the rules by which devices would refuse the share. For a site it is enough that one
+    /// device may be shared.
+    async fn check_may_be_shared(
         &self,
-        change: &mut Connection,
+        tx: &mut Connection,
         devices: &[Device],
         recipient: &Recipient,
         now: Timestamp,
     ) -> Result<(), IssuerError> {
-        let slot = self.slot(change, recipient).await?;
-        may_any_be_shared(devices, now)?;
+        let slot = self.slot(tx, recipient).await?;
+        check_any_may_be_shared(devices, now)?;
         for device in devices {
-            let taken = self.occupied_slots(change, device, now).await?;
-            has_slot(&device.id, &slot, &taken, SLOTS)?;
+            let taken = self.occupied_slots(tx, device, now).await?;
+            check_slot_free(&device.id, &slot, &taken, SLOTS)?;
         }
         Ok(())
     }
 
-    /// Whom a recipient's slot is for: an invited person who has an account is that account.
+    /// Identifies a recipient when users are counted. An invited e-mail address with one account
+    /// counts as this account.
     async fn slot(
         &self,
         connection: &mut Connection,
@@ -215,14 +217,14 @@ impl Platform {
         let Ok(email) = crate::domain::account::Email::new(address) else {
             return Ok(recipient.slot());
         };
-        let accounts = ledger::accounts_of(connection, &email).await?;
+        let accounts = ledger::accounts_with_email(connection, &email).await?;
         Ok(match &accounts[..] {
             [one] => one.key.hex(),
             _ => recipient.slot(),
         })
     }
 
-    /// The slots of a device that are taken.
+    /// The present users of a device, as [`Self::slot`] identifies them.
     async fn occupied_slots(
         &self,
         connection: &mut Connection,
@@ -232,17 +234,18 @@ impl Platform {
         let mut taken = Vec::new();
         for audience in device.audiences() {
             for share in ledger::shares_of(connection, &audience, now).await? {
-                let obeyed = match share.ended {
+                let confirmed = match share.ended {
                     None => false,
                     Some(_) => {
-                        let words =
-                            ledger::reports_on(connection, (&share.id, &share.audience)).await?;
-                        words
+                        let reports =
+                            ledger::device_reports_on(connection, (&share.id, &share.audience))
+                                .await?;
+                        reports
                             .iter()
-                            .any(|(id, word)| *id == device.id && word.ended)
+                            .any(|(id, report)| *id == device.id && report.ended)
                     }
                 };
-                if share.takes_slot(obeyed, now) {
+                if share.takes_slot(confirmed, now) {
                     taken.push(self.slot(connection, &share.recipient).await?);
                 }
             }
@@ -250,10 +253,10 @@ impl Platform {
         Ok(taken)
     }
 
-    /// Moves the end of a share, counted from the end that it has.
+    /// Moves the end of a share by `seconds`, counted from its current end.
     ///
     /// # Errors
-    /// If a rule forbids it or the ledger cannot be used.
+    /// If a rule forbids it or the database cannot be used.
     pub async fn extend(
         &self,
         actor: Actor<'_>,
@@ -261,22 +264,22 @@ impl Platform {
         seconds: u64,
         now: Timestamp,
     ) -> Result<ShareRecord, IssuerError> {
-        let (mut change, mut share) = self.change_share(actor, id).await?;
+        let (mut tx, mut share) = self.lock_share_to_change(actor, id).await?;
         share.extend(seconds, now)?;
-        // A device takes an extension for a share of that day, and would let it rest altogether.
-        let devices = ledger::devices_of(&mut change, &share.audience).await?;
-        may_any_be_shared(&devices, now)?;
+        // Devices check the plan at the time of an extension, and would suspend the whole share.
+        let devices = ledger::devices_of(&mut tx, &share.audience).await?;
+        check_any_may_be_shared(&devices, now)?;
         share.signed = now.max(share.signed);
-        self.save_and_publish(&mut change, &share).await?;
-        change.commit().await?;
+        self.save_and_publish(&mut tx, &share).await?;
+        tx.commit().await?;
         Ok(share)
     }
 
-    /// Shares another device with somebody as an earlier share does: the same permissions, the
-    /// same end, an id of its own.
+    /// Shares another device or site with the recipient of an existing share: same permissions and
+    /// end, a new share id.
     ///
     /// # Errors
-    /// If a rule forbids it or the ledger cannot be used.
+    /// If a rule forbids it or the database cannot be used.
     pub async fn add_device(
         &self,
         actor: Actor<'_>,
@@ -284,8 +287,8 @@ impl Platform {
         audience: &Audience,
         now: Timestamp,
     ) -> Result<ShareRecord, IssuerError> {
-        let (change, like) = self.change_share(actor, like).await?;
-        change.rollback().await?;
+        let (tx, like) = self.lock_share_to_change(actor, like).await?;
+        tx.rollback().await?;
         if !like.is_live(now) {
             return Err(RuleCode::Ended.because("This share has ended").into());
         }
@@ -308,31 +311,35 @@ impl Platform {
             .await
     }
 
-    /// A share of one's own, locked for a change.
-    pub(crate) async fn change_share(
+    /// Returns a share that the actor may manage, and a transaction that has locked it.
+    pub(crate) async fn lock_share_to_change(
         &self,
         actor: Actor<'_>,
         id: &Bytes<16>,
-    ) -> Result<(ledger::Change, ShareRecord), IssuerError> {
-        let unknown = || RuleCode::Unknown.because(format!("There is no share {id} of yours"));
+    ) -> Result<(ledger::Transaction, ShareRecord), IssuerError> {
+        let unknown = || RuleCode::Unknown.because(format!("You have no share {id}"));
         let found = ledger::share(&mut *self.ledger.read().await?, id).await?;
         let audience = found.ok_or_else(unknown)?.audience;
-        let mut change = self.ledger.change(&self.lock_set(&audience).await?).await?;
-        let share = ledger::share(&mut change, id).await?.ok_or_else(unknown)?;
-        match self.may_manage(&mut change, actor, &audience).await {
-            Ok(_) => Ok((change, share)),
-            // Whether there is such a share is nobody else's business.
+        let mut tx = self
+            .ledger
+            .begin_locked(&self.lock_set(&audience).await?)
+            .await?;
+        let share = ledger::share(&mut tx, id).await?.ok_or_else(unknown)?;
+        match self.check_may_manage(&mut tx, actor, &audience).await {
+            Ok(_) => Ok((tx, share)),
+            // Other callers must not learn whether the share exists.
             Err(IssuerError::Refused(_)) => Err(unknown().into()),
             Err(error) => Err(error),
         }
     }
 }
 
-/// Whether the plan and nature of at least one of the devices let it be shared.
-pub(crate) fn may_any_be_shared(devices: &[Device], now: Timestamp) -> Result<(), Refusal> {
+/// Checks that at least one of the devices may be shared. No devices are no reason to refuse: a
+/// site may get some later.
+pub(crate) fn check_any_may_be_shared(devices: &[Device], now: Timestamp) -> Result<(), Refusal> {
     let mut refused = Ok(());
     for device in devices {
-        match device.may_be_shared(now) {
+        match device.check_may_be_shared(now) {
             Ok(()) => return Ok(()),
             Err(refusal) => refused = Err(refusal),
         }
@@ -340,8 +347,8 @@ pub(crate) fn may_any_be_shared(devices: &[Device], now: Timestamp) -> Result<()
     refused
 }
 
-/// What every one of the devices offers; nothing if one of them has not said yet.
-fn offered(devices: &[Device]) -> Vec<Operation> {
+/// The operations that all of the devices offer; empty if one of them has not reported any.
+fn offered_by_all(devices: &[Device]) -> Vec<Operation> {
     let Some((first, others)) = devices.split_first() else {
         return Vec::new();
     };
@@ -358,8 +365,8 @@ fn offered(devices: &[Device]) -> Vec<Operation> {
         .collect()
 }
 
-/// Permissions without limits on arguments.
-pub(crate) fn granted(operations: Vec<Operation>) -> Map<Operation, Permission> {
+/// Grants operations without limits on their arguments.
+pub(crate) fn unlimited(operations: Vec<Operation>) -> Map<Operation, Permission> {
     Map::new(
         operations
             .into_iter()
@@ -367,9 +374,9 @@ pub(crate) fn granted(operations: Vec<Operation>) -> Map<Operation, Permission> 
     )
 }
 
-/// Where a share's token is kept.
-pub(crate) fn share_topic(share: &ShareRecord) -> Topic {
-    Topic {
+/// Identifies the token of a share.
+pub(crate) fn share_statement_id(share: &ShareRecord) -> StatementId {
+    StatementId {
         audience: share.audience.clone(),
         kind: Kind::Share,
         name: share.id.hex(),

@@ -1,4 +1,4 @@
-//! Records in words, for people and for their tools.
+//! Human-readable and tabular rendering of log records.
 
 use alloc::borrow::ToOwned;
 use alloc::format;
@@ -8,30 +8,30 @@ use alloc::string::ToString;
 use crate::event_log::record::{CommandOutcome, CommandRef, Event, Record};
 use crate::wire::KeyBytes;
 
-/// One record as a row of named columns; what does not apply is empty.
+/// One record as a row of named columns; columns that do not apply are empty.
 #[derive(Debug, Clone, Default)]
 pub struct Row {
     /// Sequence number.
     pub seq: u64,
-    /// The device's estimate of the time, RFC 3339.
+    /// The device's estimate of the time, in RFC 3339 format.
     pub at: String,
     /// Quality of that estimate, 0 to 3.
     pub quality: u8,
-    /// What kind of event.
+    /// The kind of event.
     pub event: &'static str,
-    /// The account that asked.
+    /// The sender's account.
     pub person: String,
-    /// What was asked.
+    /// The requested operation.
     pub operation: String,
-    /// Which way it came: `cloud` or `local`.
+    /// The origin of the command: `cloud` or `local`.
     pub link: &'static str,
-    /// How far it came.
+    /// The outcome.
     pub outcome: &'static str,
-    /// Why.
+    /// The reason.
     pub code: String,
     /// SHA-256 of the command, in hexadecimal.
     pub command: String,
-    /// All of it as a sentence.
+    /// The record as one line of text.
     pub text: String,
 }
 
@@ -55,7 +55,7 @@ impl Row {
     }
 }
 
-/// Puts a record into words.
+/// Renders a record.
 #[must_use]
 pub fn row(record: &Record) -> Row {
     let mut row = Row {
@@ -73,38 +73,47 @@ pub fn row(record: &Record) -> Row {
                 snapshot.windows.len()
             ),
         ),
-        Event::Epoch(epoch, why) => ("epoch", format!("{epoch}: {why}")),
+        Event::Epoch(epoch, why) => ("epoch", format!("new epoch {epoch}: {why}")),
         Event::Statement(applied) => (
             "statement",
-            format!("{} {} about {}", applied.kind, applied.seq, applied.about),
+            format!(
+                "{} (version {}) for {}",
+                applied.kind, applied.seq, applied.about
+            ),
         ),
         Event::Intent(intent) => {
-            row.ask(&intent.asked);
+            row.set_command(&intent.asked);
             let command = intent.asked.command;
             (
                 "intent",
-                format!("{}, command {command}", wish(&intent.asked)),
+                format!("{}, command {command}", request_text(&intent.asked)),
             )
         }
         Event::Executing(command, boot) => {
             row.command = command.to_string();
-            ("executing", format!("command {command} in boot {boot}"))
+            (
+                "executing",
+                format!("command {command} started in boot {boot}"),
+            )
         }
-        Event::Outcome(verdict) => {
-            row.end(verdict);
-            ("outcome", end(verdict))
+        Event::Outcome(outcome) => {
+            row.set_outcome(outcome);
+            ("outcome", outcome_text(outcome))
         }
-        Event::Denied(asked, verdict) => {
-            row.ask(asked);
-            row.end(verdict);
-            ("denied", format!("{}: {}", wish(asked), end(verdict)))
+        Event::Denied(asked, outcome) => {
+            row.set_command(asked);
+            row.set_outcome(outcome);
+            (
+                "denied",
+                format!("{}: {}", request_text(asked), outcome_text(outcome)),
+            )
         }
-        Event::Counted(time) => ("time", format!("{time} has passed for certain")),
+        Event::Counted(time) => ("time", format!("the time is at least {time}")),
         Event::DeniedMore(sender, count) => {
             row.person = sender.person.to_string();
             (
                 "denied",
-                format!("{count} more of {} were refused", sender.person),
+                format!("{count} more commands of {} were denied", sender.person),
             )
         }
     };
@@ -112,12 +121,12 @@ pub fn row(record: &Record) -> Row {
     row
 }
 
-/// Whose command a record is about, if it is about one.
+/// The key of the sender, if the record is about a command.
 #[must_use]
 pub fn holder(event: &Event) -> Option<&KeyBytes> {
     match event {
         Event::Intent(intent) => Some(&intent.asked.holder),
-        Event::Outcome(verdict) => Some(&verdict.holder),
+        Event::Outcome(outcome) => Some(&outcome.holder),
         Event::Denied(asked, _) => Some(&asked.holder),
         Event::DeniedMore(sender, _) => Some(&sender.holder),
         Event::Snapshot(_)
@@ -129,21 +138,21 @@ pub fn holder(event: &Event) -> Option<&KeyBytes> {
 }
 
 impl Row {
-    fn ask(&mut self, asked: &CommandRef) {
+    fn set_command(&mut self, asked: &CommandRef) {
         self.person = asked.person.to_string();
         self.operation = asked.operation.to_string();
         self.link = link(asked);
         self.command = asked.command.to_string();
     }
 
-    fn end(&mut self, verdict: &CommandOutcome) {
-        self.outcome = verdict.outcome.name();
-        self.code = verdict
+    fn set_outcome(&mut self, outcome: &CommandOutcome) {
+        self.outcome = outcome.outcome.name();
+        self.code = outcome
             .code
             .as_ref()
             .map(ToString::to_string)
             .unwrap_or_default();
-        self.command = verdict.command.to_string();
+        self.command = outcome.command.to_string();
     }
 }
 
@@ -151,21 +160,21 @@ fn link(asked: &CommandRef) -> &'static str {
     if asked.local { "local" } else { "cloud" }
 }
 
-fn wish(asked: &CommandRef) -> String {
+fn request_text(asked: &CommandRef) -> String {
     format!(
-        "{} asks for {} by the {} link",
+        "{} requested {} ({})",
         asked.person,
         asked.operation,
         link(asked)
     )
 }
 
-fn end(verdict: &CommandOutcome) -> String {
-    let mut text = format!("{}, command {}", verdict.outcome.name(), verdict.command);
-    if let Some(code) = &verdict.code {
+fn outcome_text(outcome: &CommandOutcome) -> String {
+    let mut text = format!("{}, command {}", outcome.outcome.name(), outcome.command);
+    if let Some(code) = &outcome.code {
         text = format!("{code}: {text}");
     }
-    if let Some(detail) = &verdict.detail {
+    if let Some(detail) = &outcome.detail {
         text = format!("{text} ({detail})");
     }
     text

@@ -1,4 +1,4 @@
-//! Records of the event log: deterministic CBOR, each holding the hash of the one before.
+//! Records of the event log: deterministic CBOR, each with the hash of the previous one.
 
 use alloc::vec::Vec;
 
@@ -10,70 +10,70 @@ use crate::wire::{
     Receipt, ReceiptBody, Role, Text, Timestamp, Value, WireError, decode_exact, to_bytes,
 };
 
-/// Largest record that is read. A snapshot of full tables is the largest there is.
+/// Maximum size of a record, in bytes. The largest possible one is a snapshot of full tables.
 pub const MAX_RECORD: usize = 1 << 21;
 
 /// One record.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Record {
-    /// How many records came before it.
+    /// Sequence number, from 0.
     #[n(0)]
     pub seq: u64,
-    /// SHA-256 of the record before it; zero for the first.
+    /// SHA-256 of the previous record; zero for the first.
     #[n(1)]
     pub previous: Hash,
     /// The device's estimate of the time.
     #[n(2)]
     pub at: Timestamp,
-    /// Quality of that estimate, see [`Standing::quality`].
+    /// Quality of that estimate, see [`DeviceStanding::quality`].
     #[n(3)]
     pub quality: u8,
-    /// What happened.
+    /// The event.
     #[n(4)]
     pub event: Event,
 }
 
-/// What can happen.
+/// The event of a record.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum Event {
-    /// All that must not be forgotten, so that earlier segments may go.
+    /// The complete state, so that earlier segments can be deleted.
     #[n(0)]
     Snapshot(#[n(0)] Snapshot),
-    /// Replay memory begins anew, and why.
+    /// The replay state was reset, with the new epoch and the reason.
     #[n(1)]
     Epoch(#[n(0)] Bytes<16>, #[n(1)] Text),
     /// A statement was accepted.
     #[n(2)]
     Statement(#[n(0)] StatementRecord),
-    /// A command was allowed; it has not begun.
+    /// A command was allowed; it has not started.
     #[n(3)]
     Intent(#[n(0)] Intent),
-    /// It begins; from here on it may have taken effect.
+    /// A command was started, with the boot id; from here on it may have taken effect.
     #[n(4)]
     Executing(#[n(0)] Hash, #[n(1)] Bytes<16>),
-    /// It ended.
+    /// A command ended.
     #[n(5)]
     Outcome(#[n(0)] CommandOutcome),
-    /// A command of a known sender was refused.
+    /// A command of a known sender was denied.
     #[n(6)]
     Denied(#[n(0)] CommandRef, #[n(1)] CommandOutcome),
-    /// So much time has passed for certain, as far as the device has counted.
+    /// Lower bound of the current time from the monotonic clock.
     #[n(7)]
     Counted(#[n(0)] Timestamp),
-    /// So many more commands of one sender were refused, and not written down one by one.
+    /// Number of further commands of one sender that were denied and not recorded individually.
     #[n(8)]
     DeniedMore(#[n(0)] Sender, #[n(1)] u64),
 }
 
-/// Whose commands were refused.
+/// The sender of denied commands.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Sender {
     /// The holder's key.
     #[n(0)]
     pub holder: KeyBytes,
-    /// The account behind it.
+    /// The account that the key belongs to.
     #[n(1)]
     pub person: Id,
 }
@@ -85,7 +85,7 @@ pub struct StatementRecord {
     /// The kind, by name.
     #[n(0)]
     pub kind: Id,
-    /// Whom it is about: the recipient of a share, a group, a device, a platform.
+    /// Its subject: the recipient of a share, a group, a device, a platform.
     #[n(1)]
     pub about: Id,
     /// Its sequence number or version.
@@ -94,7 +94,7 @@ pub struct StatementRecord {
     /// SHA-256 of its claims.
     #[n(3)]
     pub hash: Hash,
-    /// Whom it is for, if it has an audience.
+    /// Its audience, if it has one.
     #[n(4)]
     pub audience: Option<Audience>,
     /// The group's key, if it is a roster or a share with a group.
@@ -103,15 +103,15 @@ pub struct StatementRecord {
     /// Roles whose keys it changed.
     #[n(6)]
     pub roles: Vec<Role>,
-    /// When it was made.
+    /// Its time of issue.
     #[n(7)]
-    pub made: Timestamp,
-    /// Roles of which it has left no key.
+    pub issued_at: Timestamp,
+    /// Roles of which no old key remains.
     #[n(8)]
     pub replaced: Vec<Role>,
 }
 
-/// Who asked for what.
+/// A command and its sender.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct CommandRef {
@@ -121,19 +121,19 @@ pub struct CommandRef {
     /// The holder's key.
     #[n(1)]
     pub holder: KeyBytes,
-    /// The holder's client.
+    /// The client instance of the holder.
     #[n(2)]
     pub instance: Bytes<4>,
-    /// Its counter.
+    /// The instance's counter.
     #[n(3)]
     pub counter: u64,
     /// The operation.
     #[n(4)]
     pub operation: Operation,
-    /// Whether it came by the local link.
+    /// Whether its origin is local.
     #[n(5)]
     pub local: bool,
-    /// The account behind the key.
+    /// The account that the key belongs to.
     #[n(6)]
     pub person: Id,
 }
@@ -142,50 +142,50 @@ pub struct CommandRef {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Intent {
-    /// Who asked for what.
+    /// The command and its sender.
     #[n(0)]
     pub asked: CommandRef,
     /// The share that allowed it; absent for the owner.
     #[n(1)]
     pub share: Option<Bytes<16>>,
-    /// How much the operation can do.
+    /// The class of the operation.
     #[n(2)]
     pub class: Class,
-    /// What the share remembers of it.
+    /// The usage that the share records.
     #[n(3)]
     pub charged: UsageAccounting,
-    /// The version of the firmware that it is about.
+    /// The firmware version that it refers to.
     #[n(4)]
     pub version: Option<u32>,
 }
 
-/// What the owner or a holder has changed on the device itself.
+/// A change by the owner or a holder on the device itself.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum Change {
-    /// A share was ended; with the end that it had.
+    /// A share was ended; with its expiry.
     #[n(0)]
     Ended(#[n(0)] Bytes<16>, #[n(1)] Timestamp),
-    /// All sharing is suspended until then.
+    /// All sharing is suspended until this time.
     #[n(1)]
     Frozen(#[n(0)] Timestamp),
-    /// Sharing goes on.
+    /// The suspension has ended.
     #[n(2)]
     Unfrozen,
-    /// The records before this one are kept elsewhere and may go.
+    /// The records before this one are stored elsewhere and can be deleted.
     #[n(3)]
     Acknowledged(#[n(0)] u64),
-    /// The device was deleted: its owner and all shares are forgotten.
+    /// The device was deleted, with its owner and all shares.
     #[n(4)]
     Deleted,
-    /// Whoever asked is told the news from now on, by this share; the owner by none.
+    /// The sender subscribed to notifications, by this share; `None` for the owner.
     #[n(5)]
     Subscribed(#[n(0)] Option<Bytes<16>>),
-    /// They are told no more.
+    /// The sender unsubscribed.
     #[n(6)]
     Unsubscribed,
 }
 
-/// How a command ended, with all that its receipt says.
+/// The outcome of a command, with the content of its receipt.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct CommandOutcome {
@@ -195,34 +195,34 @@ pub struct CommandOutcome {
     /// The holder's key.
     #[n(1)]
     pub holder: KeyBytes,
-    /// How far it came.
+    /// The outcome.
     #[n(2)]
     pub outcome: Outcome,
-    /// Why.
+    /// The reason.
     #[n(3)]
     pub code: Option<Id>,
-    /// What exactly.
+    /// Details for people.
     #[n(4)]
     pub detail: Option<Text>,
-    /// What it returned.
+    /// The result of the operation.
     #[n(5)]
     pub result: Map<Text, Value>,
-    /// The device at that moment.
+    /// The device status at that time.
     #[n(6)]
     pub standing: DeviceStanding,
-    /// What it changed in what the device remembers.
+    /// The change of the durable state.
     #[n(7)]
     pub change: Option<Change>,
 }
 
-/// All that must not be forgotten.
+/// The complete durable state.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Snapshot {
     /// The epoch.
     #[n(0)]
     pub epoch: Bytes<16>,
-    /// Replay memory.
+    /// The replay windows of all clients.
     #[n(1)]
     pub windows: Vec<ClientWindow>,
     /// The newest registration.
@@ -231,42 +231,43 @@ pub struct Snapshot {
     /// The newest revocation lists.
     #[n(3)]
     pub revocations: Map<Audience, SeqMark>,
-    /// What each role's statements prove of the time.
+    /// The time that the statements of each role prove.
     #[n(4)]
     pub proven: Map<Role, TimeProof>,
-    /// Commands that have not ended; those that have begun say in which boot.
+    /// Commands that have not ended.
     #[n(5)]
     pub open: Vec<PendingCommand>,
     /// The newest rosters, by the group's key.
     #[n(6)]
     pub rosters: Map<KeyBytes, SeqMark>,
-    /// Shares that were ended on the device, with the end that they had.
+    /// Shares that were ended on the device, with their expiry.
     #[n(7)]
     pub ended: Map<Bytes<16>, Timestamp>,
-    /// Until when sharing is suspended.
+    /// The time until which sharing is suspended.
     #[n(8)]
     pub frozen: Option<Timestamp>,
-    /// How many commands each counted share has allowed.
+    /// Number of commands that each counted share has allowed.
     #[n(9)]
     pub uses: Map<Bytes<16>, u32>,
-    /// When rate-limited shares last allowed an operation.
+    /// Times at which rate-limited shares last allowed an operation.
     #[n(10)]
     pub recent: Vec<Recent>,
-    /// How many records are kept elsewhere.
+    /// Number of records that are stored elsewhere.
     #[n(11)]
     pub acknowledged: u64,
-    /// When operations that boot the machine last began; absent if none did.
+    /// Times at which operations that reboot the machine were last started; absent if there are
+    /// none.
     #[n(12)]
     pub reboots: Option<Vec<Timestamp>>,
     /// SHA-256 of the registration under which the device was deleted.
     #[n(13)]
     pub deleted: Option<Hash>,
-    /// Who is told the news, by which share; absent if nobody is.
+    /// Subscribers to notifications by key, with their share; absent if there are none.
     #[n(14)]
-    pub told: Option<Map<KeyBytes, Option<Bytes<16>>>>,
+    pub subscribers: Option<Map<KeyBytes, Option<Bytes<16>>>>,
 }
 
-/// When a rate-limited share last allowed an operation, oldest first.
+/// The times at which a rate-limited share last allowed an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Recent {
     /// The share.
@@ -275,21 +276,21 @@ pub struct Recent {
     /// The operation.
     #[n(1)]
     pub operation: Operation,
-    /// The times.
+    /// The times, oldest first.
     #[n(2)]
     pub times: Vec<Timestamp>,
 }
 
-/// Replay memory of one client.
+/// The replay window of one client.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct ClientWindow {
     /// The holder's key.
     #[n(0)]
     pub holder: KeyBytes,
-    /// The holder's client.
+    /// The client instance of the holder.
     #[n(1)]
     pub instance: Bytes<4>,
-    /// What was seen of it.
+    /// Its replay window.
     #[n(2)]
     pub window: Window,
 }
@@ -297,22 +298,22 @@ pub struct ClientWindow {
 /// A command that was allowed and has not ended.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct PendingCommand {
-    /// What was allowed.
+    /// The command.
     #[n(0)]
     pub intent: Intent,
-    /// The boot in which it began, if it did.
+    /// The id of the boot in which it was started, if it was.
     #[n(1)]
     pub started_in_boot: Option<Bytes<16>>,
 }
 
 impl Record {
-    /// The bytes that are stored and hashed.
+    /// Encodes the record to the bytes that are stored and hashed.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         to_bytes(self)
     }
 
-    /// Reads one record.
+    /// Decodes one record.
     ///
     /// # Errors
     /// [`WireError::Malformed`].
@@ -320,7 +321,7 @@ impl Record {
         decode_exact(bytes)
     }
 
-    /// The log up to and including this record, whose encoding has this hash.
+    /// The head of the log whose last record is this one, with the hash of its encoding.
     #[must_use]
     pub fn head(&self, hash: Hash) -> LogHead {
         LogHead {
@@ -329,18 +330,18 @@ impl Record {
         }
     }
 
-    /// The receipt that this record stands for, if it is one, always with the same content.
+    /// The receipt for this record, if it has one; always with the same content.
     #[must_use]
     pub fn receipt(&self, device: &Id, head: LogHead) -> Option<(KeyBytes, Receipt)> {
-        let (Event::Outcome(verdict) | Event::Denied(_, verdict)) = &self.event else {
+        let (Event::Outcome(outcome) | Event::Denied(_, outcome)) = &self.event else {
             return None;
         };
-        Some((verdict.holder, verdict.receipt(device, self.at, head)))
+        Some((outcome.holder, outcome.receipt(device, self.at, head)))
     }
 }
 
 impl CommandOutcome {
-    /// The receipt that says this, made at a time and with the log at a head.
+    /// The receipt with this outcome, for a time and a log head.
     #[must_use]
     pub fn receipt(&self, device: &Id, at: Timestamp, head: LogHead) -> Receipt {
         Receipt {

@@ -1,5 +1,5 @@
-//! Shares in memory. One that arrives is checked at once; one that the cache has kept is checked
-//! when somebody first needs it, so that a device with very many of them serves at once.
+//! Shares in memory. A received share is verified at once; one that is loaded from the cache is
+//! verified on first use, so that a device with very many shares starts without delay.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -12,63 +12,62 @@ use crate::wire::{
     Timestamp, hash,
 };
 
-/// A share, checked or to be checked.
+/// A share whose signatures are verified on first use.
 pub(super) struct CachedShare {
-    pub(super) outline: ShareHeader,
-    /// As the cache has it; empty if it was checked when it came.
-    kept: Box<[u8]>,
-    checked: OnceCell<Option<Box<VerifiedShare>>>,
+    pub(super) header: ShareHeader,
+    /// The bundle from the cache; empty if the share was verified when it was received.
+    bytes: Box<[u8]>,
+    verified: OnceCell<Option<Box<VerifiedShare>>>,
 }
 
 /// A share whose signatures were verified.
 pub(super) struct VerifiedShare {
     pub(super) share: Share,
     pub(super) hash: Hash,
-    /// Whose signatures were verified.
+    /// The keys whose signatures were verified.
     pub(super) signers: Vec<KeyBytes>,
 }
 
 impl CachedShare {
-    pub(super) fn new(checked: VerifiedShare) -> Self {
-        let share = &checked.share;
+    pub(super) fn new(verified: VerifiedShare) -> Self {
+        let share = &verified.share;
         Self {
-            outline: ShareHeader {
+            header: ShareHeader {
                 id: share.cti,
                 holder: share.cnf.0,
                 audience: share.aud.clone(),
-                made: share.iat,
-                end: share.exp,
+                issued_at: share.iat,
+                expires_at: share.exp,
             },
-            kept: Box::default(),
-            checked: OnceCell::from(Some(Box::new(checked))),
+            bytes: Box::default(),
+            verified: OnceCell::from(Some(Box::new(verified))),
         }
     }
 
-    /// The share, if it is one: whatever became of the cache, only what the issuer has signed
-    /// counts.
+    /// The share, verified; `None` if the cached bytes are not signed by the issuer.
     pub(super) fn get(&self, issuers: &Issuers) -> Option<&VerifiedShare> {
-        let checked = self
-            .checked
-            .get_or_init(|| check(&self.kept, issuers).map(Box::new));
-        checked.as_deref()
+        let verified = self
+            .verified
+            .get_or_init(|| verify(&self.bytes, issuers).map(Box::new));
+        verified.as_deref()
     }
 
-    /// Whose signatures it bears, or says to bear.
+    /// The keys of its signatures, verified or not.
     pub(super) fn signers(&self) -> Vec<KeyBytes> {
-        match self.checked.get() {
-            Some(Some(checked)) => checked.signers.clone(),
+        match self.verified.get() {
+            Some(Some(verified)) => verified.signers.clone(),
             Some(None) => Vec::new(),
             None => {
-                let envelopes = envelopes(&self.kept).unwrap_or_default();
+                let envelopes = envelopes(&self.bytes).unwrap_or_default();
                 envelopes.iter().map(|envelope| envelope.signer).collect()
             }
         }
     }
 }
 
-/// The outline is that of the payload that is checked here: all envelopes have the same.
-fn check(kept: &[u8], issuers: &Issuers) -> Option<VerifiedShare> {
-    let envelopes = envelopes(kept)?;
+/// Verifies a cached share. All envelopes must have the payload from which the header was read.
+fn verify(bytes: &[u8], issuers: &Issuers) -> Option<VerifiedShare> {
+    let envelopes = envelopes(bytes)?;
     let verified = issuers.verify(Role::Shares, &envelopes).ok()?;
     let first = verified.first()?;
     let share: Share = first.claims().ok()?;
@@ -79,22 +78,22 @@ fn check(kept: &[u8], issuers: &Issuers) -> Option<VerifiedShare> {
     })
 }
 
-fn envelopes(kept: &[u8]) -> Option<Vec<Envelope<'_>>> {
-    let bundle = Bundle::parse(kept).ok()?;
+fn envelopes(bytes: &[u8]) -> Option<Vec<Envelope<'_>>> {
+    let bundle = Bundle::parse(bytes).ok()?;
     bundle.statements.into_iter().collect::<Result<_, _>>().ok()
 }
 
-/// A key that shares name, and the shares that name it.
+/// A key that one or more shares name, and the ids of those shares.
 #[derive(Default)]
 pub(super) struct HolderEntry {
-    /// Decompressed once, when one of its shares was checked.
+    /// Decompressed once, when one of its shares has been verified.
     key: OnceCell<Option<PublicKey>>,
     pub(super) shares: Vec<Bytes<16>>,
 }
 
 impl StatementStore {
-    /// Keeps a share as the cache has it, to be checked when it is needed. Whether the bytes are a
-    /// share at all; anything else goes the way of what arrives.
+    /// Adds a share from the cache, to be verified on first use. Returns whether the bytes are a
+    /// share; other statements are installed like received ones.
     pub fn keep(&mut self, bytes: &[u8], now: Timestamp) -> bool {
         let Some(envelopes) = envelopes(bytes) else {
             return false;
@@ -102,55 +101,57 @@ impl StatementStore {
         let Some(first) = envelopes.first().filter(|it| it.kind == Kind::Share) else {
             return false;
         };
-        let Ok(outline) = ShareHeader::read(first.payload()) else {
+        let Ok(header) = ShareHeader::read(first.payload()) else {
             return true;
         };
-        let counts = outline.end > now
-            && self.is_mine(&outline.audience)
-            && !self.shares.contains_key(&outline.id)
-            && self.shares.len() < self.room;
-        if counts {
-            self.hold(CachedShare {
-                outline,
-                kept: bytes.into(),
-                checked: OnceCell::new(),
+        let is_usable = header.expires_at > now
+            && self.is_mine(&header.audience)
+            && !self.shares.contains_key(&header.id)
+            && self.shares.len() < self.capacity;
+        if is_usable {
+            self.insert_share(CachedShare {
+                header,
+                bytes: bytes.into(),
+                verified: OnceCell::new(),
             });
         }
         true
     }
 
-    pub(super) fn hold(&mut self, held: CachedShare) {
-        self.is_told();
-        let outline = &held.outline;
-        self.by_age.insert((outline.made, outline.id));
-        let holder = self.holders.entry(outline.holder).or_default();
-        holder.shares.push(outline.id);
-        // What was found of the key may have rested on nothing.
+    pub(super) fn insert_share(&mut self, cached: CachedShare) {
+        self.bump_generation();
+        let header = &cached.header;
+        self.by_age.insert((header.issued_at, header.id));
+        let holder = self.holders.entry(header.holder).or_default();
+        holder.shares.push(header.id);
+        // Invalidate the cached key: it may have been looked up before any share was verified.
         holder.key = OnceCell::new();
-        self.shares.insert(outline.id, held);
+        self.shares.insert(header.id, cached);
     }
 
-    pub(super) fn forget_share(&mut self, id: &Bytes<16>) {
-        self.is_told();
-        let Some(CachedShare { outline, .. }) = self.shares.remove(id) else {
+    pub(super) fn remove_share(&mut self, id: &Bytes<16>) {
+        self.bump_generation();
+        let Some(CachedShare { header, .. }) = self.shares.remove(id) else {
             return;
         };
-        self.by_age.remove(&(outline.made, outline.id));
-        if let Some(holder) = self.holders.get_mut(&outline.holder) {
+        self.by_age.remove(&(header.issued_at, header.id));
+        if let Some(holder) = self.holders.get_mut(&header.holder) {
             holder.shares.retain(|other| other != id);
+            // Invalidate the cached key: the share it came from may be gone.
             holder.key = OnceCell::new();
             if holder.shares.is_empty() {
-                self.holders.remove(&outline.holder);
+                self.holders.remove(&header.holder);
             }
         }
     }
 
-    /// The key that at least one share names, which was checked.
+    /// The key of a holder, if at least one share that names it was verified.
     pub(super) fn holder_key(&self, key: &KeyBytes) -> Option<&PublicKey> {
         let holder = self.holders.get(key)?;
         let found = holder.key.get_or_init(|| {
-            let named = holder.shares.iter().any(|id| self.share(id).is_some());
-            named.then(|| PublicKey::checked_before(key).ok()).flatten()
+            let is_named = holder.shares.iter().any(|id| self.share(id).is_some());
+            let decompress = || PublicKey::checked_before(key).ok();
+            is_named.then(decompress).flatten()
         });
         found.as_ref()
     }

@@ -1,23 +1,23 @@
-//! The table of codes. Append-only: a code never changes its name or its meaning.
+//! The table of codes. It is append-only: a code never changes its name or its meaning.
 
-/// When it makes sense to ask again.
+/// Whether a refused command can succeed when it is sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retry {
     /// Not before something else changes.
     No,
-    /// The same wish, signed anew with what this receipt says of epoch and time.
+    /// Yes, signed again with the epoch and time of this receipt.
     SignAgain,
-    /// Later, unchanged in substance.
+    /// Later, with the same content.
     Later,
 }
 
 impl Retry {
-    /// For people.
+    /// The text for people.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::No => "no, something else has to change first",
-            Self::SignAgain => "yes, signed anew",
+            Self::SignAgain => "yes, signed again",
             Self::Later => "yes, later",
         }
     }
@@ -25,8 +25,8 @@ impl Retry {
 
 macro_rules! codes {
     ($($variant:ident $name:literal $known:ident $ran:ident $retry:ident $sentence:literal $remedy:literal;)*) => {
-        /// Why something was refused, or how it ended. The order is the order of the checks,
-        /// so of two codes the greater one came further.
+        /// The reason of a refusal, or of the end of an operation. The order is that of the
+        /// checks: the greater of two codes belongs to the later check.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Code {
             $(#[doc = $sentence] $variant,)*
@@ -36,37 +36,37 @@ macro_rules! codes {
             /// Every code, in the order of the checks.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
-            /// The stable name, as it stands in receipts.
+            /// The stable name, as in receipts.
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
             }
 
-            /// What happened, in a sentence for people.
+            /// The explanation, as one sentence.
             #[must_use]
             pub fn sentence(self) -> &'static str {
                 match self { $(Self::$variant => $sentence,)* }
             }
 
-            /// What to do about it; empty if there is nothing to do.
+            /// The recommended action; empty if there is none.
             #[must_use]
             pub fn remedy(self) -> &'static str {
                 match self { $(Self::$variant => $remedy,)* }
             }
 
-            /// Whether the sender's signature had been verified, so that a receipt is sent.
+            /// Returns whether the sender's signature had been verified, so that a receipt is sent.
             #[must_use]
             pub fn sender_known(self) -> bool {
                 match self { $(Self::$variant => codes!(@ $known),)* }
             }
 
-            /// Whether the command may have run, now or earlier.
+            /// Returns whether the command may have run, now or earlier.
             #[must_use]
             pub fn may_have_run(self) -> bool {
                 match self { $(Self::$variant => codes!(@ $ran),)* }
             }
 
-            /// Whether to ask again.
+            /// Returns whether the command can succeed when it is sent again.
             #[must_use]
             pub fn retry(self) -> Retry {
                 match self { $(Self::$variant => Retry::$retry,)* }
@@ -81,149 +81,149 @@ macro_rules! codes {
 
 codes! {
     Retained "retained" stranger idle SignAgain
-        "The message was kept by the broker and not sent just now; commands are never taken from a broker's memory."
+        "The message was retained by the broker, not sent just now; retained commands are never run."
         "Publish commands without the retain flag.";
     TooLarge "too_large" stranger idle No
-        "The message, or an object in it, is larger than its kind may be."
+        "The message, or an object in it, exceeds the maximum size of its kind."
         "Send less: a bundle holds at most 64 KiB and 8 objects, a command 4 KiB, a share 2 KiB.";
     Flood "flood" stranger idle Later
-        "Too many messages came that way in a short time."
-        "Send less.";
+        "Rate limit: too many messages arrived over that link in a short time."
+        "Send fewer messages, then try again.";
     Malformed "malformed" stranger idle No
-        "The bytes are not deterministic CBOR of the expected shape, or a claim breaks its rules."
-        "Compare with docs/protocol.md; `doorkey inspect` shows what can be read.";
+        "The bytes are not deterministic CBOR of the expected shape, or a claim violates its rules."
+        "Compare the object with docs/protocol.md; `doorkey inspect` shows the parts that can be decoded.";
     BadEnvelope "bad_envelope" stranger idle No
         "The object is CBOR, but not a doorward envelope: another algorithm, header or shape."
         "Sign with Ed25519 (COSE algorithm -19) and exactly the headers alg, kid and typ.";
     WrongType "wrong_type" stranger idle No
-        "The object is of another type than belongs in this place."
-        "A bundle holds statements first and at most one command, last.";
+        "The object has another type than expected here."
+        "Put the statements first and at most one command last in a bundle.";
     Unsupported "unsupported" known idle No
         "This device does not know the operation or the format version."
-        "Look at the operations that the device offers in its state.";
+        "Check the operations that the device lists in its state.";
     WrongDevice "wrong_device" stranger idle No
         "The object is addressed to another device or site."
-        "Sign for the id of this device.";
+        "Address the object to this device's id, and sign it again.";
     NotProvisioned "not_provisioned" stranger idle Later
-        "The device has no registration yet, so nobody may command it."
-        "Register the device and let its registration reach it.";
+        "The device has no registration yet, so it accepts no commands."
+        "Register the device, and make sure that it receives its registration.";
     NoGrant "no_grant" stranger idle Later
         "The device knows no share for the key that signed this."
-        "Ask the owner for a share, and send it along with the command.";
+        "Ask the owner for a share, and send it together with the command.";
     BadGrant "bad_grant" stranger idle No
-        "The share contradicts one with the same id: only the end may move, and only later."
-        "Make a new share instead of changing one.";
+        "The share contradicts one with the same id: only its expiry may change, and only to a later time."
+        "Issue a new share instead of changing one.";
     UnknownIssuer "unknown_issuer" stranger idle No
-        "The statement is not signed by a key that this device trusts for its kind."
+        "The statement is not signed by a key that this device trusts for this kind of statement."
         "Use the issuer whose root key was pinned when the device was provisioned.";
     BadSignature "bad_signature" stranger idle No
-        "The signature does not hold."
-        "The object was changed on its way, or signed with another key than it names.";
+        "The signature is not valid."
+        "Sign the object with the key that it names; it may also have been changed in transit.";
     Epoch "epoch" known idle SignAgain
-        "The device has lost its replay memory since this command was signed, so older commands no longer count."
-        "Sign the command anew with the epoch of this receipt.";
+        "The device has lost its replay protection state since this command was signed, so it accepts no older commands."
+        "Sign the command again with the epoch of this receipt.";
     Replay "replay" known ran SignAgain
-        "This command, or a later one of the same client, was seen before; this copy was not run."
-        "Look for the receipt of the first copy, and sign a new command if it is to run again.";
+        "This command, or a later one of the same client, was received before; this copy was not run."
+        "Look for the receipt of the first copy, and sign a new command to run it again.";
     ReplayFull "replay_full" known idle Later
-        "The device cannot remember any more clients, and runs nothing that it could not remember."
-        "Use a client that the device knows already, or let the owner end shares that are not needed.";
+        "The replay protection table is full; the device runs no command that it cannot record there."
+        "Use a client that has sent commands to the device before, or ask the owner to end shares that are not needed.";
     TtlTooLong "ttl_too_long" known idle SignAgain
         "The command is valid for longer than 300 seconds."
-        "Sign it with an end at most 300 seconds after its time.";
+        "Sign it again with an expiry at most 300 seconds after its time of issue.";
     Late "late" known idle SignAgain
-        "The command arrived after its end."
-        "Sign it anew; compare your clock with the time of this receipt.";
+        "The command had expired when it arrived."
+        "Sign it again, and compare your clock with the time of this receipt.";
     Early "early" known idle SignAgain
-        "The command was signed in what is the future for the device."
-        "Sign it anew with the time of this receipt, and compare the clocks.";
+        "The command's time is in the future by the device's clock."
+        "Sign it again with the time of this receipt, and compare the clocks.";
     NoTime "no_time" known idle SignAgain
-        "The device has no trustworthy clock now, so it must not interrupt service on a command that may be old."
-        "Sign it anew with the uptime and boot id of this receipt as its limit.";
+        "The device has no trustworthy clock now, so it must not run a disruptive command that may be old."
+        "Sign it again with the uptime and boot id of this receipt as its limit.";
     NotYet "not_yet" known idle Later
-        "The share has not begun."
-        "Wait until it begins.";
+        "The share is not valid yet."
+        "Try again when the share is valid.";
     Expired "expired" known idle No
-        "The share has ended."
+        "The share has expired."
         "Ask the owner for a new share.";
     Revoked "revoked" known idle No
         "The share was cancelled."
-        "Ask the owner whether a new share is meant.";
+        "Ask the owner for a new share if you still need access.";
     NotMember "not_member" known idle No
         "The share is for a group, and the key that signed is the group's own, not a member's."
-        "Sign with the key of a person on the group's roster.";
+        "Sign with the key of a person on the group's member list.";
     Stale "stale" known idle Later
-        "The device has had no news of cancelled shares for longer than this share's lease allows."
-        "Bring the device a fresh revocation list: connect it, or send one along with the command.";
+        "The device has not received a recent enough revocation list; the share's offline validity has expired."
+        "Connect the device to its cloud, or attach a recent revocation list to the command.";
     Frozen "frozen" known idle Later
         "The owner has suspended all sharing of this device for a time."
-        "Ask the owner; the share works again when the freeze ends.";
+        "Ask the owner; shares are valid again when the suspension ends.";
     WrongRegion "wrong_region" known idle No
-        "The share was made in another region than the one this device is registered in."
-        "Ask the owner for a share made in the device's region.";
+        "The share was issued for another region than the one this device is registered in."
+        "Ask the owner for a share for the device's region.";
     Demo "demo" known idle No
         "This is a demonstration device; it cannot be shared."
         "";
     SlotsFull "slots_full" known idle Later
-        "As many people as this device allows hold older shares."
-        "Let the owner cancel a share that is not needed.";
+        "The maximum number of users of this device is reached."
+        "Ask the owner to cancel a share that is not needed.";
     OwnerOnly "owner_only" known idle No
-        "Only the owner may do this; it can never be shared."
-        "Ask the owner to do it.";
+        "Only the owner may run this operation; it can never be shared."
+        "Ask the owner to run it.";
     NotGranted "not_granted" known idle No
         "The share does not include this operation."
         "Ask the owner for a share that does.";
     Plan "plan" known idle Later
-        "The plan of this device does not include this."
-        "Ask the owner to upgrade the plan; the share stays and works again then.";
+        "The plan of this device does not include this operation."
+        "Ask the owner to upgrade the plan; the share is kept and works again then.";
     Param "param" known idle No
         "An argument is missing, unknown or out of range."
-        "Compare the arguments with what the operation takes.";
+        "Compare the arguments with those that the operation and the share accept.";
     Window "window" known idle Later
-        "The share does not count at this time of the week."
-        "Try again when its weekly window is open.";
+        "The share is not valid at this time of the week."
+        "Try again during the share's weekly window.";
     Origin "origin" known idle No
-        "The share does not allow this operation by the way the command came."
-        "Send it by the other link: on the site's network, or through the cloud.";
+        "The share does not allow this operation over this connection (local/cloud)."
+        "Send it over the other connection: the site's network, or the cloud.";
     Count "count" known idle No
-        "The share has been used as often as it allows."
+        "The share has no uses left."
         "Ask the owner for a new share.";
     Rate "rate" known idle Later
-        "The operation was asked for too often in a short time."
+        "Rate limit: the operation was requested too often in a short time."
         "Wait, then send it again.";
     NeedsApproval "needs_approval" known idle Later
-        "The share needs the consent of other people to each command."
-        "Let others who hold this operation approve this very command, and send it again with their approvals.";
+        "The share requires the approval of other people for each command."
+        "Ask others who hold this operation to approve exactly this command, and send it again with their approvals.";
     Busy "busy" known idle Later
         "The device is busy with another command."
-        "Send it again when the other one has ended.";
+        "Send it again when the other command has ended.";
     Interlock "interlock" known idle Later
-        "A condition of the device forbids this operation now, whoever asks."
-        "Look at the device's status; send it again when the condition has ended.";
+        "An interlock of the device blocks this operation now, for all users."
+        "Check the device's status, and send it again when the interlock is no longer active.";
     NoEffect "no_effect" known idle No
-        "The device is already in the state that was asked for."
+        "The device is already in the requested state."
         "";
     BadImage "bad_image" known idle No
-        "The device knows no release of this firmware for its model that it may install."
-        "Bring the signed release statement for this model and version along.";
+        "The device has no signed release of this firmware for its model that it may install."
+        "Send the signed release statement for this model and version together with the command.";
     Downgrade "downgrade" known idle No
-        "The firmware is not newer than the one that is installed."
+        "The firmware is not newer than the installed version."
         "Choose a newer release.";
     LogFull "log_full" known idle Later
-        "The event log is full, and what cannot be written down is not done."
-        "Let somebody at the device keep the events and make room (`doorward events trim`), then send it again.";
+        "The event log is full; an operation that cannot be recorded is not run."
+        "Export the events on the device and free space (`doorward events trim`), then send it again.";
     Store "store" known idle Later
-        "The device cannot write to its storage, and what cannot be written down is not done."
-        "Check the device's disk and its log, then restart it.";
+        "The device cannot write to its storage; an operation that cannot be recorded is not run."
+        "Check the device's disk and its system log, then restart it.";
     Failed "failed" known ran Later
-        "The operation ended badly, or never began."
-        "Read the detail, look at the device, then decide whether to send it again.";
+        "The operation failed or was not started."
+        "Read the detail, check the device, then decide whether to send it again.";
     Timeout "timeout" known ran Later
-        "The operation did not end in the time set for it, and was stopped."
-        "Look at the device before sending it again.";
+        "The operation exceeded its timeout and was stopped."
+        "Check the device before sending it again.";
     Unknown "unknown" known ran Later
-        "The device stopped while the operation ran, and cannot say whether it took effect."
-        "Look at the device before sending it again.";
+        "The device stopped while the operation ran, and cannot tell whether it took effect."
+        "Check the device before sending it again.";
 }
 
 impl Code {
@@ -261,13 +261,13 @@ mod tests {
 
     #[test]
     fn people_read_when_to_ask_again() {
-        let words = [Retry::No, Retry::SignAgain, Retry::Later].map(Retry::name);
-        let begin = ["no, ", "yes, signed anew", "yes, later"];
+        let names = [Retry::No, Retry::SignAgain, Retry::Later].map(Retry::name);
+        let expected = ["no, ", "yes, signed again", "yes, later"];
         assert!(
-            words
+            names
                 .iter()
-                .zip(begin)
-                .all(|(word, begin)| word.starts_with(begin))
+                .zip(expected)
+                .all(|(name, expected)| name.starts_with(expected))
         );
     }
 

@@ -1,5 +1,5 @@
-//! The decision. Cheap checks before costly ones, the first failure wins, and nothing that
-//! is allowed can be started without the [`Permit`] that only this file makes.
+//! The decision. Cheap checks run before costly ones, and the first failure decides. No operation
+//! can be started without the [`Permit`] that only this file creates.
 
 use alloc::boxed::Box;
 
@@ -8,109 +8,113 @@ use alloc::collections::BTreeSet;
 use crate::gate::authorization::authorize;
 use crate::gate::decision::{Caller, Decision, Denial, DryRun, Origin, Permit};
 use crate::gate::replay::Seen;
+use crate::gate::slots::Slots;
 use crate::gate::{Code, DurableState, Now, Offer, Offers, StatementStore};
 use crate::wire::{
     Class, Command, Envelope, Id, MAX_TTL, Registration, Release, Text, Timestamp, Value,
 };
 
-/// How far in the future a command may have been signed, in seconds.
+/// Maximum offset of a command's time of issue into the future, in seconds.
 const MAX_CLOCK_SKEW: u64 = 120;
 
-/// A command as it arrived.
+/// A command as it was received.
 #[derive(Debug, Clone, Copy)]
 pub struct InboundCommand<'a> {
     /// The command's envelope.
     pub envelope: &'a Envelope<'a>,
-    /// Approvals that came with it.
+    /// Approvals in the same bundle.
     pub approvals: &'a [Envelope<'a>],
-    /// Which way it came; stamped by the link, never by the sender.
+    /// The link over which it arrived; set by the receiver, never by the sender.
     pub origin: Origin,
-    /// Whether the broker had kept it.
+    /// Whether the message has the retain flag.
     pub retained: bool,
 }
 
-/// What the device is up to.
+/// The state of the device that a decision depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct DeviceContext<'a> {
-    /// The time.
+    /// The current time.
     pub now: Now,
-    /// What the device offers.
+    /// The holders of the device's slots, from a [`SlotCache`](crate::gate::SlotCache).
+    pub slots: &'a Slots,
+    /// The operations that the device offers.
     pub offers: &'a Offers,
-    /// Conditions that hold now and forbid operations, by name.
+    /// Active interlocks, by name.
     pub interlocks: &'a BTreeSet<Id>,
-    /// The version of the firmware that runs.
+    /// The version of the running firmware.
     pub firmware: u32,
-    /// Whether an operation that interrupts is under way.
+    /// Whether an operation of class interrupt or danger is running.
     pub interrupting: bool,
-    /// Commands accepted and not yet ended.
+    /// Number of commands that were accepted and have not ended.
     pub pending: usize,
-    /// How full the log is, in percent.
+    /// Fill level of the event log, in percent.
     pub log_used: u64,
-    /// Whether the storage works.
+    /// Whether the storage accepts writes.
     pub store_works: bool,
 }
 
-/// Most commands accepted and not yet ended.
+/// Maximum number of commands that were accepted and have not ended.
 pub const MAX_PENDING: usize = 64;
 
-/// How full the log may be, in percent: for what holders read, for what else they do, and for
-/// the owner, whom nobody may crowd out. What is left above is for outcomes and statements.
+/// Maximum fill level of the event log, in percent: for read operations of holders, for their other
+/// operations, and for the owner, whom holders must not lock out. The rest is reserved for outcomes
+/// and statements.
 const READS_UNTIL: u64 = 60;
 const OTHERS_UNTIL: u64 = 75;
 const OWNER_UNTIL: u64 = 95;
 
-/// What all the checks of one command look at.
+/// The input of all checks of one command.
 #[derive(Clone, Copy)]
 pub(super) struct Request<'a> {
-    pub(super) known: &'a StatementStore,
-    pub(super) memory: &'a DurableState,
-    pub(super) situation: &'a DeviceContext<'a>,
-    pub(super) arrival: &'a InboundCommand<'a>,
+    pub(super) statements: &'a StatementStore,
+    pub(super) state: &'a DurableState,
+    pub(super) device: &'a DeviceContext<'a>,
+    pub(super) inbound: &'a InboundCommand<'a>,
     pub(super) registration: &'a Registration,
     pub(super) command: &'a Command,
 }
 
 impl<'a> Request<'a> {
     pub(super) fn now(&self) -> Timestamp {
-        self.situation.now.estimate
+        self.device.now.estimate
     }
 
     fn offer(&self) -> Option<&'a Offer> {
-        self.situation.offers.get(&self.command.body.operation)
+        self.device.offers.get(&self.command.body.operation)
     }
 
-    /// What is not offered is judged as the most dangerous until it is refused as
-    /// unsupported, which only those hear who may ask for it.
+    /// The class of the operation. One that is not offered counts as the most critical; the code
+    /// `unsupported` is returned only to callers who hold the permission.
     pub(super) fn class(&self) -> Class {
         self.offer().map_or(Class::Danger, |offer| offer.class)
     }
 }
 
-/// Decides one command. The order of the steps is the order of `docs/protocol.md`.
+/// Decides one command. The order of the steps is that of `docs/protocol.md`, section 4.
 pub fn decide(
-    known: &StatementStore,
-    memory: &DurableState,
-    situation: &DeviceContext<'_>,
-    arrival: &InboundCommand<'_>,
+    statements: &StatementStore,
+    state: &DurableState,
+    device: &DeviceContext<'_>,
+    inbound: &InboundCommand<'_>,
 ) -> Decision {
-    let (command, caller, registration) = match identify(known, arrival) {
+    let (command, caller, registration) = match identify(statements, inbound) {
         Ok(identified) => identified,
         Err(code) => return Decision::Denied(Denial { code, caller: None }),
     };
-    let case = Request {
-        known,
-        memory,
-        situation,
-        arrival,
+    let request = Request {
+        statements,
+        state,
+        device,
+        inbound,
         registration,
         command: &command,
     };
     let checked = || {
-        freshness(&case, &caller)?;
-        let granted = authorize(&case, &caller)?;
-        let offer = case.offer().ok_or(Code::Unsupported)?;
-        arguments(&case, offer)?;
-        let release = ready(&case, offer)?;
+        freshness(&request, &caller)?;
+        let granted = authorize(&request, &caller)?;
+        let offer = request.offer().ok_or(Code::Unsupported)?;
+        arguments(&request, offer)?;
+        let release = ready(&request, offer)?;
         Ok((offer.class, granted, release.cloned().map(Box::new)))
     };
     match checked() {
@@ -130,21 +134,23 @@ pub fn decide(
     }
 }
 
-/// Arrival, authority, parse and address: who is this? Until it is known there is no reply, and
-/// of what a stranger has signed nothing more is read.
+/// Identifies the sender: retain flag, key, claims, address, signature. A failure here is not
+/// answered, and the claims of an unknown signer are not read.
 fn identify<'a>(
-    known: &'a StatementStore,
-    arrival: &InboundCommand<'_>,
+    statements: &'a StatementStore,
+    inbound: &InboundCommand<'_>,
 ) -> Result<(Command, Caller, &'a Registration), Code> {
-    if arrival.retained {
+    if inbound.retained {
         return Err(Code::Retained);
     }
-    let envelope = arrival.envelope;
-    let registration = known.registration().ok_or(Code::NotProvisioned)?;
-    let key = known.authority(&envelope.signer).ok_or(Code::NoGrant)?;
-    let person = known.person(&envelope.signer).ok_or(Code::NoGrant)?;
+    let envelope = inbound.envelope;
+    let registration = statements.registration().ok_or(Code::NotProvisioned)?;
+    let key = statements
+        .authority(&envelope.signer)
+        .ok_or(Code::NoGrant)?;
+    let person = statements.person(&envelope.signer).ok_or(Code::NoGrant)?;
     let command: Command = envelope.claims()?;
-    if !known.is_device(&command.aud) {
+    if !statements.is_device(&command.aud) {
         return Err(Code::WrongDevice);
     }
     envelope.verify(key)?;
@@ -155,18 +161,18 @@ fn identify<'a>(
         counter: command.body.counter,
         command: envelope.hash(),
         operation: command.body.operation.clone(),
-        origin: arrival.origin,
+        origin: inbound.origin,
     };
     Ok((command, caller, registration))
 }
 
-/// Is this command new, and from now?
-fn freshness(case: &Request<'_>, caller: &Caller) -> Result<(), Code> {
-    let (command, now) = (case.command, &case.situation.now);
-    if command.body.epoch != case.memory.epoch {
+/// Checks that the command is new and recent.
+fn freshness(request: &Request<'_>, caller: &Caller) -> Result<(), Code> {
+    let (command, now) = (request.command, &request.device.now);
+    if command.body.epoch != request.state.epoch {
         return Err(Code::Epoch);
     }
-    let windows = &case.memory.windows;
+    let windows = &request.state.windows;
     match windows.look_up(caller.key, caller.instance, caller.counter) {
         Seen::No => {}
         Seen::Yes => return Err(Code::Replay),
@@ -175,8 +181,8 @@ fn freshness(case: &Request<'_>, caller: &Caller) -> Result<(), Code> {
     if command.exp.since(command.iat) > MAX_TTL {
         return Err(Code::TtlTooLong);
     }
-    let ages = case.registration.body.ages.as_ref();
-    let age = ages.and_then(|ages| ages.get(&case.class()).copied());
+    let ages = request.registration.body.ages.as_ref();
+    let age = ages.and_then(|ages| ages.get(&request.class()).copied());
     if command.exp <= now.estimate || age.is_some_and(|age| now.estimate.since(command.iat) > age) {
         return Err(Code::Late);
     }
@@ -186,16 +192,16 @@ fn freshness(case: &Request<'_>, caller: &Caller) -> Result<(), Code> {
     match command.body.until {
         Some(until) if until.boot != now.boot || now.uptime > until.uptime => Err(Code::Late),
         Some(_) => Ok(()),
-        // Without a clock an old command cannot be told from a new one.
-        None if now.quality <= 1 && case.class() >= Class::Interrupt => Err(Code::NoTime),
+        // Without a clock an old command cannot be distinguished from a new one.
+        None if now.quality <= 1 && request.class() >= Class::Interrupt => Err(Code::NoTime),
         None => Ok(()),
     }
 }
 
-/// The arguments that the operation takes on this device, whoever asks; no others.
-fn arguments(case: &Request<'_>, offer: &Offer) -> Result<(), Code> {
-    let given = &case.command.body.args;
-    let sound = given.iter().all(|(name, value)| {
+/// Checks the arguments against the ones that the operation takes on this device.
+fn arguments(request: &Request<'_>, offer: &Offer) -> Result<(), Code> {
+    let given = &request.command.body.args;
+    let valid = given.iter().all(|(name, value)| {
         let argument = offer.args.get(name);
         argument.is_some_and(|argument| argument.limit.allows(value))
     });
@@ -203,55 +209,59 @@ fn arguments(case: &Request<'_>, offer: &Offer) -> Result<(), Code> {
         .args
         .iter()
         .all(|(name, argument)| !argument.required || given.get(name).is_some());
-    if sound && complete {
+    if valid && complete {
         Ok(())
     } else {
         Err(Code::Param)
     }
 }
 
-/// Can the device do it now? Returns the release of the firmware that is asked for.
-fn ready<'a>(case: &Request<'a>, offer: &Offer) -> Result<Option<&'a Release>, Code> {
-    let situation = case.situation;
+/// Checks that the device can run the operation now. Returns the release of the requested firmware.
+fn ready<'a>(request: &Request<'a>, offer: &Offer) -> Result<Option<&'a Release>, Code> {
+    let device = request.device;
     let interrupts = offer.class >= Class::Interrupt;
-    if situation.pending >= MAX_PENDING || (interrupts && situation.interrupting) {
+    if device.pending >= MAX_PENDING || (interrupts && device.interrupting) {
         return Err(Code::Busy);
     }
-    let locked = |name: &Id| situation.interlocks.contains(name);
-    if offer.interlocks.iter().any(locked) {
+    let is_active = |name: &Id| device.interlocks.contains(name);
+    if offer.interlocks.iter().any(is_active) {
         return Err(Code::Interlock);
     }
-    let release = firmware(case)?;
-    let until = match offer.class {
-        _ if case.known.is_owner(&case.arrival.envelope.signer) => OWNER_UNTIL,
+    let release = firmware(request)?;
+    let signer = &request.inbound.envelope.signer;
+    let max_log_used = match offer.class {
+        _ if request.statements.is_owner(signer) => OWNER_UNTIL,
         Class::Read => READS_UNTIL,
         Class::Change | Class::Interrupt | Class::Danger => OTHERS_UNTIL,
     };
-    if situation.log_used >= until {
+    if device.log_used >= max_log_used {
         return Err(Code::LogFull);
     }
-    if !situation.store_works {
+    if !device.store_works {
         return Err(Code::Store);
     }
     Ok(release)
 }
 
-/// Firmware comes only with a signed release for this model, and only forward.
-fn firmware<'a>(case: &Request<'a>) -> Result<Option<&'a Release>, Code> {
-    let operation = case.command.body.operation.as_str();
+/// Checks that firmware has a signed release for this model and is newer than the installed one.
+fn firmware<'a>(request: &Request<'a>) -> Result<Option<&'a Release>, Code> {
+    let operation = request.command.body.operation.as_str();
     if operation != "firmware.stage" && operation != "firmware.install" {
         return Ok(None);
     }
-    let version = match case.command.body.args.get("version") {
+    let version = match request.command.body.args.get("version") {
         Some(Value::Int(version)) => u32::try_from(*version).map_err(|_| Code::BadImage)?,
         _ => return Err(Code::BadImage),
     };
-    let model: &Text = &case.registration.body.model;
-    let release = case.known.release(model, version).ok_or(Code::BadImage)?;
-    if version <= case.situation.firmware {
+    let model: &Text = &request.registration.body.model;
+    let release = request
+        .statements
+        .release(model, version)
+        .ok_or(Code::BadImage)?;
+    if version <= request.device.firmware {
         return Err(Code::Downgrade);
     }
-    if case.situation.firmware < release.body.minimum {
+    if request.device.firmware < release.body.minimum {
         return Err(Code::BadImage);
     }
     Ok(Some(release))

@@ -1,4 +1,4 @@
-//! The decision as a value: to start an operation you need the [`Permit`] in it.
+//! The decision as a value. Starting an operation requires the [`Permit`] in it.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -7,17 +7,17 @@ use crate::gate::authorization::Granted;
 use crate::gate::{Code, UsageAccounting};
 use crate::wire::{Bytes, Class, Hash, Id, KeyBytes, Map, Operation, Release, Text, Value};
 
-/// Which way a message came.
+/// The link over which a message arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Origin {
-    /// Through the cloud's broker.
+    /// The cloud's broker.
     Cloud,
-    /// From the site's own network.
+    /// The site's own network.
     Local,
 }
 
 impl Origin {
-    /// The word in the log and in messages.
+    /// The name in the log and in messages.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -27,26 +27,26 @@ impl Origin {
     }
 }
 
-/// Who sent a command, once the signature has been verified.
+/// The sender of a command whose signature was verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     /// The holder's key.
     pub key: KeyBytes,
-    /// The account behind it.
+    /// The account that the key belongs to.
     pub person: Id,
-    /// Which of the holder's clients.
+    /// The client instance of the holder.
     pub instance: Bytes<4>,
-    /// Its counter.
+    /// The instance's counter.
     pub counter: u64,
-    /// SHA-256 of the command.
+    /// SHA-256 of the command's envelope.
     pub command: Hash,
-    /// What was asked.
+    /// The requested operation.
     pub operation: Operation,
-    /// Which way it came.
+    /// The link over which the command arrived.
     pub origin: Origin,
 }
 
-/// What must be handed over to start an operation.
+/// The value that is required to start an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permit {
     caller: Caller,
@@ -59,81 +59,81 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// What the share that allowed it remembers of it.
+    /// The usage that the share records for this command.
     #[must_use]
     pub fn accounting(&self) -> UsageAccounting {
         self.charged
     }
 
-    /// Who asked for what.
+    /// The sender and its command.
     #[must_use]
     pub fn caller(&self) -> &Caller {
         &self.caller
     }
 
-    /// The share that allowed it; `None` for the owner.
+    /// The share that allowed the command; `None` for the owner.
     #[must_use]
     pub fn share(&self) -> Option<Bytes<16>> {
         self.share
     }
 
-    /// The keys of those whose consent it needed.
+    /// The keys of the people whose approval the command required.
     #[must_use]
     pub fn approvers(&self) -> &[KeyBytes] {
         &self.approvers
     }
 
-    /// How much the operation can do.
+    /// The class of the operation.
     #[must_use]
     pub fn class(&self) -> Class {
         self.class
     }
 
-    /// The arguments.
+    /// The arguments of the command.
     #[must_use]
     pub fn args(&self) -> &Map<Text, Value> {
         &self.args
     }
 
-    /// The firmware that it is about.
+    /// The firmware release that the command refers to.
     #[must_use]
     pub fn release(&self) -> Option<&Release> {
         self.release.as_deref()
     }
 }
 
-/// Why not.
+/// A refusal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denial {
-    /// The code.
+    /// The reason.
     pub code: Code,
-    /// The sender, if the signature held; otherwise nobody is answered.
+    /// The sender; `None` if the signature was not verified, and no receipt is sent then.
     pub caller: Option<Caller>,
 }
 
-/// Yes, with the permit to begin; or no, with the reason.
-#[must_use = "a decision that nobody looks at protects nothing"]
+/// The result of [`decide`](crate::gate::decide).
+#[must_use = "a decision that is not checked protects nothing"]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// It may run, once.
+    /// The command may run, once.
     Allowed(Permit),
-    /// It may not.
+    /// The command must not run.
     Denied(Denial),
-    /// The answer to a dry run.
+    /// The result of a dry run.
     DryRun(DryRun),
 }
 
-/// What a command would have come to. There is no permit in it.
+/// The decision that a command would have got. It contains no permit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DryRun {
-    /// Who asks.
+    /// The sender.
     pub caller: Caller,
-    /// Why it would be denied, if it would.
+    /// The reason for which the command would be denied, if any.
     pub code: Option<Code>,
 }
 
 impl Permit {
-    /// Only the decision makes permits.
+    /// Creates a permit; only `decide` calls this.
     pub(super) fn new(
         caller: Caller,
         granted: Granted,

@@ -1,4 +1,4 @@
-//! A device that its owner has deleted: nobody's, until it is registered anew.
+//! Deletion of a device by its owner. The device has no owner until it is registered again.
 
 use alloc::string::String;
 use alloc::string::ToString;
@@ -9,7 +9,7 @@ use crate::gate::{DurableState, StatementStore};
 use crate::wire::{Hash, Kind};
 
 impl StatementStore {
-    /// Forgets the owner and all that was shared. Returns the names that the cache can drop.
+    /// Deletes the owner and all shares. Returns the names of the cache entries to delete.
     pub fn delete(&mut self) -> Vec<String> {
         let shares = self.shares.keys();
         let mut names: Vec<String> = shares
@@ -26,7 +26,7 @@ impl StatementStore {
 }
 
 impl DurableState {
-    /// The owner has deleted the device.
+    /// Records that the owner has deleted the device.
     pub fn delete(&mut self) {
         self.deleted = self.registration.map(|mark| mark.hash);
         self.revocations.clear();
@@ -35,7 +35,7 @@ impl DurableState {
         self.frozen = None;
     }
 
-    /// Whether the device was deleted under this registration, which therefore never counts
+    /// Returns whether the device was deleted under this registration, which is never accepted
     /// again.
     pub(super) fn is_deleted(&self, registration: &Hash) -> bool {
         self.deleted == Some(*registration)

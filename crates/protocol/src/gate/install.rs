@@ -1,4 +1,4 @@
-//! The rules by which a newer statement takes the place of an older one.
+//! The rules by which a newer statement replaces an older one.
 
 use alloc::format;
 use alloc::string::String;
@@ -12,15 +12,15 @@ use crate::wire::{
     Revocations, Role, Timestamp, hash,
 };
 
-/// Most releases that are kept.
+/// Maximum number of stored releases.
 pub const MAX_RELEASES: usize = 64;
 
-/// A statement that was accepted, and what became of it.
+/// A statement that was accepted, and the changes that it caused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Installed {
     /// Its kind.
     pub kind: Kind,
-    /// Whom it is about: an audience, a group, a platform or a model.
+    /// Its subject: a device, a recipient, a group, a platform or a vendor.
     pub about: Id,
     /// Its audience, if it has one.
     pub audience: Option<Audience>,
@@ -28,54 +28,55 @@ pub struct Installed {
     pub group: Option<KeyBytes>,
     /// The id of a share.
     pub share: Option<Bytes<16>>,
-    /// Whether it is a share with a group whose roster the device lacks.
+    /// Whether it is a share of a group whose roster is missing.
     pub awaits_roster: bool,
     /// Its sequence number or version.
     pub seq: u64,
     /// SHA-256 of its claims: the same for every set of signatures.
     pub hash: Hash,
-    /// The envelopes that were verified, and nothing else that came along.
+    /// The envelopes whose signatures were verified, without others in the bundle.
     pub bytes: Vec<u8>,
-    /// When it was made.
-    pub made: Timestamp,
+    /// Time of issue.
+    pub issued_at: Timestamp,
     /// Roles whose keys it changed.
     pub roles: Vec<Role>,
-    /// Those of them of which no key is left.
+    /// Those of the changed roles of which no old key remains.
     pub replaced: Vec<Role>,
-    /// The name under which the cache keeps it.
+    /// The name under which the cache stores it.
     pub name: String,
-    /// Names that the cache can drop.
+    /// Names of cache entries that can be deleted.
     pub dropped: Vec<String>,
 }
 
-pub(super) type Result = core::result::Result<Option<Installed>, Code>;
+/// The accepted statement; `None` if it is already known or out of date.
+pub(super) type InstallResult = Result<Option<Installed>, Code>;
 
 impl StatementStore {
-    /// Accepts a statement, if it is sound, meant for this device, signed by all who must
-    /// sign it, and newer than what is known. `envelopes` are one or more with the same
-    /// payload. `None`: it was known, or is out of date.
+    /// Accepts a statement that is valid, addressed to this device, signed by a threshold of keys,
+    /// and newer than the stored one. `envelopes` are one or more with the same payload. Returns
+    /// `None` if the statement is already known or out of date.
     ///
     /// # Errors
-    /// The code that says why it was refused.
+    /// The code of the first check that fails.
     pub fn install(
         &mut self,
         envelopes: &[Envelope<'_>],
-        memory: &DurableState,
+        state: &DurableState,
         now: Timestamp,
-    ) -> Result {
+    ) -> InstallResult {
         let Some(first) = envelopes.first() else {
             return Ok(None);
         };
-        // A look-up before anything that costs more.
-        if !self.may_install(first.kind, envelopes, memory) {
+        // A cheap look-up before any signature is verified.
+        if !self.may_install(first.kind, envelopes, state) {
             return Err(Code::UnknownIssuer);
         }
         let installed = match first.kind {
             Kind::Issuers => self.install_issuers(envelopes),
-            Kind::Registration => self.install_registration(envelopes, memory),
+            Kind::Registration => self.install_registration(envelopes, state),
             Kind::Share => self.install_share(envelopes, now),
-            Kind::Revocations => self.install_revocations(envelopes, memory),
-            Kind::Roster => self.install_roster(first, memory, now),
+            Kind::Revocations => self.install_revocations(envelopes, state),
+            Kind::Roster => self.install_roster(first, state, now),
             Kind::Release => self.install_release(envelopes),
             Kind::Command
             | Kind::Receipt
@@ -86,15 +87,15 @@ impl StatementStore {
             | Kind::Notice => Err(Code::WrongType),
         };
         if matches!(installed, Ok(Some(_))) {
-            self.is_told();
+            self.bump_generation();
         }
         installed
     }
 
-    /// Exactly the next version, signed by a threshold of the root keys of this version and
-    /// of the next one. What a role signed with keys that it has lost ends with them, except
-    /// revocations, which only ever take away.
-    fn install_issuers(&mut self, envelopes: &[Envelope<'_>]) -> Result {
+    /// Accepts exactly the next version, signed by a threshold of the root keys of the current
+    /// version and of the new one. Shares and releases whose keys have left their role end;
+    /// revocation lists stay in force, since they only end shares.
+    fn install_issuers(&mut self, envelopes: &[Envelope<'_>]) -> InstallResult {
         let new: Issuers = primary(envelopes)?.claims()?;
         if new.iss != self.issuers.iss {
             return Err(Code::UnknownIssuer);
@@ -115,9 +116,9 @@ impl StatementStore {
         let roles: Vec<Role> = roles
             .filter(|role| new.role(*role) != self.issuers.role(*role))
             .collect();
-        let stays = |role: &Role| new.role(*role).into_iter().flat_map(|now| &now.keys);
-        let lost = |role: &Role| !stays(role).any(|key| self.is_trusted(*role, key));
-        let replaced = roles.iter().copied().filter(lost).collect();
+        let new_keys = |role: &Role| new.role(*role).into_iter().flat_map(|now| &now.keys);
+        let is_replaced = |role: &Role| !new_keys(role).any(|key| self.is_trusted(*role, key));
+        let replaced = roles.iter().copied().filter(is_replaced).collect();
         let about = new.iss.clone();
         let (seq, iat) = (u64::from(new.body.version), new.iat);
         self.issuers = new;
@@ -126,11 +127,11 @@ impl StatementStore {
             let lost: Vec<Bytes<16>> = self
                 .shares
                 .values()
-                .filter(|held| !self.is_signed_enough(&held.signers()))
-                .map(|held| held.outline.id)
+                .filter(|cached| !self.is_signed_enough(&cached.signers()))
+                .map(|cached| cached.header.id)
                 .collect();
             for id in lost {
-                self.forget_share(&id);
+                self.remove_share(&id);
                 dropped.push(cache_name(Kind::Share, &id.hex()));
             }
         }
@@ -150,30 +151,30 @@ impl StatementStore {
     fn install_registration(
         &mut self,
         envelopes: &[Envelope<'_>],
-        memory: &DurableState,
-    ) -> Result {
+        state: &DurableState,
+    ) -> InstallResult {
         let new: Registration = primary(envelopes)?.claims()?;
         self.check_addressed(&new.aud, &new.iss)?;
         if new.body.device != self.device_key {
             return Err(Code::WrongDevice);
         }
         let held = self.owner.is_some();
-        let mark = memory.registration;
+        let mark = state.registration;
         let hash = payload_hash(envelopes)?;
-        if check_newer(mark, new.body.seq, new.iat, hash, held) || memory.is_deleted(&hash) {
+        if is_outdated(mark, new.body.seq, new.iat, hash, held) || state.is_deleted(&hash) {
             return Ok(None);
         }
         let verified = self.signed_or_known(Role::Registry, envelopes, mark)?;
-        // After it was deleted it begins anew, so that nothing of before lives again.
-        let deleted = mark.filter(|mark| memory.is_deleted(&mark.hash));
-        if deleted.is_some_and(|mark| new.body.since <= mark.made) {
+        // After a deletion, ownership must start later, so that no earlier share is valid again.
+        let deleted = mark.filter(|mark| state.is_deleted(&mark.hash));
+        if deleted.is_some_and(|mark| new.body.since <= mark.issued_at) {
             return Err(Code::BadGrant);
         }
         if let Some((old, _)) = &self.owner {
-            // Another owner comes by a handover, which ends all that was shared before it.
+            // Another owner requires a transfer of ownership, which ends all earlier shares.
             let same = old.cnf == new.cnf && old.sub == new.sub;
-            let made = mark.map_or(old.iat, |mark| mark.made);
-            if new.body.since < old.body.since || (!same && new.body.since <= made) {
+            let issued_at = mark.map_or(old.iat, |mark| mark.issued_at);
+            if new.body.since < old.body.since || (!same && new.body.since <= issued_at) {
                 return Err(Code::BadGrant);
             }
         }
@@ -186,12 +187,16 @@ impl StatementStore {
         Ok(Some(installed))
     }
 
-    fn install_revocations(&mut self, envelopes: &[Envelope<'_>], memory: &DurableState) -> Result {
+    fn install_revocations(
+        &mut self,
+        envelopes: &[Envelope<'_>],
+        state: &DurableState,
+    ) -> InstallResult {
         let new: Revocations = primary(envelopes)?.claims()?;
         self.check_addressed(&new.aud, &new.iss)?;
         let held = self.revocations.contains_key(&new.aud);
-        let mark = memory.revocations.get(&new.aud).copied();
-        if check_newer(mark, new.body.seq, new.iat, payload_hash(envelopes)?, held) {
+        let mark = state.revocations.get(&new.aud).copied();
+        if is_outdated(mark, new.body.seq, new.iat, payload_hash(envelopes)?, held) {
             return Ok(None);
         }
         let verified = self.signed_or_known(Role::Revocations, envelopes, mark)?;
@@ -204,7 +209,7 @@ impl StatementStore {
         Ok(Some(installed))
     }
 
-    fn install_release(&mut self, envelopes: &[Envelope<'_>]) -> Result {
+    fn install_release(&mut self, envelopes: &[Envelope<'_>]) -> InstallResult {
         let new: Release = primary(envelopes)?.claims()?;
         if new.iss != self.issuers.iss {
             return Err(Code::UnknownIssuer);
@@ -218,14 +223,14 @@ impl StatementStore {
         let key = (new.body.model.clone(), new.body.version);
         match self.releases.get(&key) {
             Some(old) if *old == new => return Ok(None),
-            // One number, one image.
+            // A version number identifies one image.
             Some(_) => return Err(Code::BadImage),
             None => {}
         }
         let verified = self.signed_by(Role::Firmware, envelopes)?;
         let mut dropped = Vec::new();
         if self.releases.len() >= MAX_RELEASES {
-            // The oldest goes; one that is older still is not taken.
+            // Delete the oldest release; refuse one that is even older.
             let oldest = self.releases.keys().min_by_key(|(_, version)| *version);
             match oldest.cloned() {
                 Some(oldest) if oldest.1 < key.1 => {
@@ -245,9 +250,10 @@ impl StatementStore {
         Ok(Some(installed))
     }
 
-    /// Whether some key that may sign this kind is named, or the very statement is known.
-    fn may_install(&self, kind: Kind, envelopes: &[Envelope<'_>], memory: &DurableState) -> bool {
-        // A roster begins with a look-up of its own, and nothing else is taken at all.
+    /// Returns whether an envelope names a key that may sign this kind, or this exact statement was
+    /// accepted before.
+    fn may_install(&self, kind: Kind, envelopes: &[Envelope<'_>], state: &DurableState) -> bool {
+        // A roster has a look-up of its own, and other kinds are not accepted.
         let Some(role) = Role::of(kind) else {
             return true;
         };
@@ -255,16 +261,12 @@ impl StatementStore {
             return true;
         }
         payload_hash(envelopes).is_ok_and(|hash| {
-            let mut marks = memory.revocations.values().chain(&memory.registration);
+            let mut marks = state.revocations.values().chain(&state.registration);
             marks.any(|mark| mark.hash == hash)
         })
     }
 
-    pub(super) fn check_addressed(
-        &self,
-        audience: &Audience,
-        iss: &Id,
-    ) -> core::result::Result<(), Code> {
+    pub(super) fn check_addressed(&self, audience: &Audience, iss: &Id) -> Result<(), Code> {
         if !self.is_mine(audience) {
             return Err(Code::WrongDevice);
         }
@@ -292,18 +294,18 @@ impl StatementStore {
         &self,
         role: Role,
         envelopes: &[Envelope<'e>],
-    ) -> core::result::Result<Vec<Envelope<'e>>, Code> {
+    ) -> Result<Vec<Envelope<'e>>, Code> {
         Ok(self.issuers.verify(role, envelopes)?)
     }
 
-    /// The very statement that the log remembers was verified when it was accepted, even if
-    /// its key has left its role since.
+    /// Verifies a statement, unless the event log records that exactly this one was accepted
+    /// before: its key may have left the role since.
     fn signed_or_known<'e>(
         &self,
         role: Role,
         envelopes: &[Envelope<'e>],
         mark: Option<SeqMark>,
-    ) -> core::result::Result<Vec<Envelope<'e>>, Code> {
+    ) -> Result<Vec<Envelope<'e>>, Code> {
         let hash = payload_hash(envelopes)?;
         match mark {
             Some(mark) if mark.hash == hash => Ok(envelopes.to_vec()),
@@ -312,32 +314,30 @@ impl StatementStore {
     }
 }
 
-pub(super) fn primary<'a, 'b>(
-    envelopes: &'a [Envelope<'b>],
-) -> core::result::Result<&'a Envelope<'b>, Code> {
+pub(super) fn primary<'a, 'b>(envelopes: &'a [Envelope<'b>]) -> Result<&'a Envelope<'b>, Code> {
     envelopes.first().ok_or(Code::Malformed)
 }
 
-/// What a statement is known by, whoever signed it.
-pub(super) fn payload_hash(envelopes: &[Envelope<'_>]) -> core::result::Result<Hash, Code> {
+/// The hash that identifies a statement, independent of its signatures.
+pub(super) fn payload_hash(envelopes: &[Envelope<'_>]) -> Result<Hash, Code> {
     Ok(hash(primary(envelopes)?.payload()))
 }
 
-/// Whether a numbered statement brings nothing new. The log remembers the number even when
-/// the statement itself is gone from the cache; then the very same one, or a later one, is
-/// welcome back. After the keys of its role have changed numbers begin again, and then the
-/// time tells old from new.
-pub(super) fn check_newer(
+/// Returns whether a statement with a sequence number is known or out of date. `mark` is the newest
+/// one that the event log records, `is_stored` whether the store has it: if the cache was lost, the
+/// same statement is accepted again. After the keys of a role have changed, sequence numbers
+/// restart at 1, and the time of issue decides.
+pub(super) fn is_outdated(
     mark: Option<SeqMark>,
     seq: u64,
-    made: Timestamp,
+    issued_at: Timestamp,
     hash: Hash,
-    held: bool,
+    is_stored: bool,
 ) -> bool {
     match mark {
         None => false,
-        Some(mark) if mark.hash == hash => held,
-        Some(mark) => seq <= mark.seq || (mark.seq == 0 && made < mark.made),
+        Some(mark) if mark.hash == hash => is_stored,
+        Some(mark) => seq <= mark.seq || (mark.seq == 0 && issued_at < mark.issued_at),
     }
 }
 
@@ -345,7 +345,7 @@ pub(super) fn new_installed(
     verified: &[Envelope<'_>],
     about: Id,
     seq: u64,
-    made: Timestamp,
+    issued_at: Timestamp,
     part: &str,
 ) -> Installed {
     let first = verified.first();
@@ -360,7 +360,7 @@ pub(super) fn new_installed(
         seq,
         hash: hash(first.map_or(&[], Envelope::payload)),
         bytes: verified.iter().flat_map(Envelope::bytes).copied().collect(),
-        made,
+        issued_at,
         roles: Vec::new(),
         replaced: Vec::new(),
         name: cache_name(kind, part),

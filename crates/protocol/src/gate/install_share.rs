@@ -1,11 +1,11 @@
-//! Shares and the rosters of the groups that hold them: who may use this device.
+//! Installation of shares and of the rosters of groups that hold shares.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::gate::cached_share::{CachedShare, HolderEntry, VerifiedShare};
 use crate::gate::install::{
-    Installed, Result, cache_name, check_newer, new_installed, payload_hash, primary,
+    InstallResult, Installed, cache_name, is_outdated, new_installed, payload_hash, primary,
 };
 use crate::gate::statements::{Member, StatementStore};
 use crate::gate::{Code, DurableState};
@@ -13,13 +13,17 @@ use crate::wire::{
     Bytes, Envelope, KeyBytes, Kind, PublicKey, Role, Roster, Share, Timestamp, hash,
 };
 
-/// Most shares that are kept.
+/// Maximum number of stored shares.
 pub const MAX_SHARES: usize = 10_000;
-/// Most rosters that are kept.
+/// Maximum number of stored rosters.
 pub const MAX_ROSTERS: usize = 64;
 
 impl StatementStore {
-    pub(super) fn install_share(&mut self, envelopes: &[Envelope<'_>], now: Timestamp) -> Result {
+    pub(super) fn install_share(
+        &mut self,
+        envelopes: &[Envelope<'_>],
+        now: Timestamp,
+    ) -> InstallResult {
         let new: Share = primary(envelopes)?.claims()?;
         self.check_addressed(&new.aud, &new.iss)?;
         let hash = payload_hash(envelopes)?;
@@ -30,9 +34,9 @@ impl StatementStore {
         }
         let verified = self.signed_by(Role::Shares, envelopes)?;
         match old.map(|old| &old.share) {
-            // An older version of an extended share: stale news, not a contradiction.
+            // An older version of an extended share is out of date, not a contradiction.
             Some(old) if new.is_extended_by(old) => return Ok(None),
-            // What has ended stays ended; a new share is a new share.
+            // An expired share cannot be extended; it takes a new share.
             Some(old) if !old.is_extended_by(&new) || old.exp <= now => {
                 return Err(Code::BadGrant);
             }
@@ -58,9 +62,9 @@ impl StatementStore {
                 &new.cti.hex(),
             )
         };
-        self.forget_share(&new.cti);
+        self.remove_share(&new.cti);
         let signers = verified.iter().map(|envelope| envelope.signer).collect();
-        self.hold(CachedShare::new(VerifiedShare {
+        self.insert_share(CachedShare::new(VerifiedShare {
             share: new,
             hash,
             signers,
@@ -68,13 +72,13 @@ impl StatementStore {
         Ok(Some(installed))
     }
 
-    /// A roster counts only for a group that holds a share here.
+    /// Accepts a roster only for a group that holds a share for this device.
     pub(super) fn install_roster(
         &mut self,
         envelope: &Envelope<'_>,
-        memory: &DurableState,
+        state: &DurableState,
         now: Timestamp,
-    ) -> Result {
+    ) -> InstallResult {
         let new: Roster = envelope.claims()?;
         let group = envelope.signer;
         let named = |holder: &HolderEntry| {
@@ -88,9 +92,9 @@ impl StatementStore {
             return Err(Code::UnknownIssuer);
         };
         let held = self.rosters.contains_key(&group);
-        let mark = memory.rosters.get(&group).copied();
+        let mark = state.rosters.get(&group).copied();
         let hash = hash(envelope.payload());
-        if new.exp <= now || check_newer(mark, new.body.seq, new.iat, hash, held) {
+        if new.exp <= now || is_outdated(mark, new.body.seq, new.iat, hash, held) {
             return Ok(None);
         }
         envelope.verify(key)?;
@@ -103,7 +107,7 @@ impl StatementStore {
         if full && idle.is_empty() {
             return Err(Code::SlotsFull);
         }
-        let keys: core::result::Result<Vec<_>, _> = new
+        let keys: Result<Vec<_>, _> = new
             .body
             .members
             .iter()
@@ -141,27 +145,27 @@ impl StatementStore {
         Ok(Some(installed))
     }
 
-    /// Groups with a roster and no share that has not expired.
+    /// Groups with a roster whose shares have all expired.
     fn idle_groups(&self, now: Timestamp) -> Vec<KeyBytes> {
-        let lives = |id: &Bytes<16>| self.share(id).is_some_and(|share| share.exp > now);
-        let busy = |group: &KeyBytes| {
+        let is_valid = |id: &Bytes<16>| self.share(id).is_some_and(|share| share.exp > now);
+        let is_used = |group: &KeyBytes| {
             let holder = self.holders.get(group);
-            holder.is_some_and(|holder| holder.shares.iter().any(lives))
+            holder.is_some_and(|holder| holder.shares.iter().any(is_valid))
         };
-        let groups = self.rosters.keys().filter(|group| !busy(group));
+        let groups = self.rosters.keys().filter(|group| !is_used(group));
         groups.copied().collect()
     }
 
-    /// Drops expired shares when the table is full.
-    fn delete_expired(&mut self, now: Timestamp) -> core::result::Result<Vec<String>, Code> {
-        if self.shares.len() < self.room {
+    /// Deletes expired shares if the store is full. Returns their names in the cache.
+    fn delete_expired(&mut self, now: Timestamp) -> Result<Vec<String>, Code> {
+        if self.shares.len() < self.capacity {
             return Ok(Vec::new());
         }
         let ended: Vec<_> = self
             .shares
             .values()
-            .filter(|held| held.outline.end <= now)
-            .map(|held| held.outline.id)
+            .filter(|cached| cached.header.expires_at <= now)
+            .map(|cached| cached.header.id)
             .collect();
         if ended.is_empty() {
             return Err(Code::SlotsFull);
@@ -169,7 +173,7 @@ impl StatementStore {
         Ok(ended
             .iter()
             .map(|id| {
-                self.forget_share(id);
+                self.remove_share(id);
                 cache_name(Kind::Share, &id.hex())
             })
             .collect())

@@ -1,4 +1,4 @@
-//! What may be done: the decision. Pure: bytes, state and time come in, values go out.
+//! The gate: the access decision and its state. Pure: bytes, state and time go in, values come out.
 
 use alloc::vec::Vec;
 
@@ -27,6 +27,7 @@ pub use replay::{MAX_INSTANCES, MAX_WINDOWS, Seen, Window, Windows};
 pub use replay_state::{
     DurableState, MAX_REBOOTS, REBOOTS, RebootLimit, SeqMark, TimeProof, UsageAccounting,
 };
+pub use slots::{SlotCache, Slots};
 pub use statements::StatementStore;
 pub use time::{ClockReading, Now, TrustedClock};
 
@@ -37,19 +38,19 @@ use crate::wire::{ArgLimit, Class, Id, Operation, Text};
 /// The operations that this device offers, by name.
 pub type Offers = BTreeMap<Operation, Offer>;
 
-/// What the gate needs to know of an operation.
+/// The properties of an operation that the decision depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
-    /// How much it can do.
+    /// Its class.
     pub class: Class,
-    /// The arguments that it takes; no others.
+    /// The arguments that it takes; others are refused.
     pub args: BTreeMap<Text, Argument>,
-    /// Conditions under which it must not run, by name.
+    /// Names of the interlocks that block it.
     pub interlocks: Vec<Id>,
 }
 
 impl Offer {
-    /// An operation of this class without arguments.
+    /// An operation of this class without arguments and interlocks.
     #[must_use]
     pub fn plain(class: Class) -> Self {
         Self {
@@ -63,8 +64,8 @@ impl Offer {
 /// One argument of an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Argument {
-    /// Whether it must be there.
+    /// Whether it must be given.
     pub required: bool,
-    /// What it may be.
+    /// The accepted values.
     pub limit: ArgLimit,
 }

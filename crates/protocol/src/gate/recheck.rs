@@ -1,117 +1,120 @@
-//! Whether what was allowed some time ago still is.
+//! Re-authorization of commands that are queued or running, and of subscribers.
 
 use crate::gate::authorization::{
     ShareContext, check_schedule_and_origin, check_share_valid, grants_operation, limits_of,
 };
 use crate::gate::decision::Permit;
-use crate::gate::{Code, DurableState, Now, StatementStore};
+use crate::gate::{Code, DurableState, Now, Slots, StatementStore};
 use crate::wire::{Bytes, Class, KeyBytes, Operation, Share};
 
-/// The operation by which people ask to be told the news.
+/// The operation that subscribes to notifications.
 const NOTIFY: &str = "notify.manage";
 
-/// Whether what allowed a command some time ago still does: the share, its windows, and those
-/// whose consent it needed. Its uses were counted then.
+/// Checks that a command that was allowed earlier is still allowed: its share, the share's weekly
+/// windows, and the approvals. Uses were counted at the decision.
 ///
 /// # Errors
-/// The code that says why it does not.
+/// The code of the first check that fails.
 pub fn reauthorize(
     permit: &Permit,
-    known: &StatementStore,
-    memory: &DurableState,
+    statements: &StatementStore,
+    state: &DurableState,
+    slots: &Slots,
     now: &Now,
 ) -> Result<(), Code> {
-    let registration = known.registration().ok_or(Code::NotProvisioned)?;
-    // Whoever has taken the key of a release back has taken the release back.
+    let registration = statements.registration().ok_or(Code::NotProvisioned)?;
+    // A release ends with the key that signed it.
     if let Some(release) = permit.release()
-        && known.release(&release.body.model, release.body.version) != Some(release)
+        && statements.release(&release.body.model, release.body.version) != Some(release)
     {
         return Err(Code::BadImage);
     }
-    let ground = ShareContext {
-        known,
-        memory,
+    let context = ShareContext {
+        statements,
+        state,
+        slots,
         registration,
         now,
         class: permit.class(),
         operation: &permit.caller().operation,
     };
     let key = &permit.caller().key;
-    check_by_share(&ground, key, permit.share(), |share| {
-        recheck_limits(&ground, share, permit)
+    check_by_share(&context, key, permit.share(), |share| {
+        recheck_limits(&context, share, permit)
     })
 }
 
-/// Whether whoever asked to be told the news would still be allowed to ask: the owner, or others
-/// by this share.
+/// Checks that a subscriber would still be allowed to subscribe, as the owner or by this share.
 ///
 /// # Errors
-/// The code that says why not.
+/// The code of the first check that fails.
 pub fn may_receive_notifications(
     key: &KeyBytes,
     share: Option<Bytes<16>>,
-    known: &StatementStore,
-    memory: &DurableState,
+    statements: &StatementStore,
+    state: &DurableState,
+    slots: &Slots,
     now: &Now,
 ) -> Result<(), Code> {
-    let registration = known.registration().ok_or(Code::NotProvisioned)?;
+    let registration = statements.registration().ok_or(Code::NotProvisioned)?;
     let operation = Operation::new(NOTIFY).map_err(|_| Code::Unsupported)?;
-    let ground = ShareContext {
-        known,
-        memory,
+    let context = ShareContext {
+        statements,
+        state,
+        slots,
         registration,
         now,
         class: Class::Change,
         operation: &operation,
     };
-    check_by_share(&ground, key, share, |_| Ok(()))
+    check_by_share(&context, key, share, |_| Ok(()))
 }
 
-/// Whether a key may do something by this one share, or as the owner by none.
+/// Checks that a key holds the operation by this share, or without a share as the owner.
 fn check_by_share(
-    ground: &ShareContext<'_>,
+    context: &ShareContext<'_>,
     key: &KeyBytes,
     share: Option<Bytes<16>>,
-    more: impl Fn(&Share) -> Result<(), Code>,
+    check_limits: impl Fn(&Share) -> Result<(), Code>,
 ) -> Result<(), Code> {
     let Some(share) = share else {
-        return match ground.known.is_owner(key) {
+        return match context.statements.is_owner(key) {
             true => Ok(()),
             false => Err(Code::NoGrant),
         };
     };
-    let mut reason = Code::NoGrant;
-    let grants = ground.known.grants_of(key);
+    let mut denial = Code::NoGrant;
+    let grants = context.statements.grants_of(key);
     for grant in grants.filter(|grant| grant.share.cti == share) {
-        let judged = check_share_valid(ground, &grant)
-            .and_then(|()| grants_operation(ground, grant.share))
-            .and_then(|()| more(grant.share));
-        match judged {
+        let checked = check_share_valid(context, &grant)
+            .and_then(|()| grants_operation(context, grant.share))
+            .and_then(|()| check_limits(grant.share));
+        match checked {
             Ok(()) => return Ok(()),
-            Err(code) => reason = reason.max(code),
+            Err(code) => denial = denial.max(code),
         }
     }
-    Err(reason)
+    Err(denial)
 }
 
-fn recheck_limits(ground: &ShareContext<'_>, share: &Share, permit: &Permit) -> Result<(), Code> {
-    let Some(limits) = limits_of(share, ground.operation) else {
+fn recheck_limits(context: &ShareContext<'_>, share: &Share, permit: &Permit) -> Result<(), Code> {
+    let Some(limits) = limits_of(share, context.operation) else {
         return Ok(());
     };
-    check_schedule_and_origin(ground.now, limits, permit.caller().origin)?;
-    let consenting = permit.approvers().iter();
-    let consenting = consenting.filter(|key| also_holds(ground, key)).count();
+    check_schedule_and_origin(context.now, limits, permit.caller().origin)?;
+    let approvers = permit.approvers().iter();
+    let valid = approvers.filter(|key| still_holds(context, key)).count();
     match limits.approvals {
-        Some(needed) if consenting < usize::from(needed) => Err(Code::NeedsApproval),
+        Some(needed) if valid < usize::from(needed) => Err(Code::NeedsApproval),
         _ => Ok(()),
     }
 }
 
-/// Whether the holder of a key may do the same.
-fn also_holds(ground: &ShareContext<'_>, key: &KeyBytes) -> bool {
-    ground.known.is_owner(key)
-        || ground.known.grants_of(key).any(|grant| {
-            check_share_valid(ground, &grant).is_ok()
-                && grants_operation(ground, grant.share).is_ok()
+/// Returns whether an approver still holds the same operation.
+fn still_holds(context: &ShareContext<'_>, key: &KeyBytes) -> bool {
+    context.statements.is_owner(key)
+        || context.statements.grants_of(key).any(|grant| {
+            check_share_valid(context, &grant).is_ok()
+                && grants_operation(context, grant.share).is_ok()
         })
 }

@@ -1,4 +1,4 @@
-//! Which commands were seen: for every client a highest counter and a window of 64 below it.
+//! Replay protection: for every client the highest counter and a window of 64 counters.
 
 use alloc::collections::BTreeMap;
 
@@ -6,12 +6,12 @@ use minicbor::{Decode, Encode};
 
 use crate::wire::{Bytes, KeyBytes};
 
-/// Most clients that are remembered.
+/// Maximum number of clients in the table.
 pub const MAX_WINDOWS: usize = 4096;
-/// Most clients of one key, so that nobody fills the table for the others.
+/// Maximum number of clients of one key, so that no holder can fill the table.
 pub const MAX_INSTANCES: usize = 32;
 
-/// The memory of one client.
+/// The replay window of one client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct Window {
     /// The highest counter seen; never 0.
@@ -22,12 +22,12 @@ pub struct Window {
     pub seen: u64,
 }
 
-/// What a counter is to the memory.
+/// Result of looking up a counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seen {
-    /// New, and there is room to remember it.
+    /// New, and the table has space for it.
     No,
-    /// Seen, or too old to tell.
+    /// Seen, or below the window.
     Yes,
     /// A new client, and the table is full.
     Full,
@@ -69,7 +69,7 @@ impl Window {
     }
 }
 
-/// The memory of all clients: a client is a holder's key and one of its instances.
+/// The replay windows of all clients. A client is a holder's key and an instance.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Windows(BTreeMap<(KeyBytes, Bytes<4>), Window>);
 
@@ -91,7 +91,7 @@ impl Windows {
         self.0.range(all).count()
     }
 
-    /// Remembers a counter.
+    /// Records a counter as seen.
     pub fn remember(&mut self, holder: KeyBytes, instance: Bytes<4>, counter: u64) {
         self.0
             .entry((holder, instance))
@@ -99,17 +99,17 @@ impl Windows {
             .or_insert_with(|| Window::first(counter));
     }
 
-    /// Forgets the clients of holders that may no longer command anything.
+    /// Deletes the clients of all holders for which `keep` returns false.
     pub fn retain(&mut self, mut keep: impl FnMut(&KeyBytes) -> bool) {
         self.0.retain(|(holder, _), _| keep(holder));
     }
 
-    /// All clients, for a snapshot.
+    /// The windows of all clients, for a snapshot.
     pub fn iter(&self) -> impl Iterator<Item = (&(KeyBytes, Bytes<4>), &Window)> {
         self.0.iter()
     }
 
-    /// Puts one client back from a snapshot.
+    /// Restores the window of one client from a snapshot.
     pub fn restore(&mut self, holder: KeyBytes, instance: Bytes<4>, window: Window) {
         self.0.insert((holder, instance), window);
     }
@@ -128,7 +128,7 @@ mod tests {
             (10, Seen::No, "the first"),
             (10, Seen::Yes, "the same again"),
             (12, Seen::No, "a later one"),
-            (11, Seen::No, "one that was overtaken"),
+            (11, Seen::No, "an earlier one, delayed"),
             (11, Seen::Yes, "and again"),
             (75, Seen::No, "a jump of 63"),
             (12, Seen::Yes, "at the far end of the window, seen"),

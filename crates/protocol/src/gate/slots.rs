@@ -1,54 +1,86 @@
-//! Who of those with whom a device is shared has one of its slots: the first few people or groups
-//! with a live share, by its age, so that the order of arrival decides nothing. Found once, and kept
-//! until something changes it.
-
-use alloc::vec::Vec;
+//! The device's slots (its maximum number of users). They belong to the people or groups with the
+//! oldest valid shares, so that the order of arrival has no effect.
 
 use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
 
-use crate::gate::StatementStore;
 use crate::gate::authorization::{ShareContext, is_ended};
-use crate::wire::{Bytes, KeyBytes, Share, Timestamp};
+use crate::gate::{DurableState, Now, StatementStore};
+use crate::wire::{Bytes, Class, KeyBytes, Operation, Share, Timestamp};
 
-/// Who has a slot, and how long that is known to be so.
-pub(super) struct Slots {
-    /// What the device had been told when this was found.
-    told: u64,
-    /// From when, and until the first of the shares that hold a slot ends.
+/// The holders of the device's slots, and the time for which this result is valid.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Slots {
+    /// The generation of the statements from which this was computed.
+    generation: u64,
+    /// Valid from this time until the first of the shares that hold a slot ends.
     from: Timestamp,
     until: Timestamp,
-    /// The shares that hold one, oldest of each holder.
+    /// The oldest share of each holder.
     shares: BTreeSet<Bytes<16>>,
     holders: BTreeSet<KeyBytes>,
-    /// Shares that hold none because they were ended on the device, which may forget that.
+    /// Shares without a slot because they were ended on the device; a lost log undoes that.
     ended: Vec<Bytes<16>>,
 }
 
+/// Caches the slots until they may change. It is not part of the state and can be discarded at any
+/// time.
+#[derive(Debug, Clone, Default)]
+pub struct SlotCache(Slots);
+
+impl SlotCache {
+    /// Returns the current holders of the slots.
+    pub fn update(
+        &mut self,
+        statements: &StatementStore,
+        state: &DurableState,
+        now: &Now,
+    ) -> &Slots {
+        if !self.0.is_current(statements, state, now.estimate) {
+            self.0 = Slots::compute(statements, state, now);
+        }
+        &self.0
+    }
+}
+
 impl Slots {
-    fn compute(ground: &ShareContext<'_>) -> Self {
-        let slots = ground.registration.body.slots as usize;
-        let now = ground.now.estimate;
+    /// Computes the slots; without a registration there are none.
+    fn compute(statements: &StatementStore, state: &DurableState, now: &Now) -> Self {
         let mut found = Self {
-            told: ground.known.told,
-            from: now,
+            generation: statements.generation,
+            from: now.estimate,
             until: Timestamp(u64::MAX),
-            shares: BTreeSet::new(),
-            holders: BTreeSet::new(),
-            ended: Vec::new(),
+            ..Self::default()
         };
-        for share in ground.known.shares_by_age() {
-            if found.holders.len() >= slots {
+        let Some(registration) = statements.registration() else {
+            return found;
+        };
+        let Ok(operation) = Operation::new("status.read") else {
+            return found;
+        };
+        let none = Self::default();
+        let context = ShareContext {
+            statements,
+            state,
+            slots: &none,
+            registration,
+            now,
+            class: Class::Read,
+            operation: &operation,
+        };
+        for share in statements.shares_by_age() {
+            if found.holders.len() >= registration.body.slots as usize {
                 break;
             }
             let holder = share.cnf.0;
-            if share.exp <= now || found.holders.contains(&holder) {
+            if share.exp <= now.estimate || found.holders.contains(&holder) {
                 continue;
             }
-            if ground.memory.ended.contains_key(&share.cti) {
+            if state.ended.contains_key(&share.cti) {
                 found.ended.push(share.cti);
                 continue;
             }
-            if is_ended(ground, share) {
+            if is_ended(&context, share) {
                 continue;
             }
             found.holders.insert(holder);
@@ -58,36 +90,35 @@ impl Slots {
         found
     }
 
-    /// Whether it is still so. A share that holds no slot may end without a change.
-    fn still_holds(&self, ground: &ShareContext<'_>) -> bool {
-        let now = ground.now.estimate;
-        let ended = &ground.memory.ended;
+    /// Returns whether the result is still valid. A share without a slot may end without effect.
+    fn is_current(
+        &self,
+        statements: &StatementStore,
+        state: &DurableState,
+        now: Timestamp,
+    ) -> bool {
+        let ended = &state.ended;
         let one_has_ended = match ended.len() < self.shares.len() {
             true => ended.keys().any(|id| self.shares.contains(id)),
             false => self.shares.iter().any(|id| ended.contains_key(id)),
         };
         let all_stay_ended = || self.ended.iter().all(|id| ended.contains_key(id));
-        self.told == ground.known.told
+        self.generation == statements.generation
             && self.from <= now
             && now < self.until
             && !one_has_ended
             && all_stay_ended()
     }
-}
 
-/// Whether a live share's holder has a slot.
-pub(super) fn has_slot(ground: &ShareContext<'_>, share: &Share) -> bool {
-    let mut kept = ground.known.slots.borrow_mut();
-    if !kept.as_ref().is_some_and(|slots| slots.still_holds(ground)) {
-        *kept = Some(Slots::compute(ground));
+    /// Returns whether the holder of a valid share has a slot.
+    pub(super) fn has_holder_of(&self, share: &Share) -> bool {
+        self.holders.contains(&share.cnf.0)
     }
-    let slots = kept.as_ref();
-    slots.is_some_and(|slots| slots.holders.contains(&share.cnf.0))
 }
 
 impl StatementStore {
-    /// The device is told something that may change who has a slot.
-    pub(super) fn is_told(&mut self) {
-        self.told = self.told.wrapping_add(1);
+    /// Records a change of the statements that may affect the slots.
+    pub(super) fn bump_generation(&mut self) {
+        self.generation = self.generation.wrapping_add(1);
     }
 }

@@ -1,38 +1,36 @@
-//! What the device has been told: issuers, its registration, shares, rosters, revocation lists
-//! and releases, all in memory. How statements replace one another is in `install.rs`.
+//! The statements in force, in memory: issuers, the registration, shares, rosters, revocation lists
+//! and releases. `install.rs` has the rules by which they replace one another.
 
 use alloc::vec::Vec;
 
 use alloc::collections::{BTreeMap, BTreeSet};
-use core::cell::RefCell;
 
 use crate::gate::DurableState;
 use crate::gate::cached_share::{CachedShare, HolderEntry};
 use crate::gate::install_share::MAX_SHARES;
-use crate::gate::slots::Slots;
 use crate::wire::{
     Audience, Bytes, Id, Issuers, KeyBytes, PublicKey, Registration, Release, Revocations, Roster,
     Share, Text, Timestamp,
 };
 
-/// A key that rosters name, decompressed once, and the groups that list it.
+/// A key on one or more rosters, decompressed once, and the groups that list it.
 pub(super) struct Member {
     pub(super) key: PublicKey,
     pub(super) groups: Vec<KeyBytes>,
 }
 
-/// How a key comes to a share.
+/// The way in which a key can use a share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum GrantPath<'a> {
     /// The share names the key.
     Direct,
     /// The share names a group, and its roster lists the key.
     Member(&'a Roster),
-    /// The share names a group, and this is the group's own key, which is nobody.
+    /// The share names a group, and this is the group's own key; it does not identify a person.
     GroupKey,
 }
 
-/// One share in the hands of one key.
+/// One share that one key can use.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Grant<'a> {
     pub(super) share: &'a Share,
@@ -41,7 +39,7 @@ pub(super) struct Grant<'a> {
     pub(super) via: GrantPath<'a>,
 }
 
-/// Everything the device knows from statements.
+/// All statements that the device has accepted.
 pub struct StatementStore {
     pub(super) device: Id,
     pub(super) device_key: KeyBytes,
@@ -49,21 +47,20 @@ pub struct StatementStore {
     pub(super) owner: Option<(Registration, PublicKey)>,
     pub(super) shares: BTreeMap<Bytes<16>, CachedShare>,
     pub(super) holders: BTreeMap<KeyBytes, HolderEntry>,
-    /// Shares by age, for who holds the slots and for what has ended.
+    /// Shares by time of issue, for the slots and to find expired ones.
     pub(super) by_age: BTreeSet<(Timestamp, Bytes<16>)>,
     pub(super) revocations: BTreeMap<Audience, Revocations>,
     pub(super) rosters: BTreeMap<KeyBytes, Roster>,
     pub(super) members: BTreeMap<KeyBytes, Member>,
     pub(super) releases: BTreeMap<(Text, u32), Release>,
-    /// Rises with whatever may change who has a slot, and who had one when that was last asked.
-    pub(super) told: u64,
-    pub(super) slots: RefCell<Option<Slots>>,
-    /// Most shares that are kept.
-    pub(super) room: usize,
+    /// Incremented by every change that may affect the slots.
+    pub(super) generation: u64,
+    /// Maximum number of shares.
+    pub(super) capacity: usize,
 }
 
 impl StatementStore {
-    /// Begins with what was pinned at provisioning.
+    /// A store with only what was pinned at provisioning.
     #[must_use]
     pub fn new(device: Id, device_key: KeyBytes, issuers: Issuers) -> Self {
         Self {
@@ -78,18 +75,18 @@ impl StatementStore {
             rosters: BTreeMap::new(),
             members: BTreeMap::new(),
             releases: BTreeMap::new(),
-            told: 0,
-            slots: RefCell::new(None),
-            room: MAX_SHARES,
+            // 0 is the generation of an empty cache of slots.
+            generation: 1,
+            capacity: MAX_SHARES,
         }
     }
 
-    /// Keeps so many shares instead of [`MAX_SHARES`], to see how a decision grows beyond what a
-    /// device takes; uses are counted for no more than before.
+    /// Sets the maximum number of shares in place of [`MAX_SHARES`], for benchmarks of the decision
+    /// beyond that. Uses are still counted for at most `MAX_SHARES` shares.
     #[doc(hidden)]
     #[must_use]
-    pub fn with_room_for(mut self, shares: usize) -> Self {
-        self.room = shares;
+    pub fn with_capacity(mut self, shares: usize) -> Self {
+        self.capacity = shares;
         self
     }
 
@@ -99,12 +96,12 @@ impl StatementStore {
         &self.device
     }
 
-    /// Whether `audience` is this very device.
+    /// Returns whether `audience` is exactly this device.
     pub(super) fn is_device(&self, audience: &Audience) -> bool {
         matches!(audience, Audience::Device(id) if *id == self.device)
     }
 
-    /// The keys that are trusted now.
+    /// The issuer keys that are trusted now.
     #[must_use]
     pub fn issuers(&self) -> &Issuers {
         &self.issuers
@@ -116,7 +113,7 @@ impl StatementStore {
         self.registration()?.body.site.as_ref()
     }
 
-    /// Whether a statement for `audience` is for this device.
+    /// Returns whether a statement for `audience` is for this device.
     #[must_use]
     pub fn is_mine(&self, audience: &Audience) -> bool {
         match audience {
@@ -125,14 +122,11 @@ impl StatementStore {
         }
     }
 
-    /// Audiences of this device whose revocation list the log knows to exist, and which the
-    /// device does not hold.
-    pub fn lost_lists<'a>(
-        &'a self,
-        memory: &'a DurableState,
-    ) -> impl Iterator<Item = &'a Audience> {
-        let lists = memory.revocations.keys();
-        lists.filter(|audience| self.is_mine(audience) && self.revocations(audience).is_none())
+    /// Audiences of this device whose revocation list is recorded in the event log, but missing
+    /// from the cache.
+    pub fn lost_lists<'a>(&'a self, state: &'a DurableState) -> impl Iterator<Item = &'a Audience> {
+        let recorded = state.revocations.keys();
+        recorded.filter(|audience| self.is_mine(audience) && self.revocations(audience).is_none())
     }
 
     /// The registration in force.
@@ -141,8 +135,8 @@ impl StatementStore {
         self.owner.as_ref().map(|(registration, _)| registration)
     }
 
-    /// The checked key of the owner, of a holder of shares or of a member of a group that
-    /// holds one; nobody else may command.
+    /// The checked key of the owner, of a holder of shares, or of a member of a group that
+    /// holds one. Commands signed by any other key are refused.
     #[must_use]
     pub fn authority(&self, key: &KeyBytes) -> Option<&PublicKey> {
         match &self.owner {
@@ -154,13 +148,13 @@ impl StatementStore {
         }
     }
 
-    /// Whether this is the owner's key.
+    /// Returns whether this is the owner's key.
     #[must_use]
     pub fn is_owner(&self, key: &KeyBytes) -> bool {
         self.owner.as_ref().is_some_and(|(_, o)| o.bytes() == *key)
     }
 
-    /// The account behind a key, if the key may command this device at all.
+    /// The account that a key belongs to, if the key may send commands to this device at all.
     #[must_use]
     pub fn person(&self, key: &KeyBytes) -> Option<&Id> {
         if self.is_owner(key) {
@@ -169,7 +163,7 @@ impl StatementStore {
         self.grants_of(key).next().map(|grant| grant.person)
     }
 
-    /// The shares that a key can use on this device as it is registered now.
+    /// The shares that a key can use on this device under the current registration.
     pub(super) fn grants_of(&self, key: &KeyBytes) -> impl Iterator<Item = Grant<'_>> {
         let direct = self.shares_naming(key).map(|share| Grant {
             share,
@@ -218,11 +212,11 @@ impl StatementStore {
     /// A share by its id.
     #[must_use]
     pub fn share(&self, id: &Bytes<16>) -> Option<&Share> {
-        let checked = self.shares.get(id)?.get(&self.issuers)?;
-        Some(&checked.share)
+        let verified = self.shares.get(id)?.get(&self.issuers)?;
+        Some(&verified.share)
     }
 
-    /// How many shares it holds, checked or not.
+    /// Number of stored shares, verified or not.
     #[must_use]
     pub fn share_count(&self) -> usize {
         self.shares.len()
@@ -242,7 +236,7 @@ impl StatementStore {
         self.revocations.get(audience)
     }
 
-    /// Whether any list that this device holds ends `share`.
+    /// Returns whether any revocation list of this device ends `share`.
     #[must_use]
     pub fn is_revoked(&self, share: &Share) -> bool {
         self.revocations
@@ -250,8 +244,8 @@ impl StatementStore {
             .any(|(audience, list)| self.is_mine(audience) && list.ends(share))
     }
 
-    /// Whether a list ends what a member may do through a group, by the member's key or
-    /// account; a roster made since then lets the member in again.
+    /// Returns whether a list ends the access of a group's member, by the member's key or account.
+    /// A roster that was issued later restores it.
     pub(super) fn is_member_revoked(&self, key: &KeyBytes, person: &Id, roster: &Roster) -> bool {
         let lists = self.revocations.iter();
         let mut mine = lists.filter(|(audience, _)| self.is_mine(audience));
@@ -261,27 +255,27 @@ impl StatementStore {
         })
     }
 
-    /// The next time after `after` at which something that holds will hold no longer: a share,
-    /// a roster, the plan, or the lease of a class of operations.
+    /// The first time after `after` at which a share, a roster, the plan, or the lease of a class
+    /// of operations ends.
     #[must_use]
     pub fn next_end(&self, after: Timestamp) -> Option<Timestamp> {
         let lists = self.revocations.values().map(|list| list.iat);
         let plan = self.registration().and_then(|r| r.body.plan.end);
-        let outlines = self.shares.values().map(|held| &held.outline);
-        let ends = outlines.flat_map(|it| self.lapses(it.made).chain([it.end]));
-        ends.chain(lists.flat_map(|proof| self.lapses(proof)))
+        let headers = self.shares.values().map(|cached| &cached.header);
+        let ends = headers.flat_map(|it| self.lease_ends(it.issued_at).chain([it.expires_at]));
+        ends.chain(lists.flat_map(|proof| self.lease_ends(proof)))
             .chain(self.rosters.values().map(|roster| roster.exp))
             .chain(plan)
             .filter(|end| *end > after)
             .min()
     }
 
-    /// When a share ends, and when its leases do if no list comes.
+    /// The times at which a share ends, and at which its leases do without a newer list.
     pub fn ends_of<'a>(&'a self, share: &'a Share) -> impl Iterator<Item = Timestamp> + 'a {
-        self.lapses(share.iat).chain([share.exp])
+        self.lease_ends(share.iat).chain([share.exp])
     }
 
-    fn lapses(&self, proof: Timestamp) -> impl Iterator<Item = Timestamp> + '_ {
+    fn lease_ends(&self, proof: Timestamp) -> impl Iterator<Item = Timestamp> + '_ {
         let leases = self.registration().map(|r| &r.body.leases);
         let leases = leases.into_iter().flat_map(|leases| leases.iter());
         leases.map(move |(_, seconds)| proof.plus(*seconds))

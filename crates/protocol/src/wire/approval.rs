@@ -1,23 +1,23 @@
-//! `approval`: another holder's consent to one command.
+//! `approval`: another person's approval of one command.
 
 use minicbor::{Decode, Encode};
 
 use crate::wire::{Audience, Hash, Kind, Object, Timestamp, WireError};
 
-/// The claims of `approval`. Who consents follows from the key that signed it.
+/// The claims of `approval`. The signer's key identifies the person.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Approval {
     /// The device of the command.
     #[n(3)]
     pub aud: Audience,
-    /// The first second at which it no longer counts.
+    /// The first second at which it has expired.
     #[n(4)]
     pub exp: Timestamp,
-    /// When it was made.
+    /// Time of issue.
     #[n(6)]
     pub iat: Timestamp,
-    /// The rest.
+    /// The private claim.
     #[n(-65537)]
     pub body: ApprovalBody,
 }
@@ -26,7 +26,7 @@ pub struct Approval {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct ApprovalBody {
-    /// 1.
+    /// Format version: 1.
     #[n(0)]
     pub format: u64,
     /// SHA-256 of the command's envelope.
@@ -44,7 +44,7 @@ impl Object for Approval {
     fn check(&self) -> Result<(), WireError> {
         if self.exp <= self.iat {
             return Err(WireError::Malformed(
-                "an approval that ends before it begins",
+                "the approval does not expire after its time of issue",
             ));
         }
         Ok(())

@@ -1,30 +1,30 @@
-//! A bundle is how anything travels: a CBOR sequence (RFC 8742) of statements, approvals, and
-//! at most one command, last.
+//! Bundles, the payload of messages: a CBOR sequence (RFC 8742) of statements, approvals, and at
+//! most one command, last.
 
 use alloc::vec::Vec;
 
 use crate::wire::cbor::item_length;
 use crate::wire::{Envelope, Kind, WireError};
 
-/// Largest bundle, in bytes.
+/// Maximum size of a bundle, in bytes.
 pub const MAX_BUNDLE: usize = 65536;
-/// Most items in one bundle.
+/// Maximum number of items in a bundle.
 pub const MAX_ITEMS: usize = 8;
 
-/// The envelopes of one payload. No signature has been verified.
+/// The envelopes of one payload. Their signatures are not verified.
 #[derive(Debug, Default)]
 pub struct Bundle<'a> {
-    /// Statements in the order received; each stands or falls by itself.
+    /// Statements in the order received; an invalid one does not affect the others.
     pub statements: Vec<Result<Envelope<'a>, WireError>>,
-    /// Consents to the command.
+    /// Approvals of the command.
     pub approvals: Vec<Envelope<'a>>,
     /// The command, if the bundle ends with one.
     pub command: Option<Envelope<'a>>,
 }
 
 impl<'a> Bundle<'a> {
-    /// Splits a payload. A statement that is broken in itself is kept as its error; what
-    /// breaks the sequence itself, or the last item, refuses the whole.
+    /// Splits a payload. A statement that is invalid in itself is returned as its error; a
+    /// malformed sequence, or an invalid last item, refuses the whole bundle.
     ///
     /// # Errors
     /// Any [`WireError`].
@@ -40,9 +40,9 @@ impl<'a> Bundle<'a> {
                 Ok(e) if e.kind == Kind::Command && after.is_empty() => bundle.command = Some(e),
                 Ok(e) if e.kind.is_statement() => bundle.statements.push(Ok(e)),
                 Ok(e) if e.kind == Kind::Approval => bundle.approvals.push(e),
-                // A command before the end, or what only a device signs.
+                // A command before the end, or an object that only a device signs.
                 Ok(_) => return Err(WireError::WrongType),
-                // The last item may have been the command: its fault is the bundle's.
+                // The last item may be the command, so its error is that of the bundle.
                 Err(error) if after.is_empty() => return Err(error),
                 Err(error) => bundle.statements.push(Err(error)),
             }
@@ -55,7 +55,7 @@ impl<'a> Bundle<'a> {
     }
 }
 
-/// Cuts a sequence of any length into items, in order. Nothing in them is checked.
+/// Splits a sequence of any length into its items, in order, without checking them.
 ///
 /// # Errors
 /// [`WireError::Malformed`] if it is not a sequence of CBOR items of definite length.

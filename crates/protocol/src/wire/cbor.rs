@@ -1,4 +1,4 @@
-//! Deterministic CBOR: what was decoded, encoded again, must be the bytes received.
+//! Deterministic CBOR: a decoded value, encoded again, must be equal to the received bytes.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -7,9 +7,9 @@ use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
 use crate::wire::WireError;
 
-/// Decodes one value that fills `bytes` exactly and is deterministically encoded
-/// (RFC 8949 section 4.2.1). Duplicate, unsorted or unknown map keys, longer-than-needed
-/// integers, indefinite lengths and trailing bytes all fail the comparison.
+/// Decodes one deterministically encoded value (RFC 8949 section 4.2.1) that fills `bytes`. It
+/// refuses duplicate, unsorted or unknown map keys, integers that are longer than necessary,
+/// indefinite lengths and trailing bytes.
 ///
 /// # Errors
 /// [`WireError::Malformed`].
@@ -26,8 +26,8 @@ where
     }
 }
 
-/// The length of the first item in `bytes`, if that is well-formed CBOR of definite lengths.
-/// It neither recurses nor allocates, and a count that the bytes cannot hold ends it.
+/// Returns the length of the first item in `bytes`, if it is well-formed CBOR of definite lengths.
+/// Neither recurses nor allocates, and stops at a count that exceeds the number of bytes.
 pub(super) fn item_length(bytes: &[u8]) -> Option<usize> {
     let mut rest = bytes;
     let mut items: u64 = 1;
@@ -39,7 +39,7 @@ pub(super) fn item_length(bytes: &[u8]) -> Option<usize> {
         let size = match short {
             0..=23 => 0,
             24..=27 => 1_usize << (short - 24),
-            // Reserved, or an indefinite length and its end.
+            // Reserved, an indefinite length, or a break.
             _ => return None,
         };
         let (number, after) = rest.split_at_checked(size)?;
@@ -66,10 +66,10 @@ pub(super) fn item_length(bytes: &[u8]) -> Option<usize> {
     Some(bytes.len() - rest.len())
 }
 
-/// Most of what is encoded is no longer than this.
+/// The initial size of the output buffer, in bytes: most objects are shorter.
 const INITIAL_CAPACITY: usize = 512;
 
-/// Encodes a value of ours.
+/// Encodes a value.
 #[must_use]
 pub fn to_bytes<T: Encode<()>>(value: &T) -> Vec<u8> {
     let mut out = Vec::with_capacity(INITIAL_CAPACITY);
@@ -86,7 +86,7 @@ fn encode_into<T: Encode<()>>(
     value.encode(&mut Encoder::new(out), &mut ())
 }
 
-/// A writer that accepts only the bytes it already holds, so nothing is allocated.
+/// A writer that compares its input with expected bytes, without allocation.
 struct Matching<'a>(&'a [u8]);
 
 #[derive(Debug)]
@@ -114,13 +114,13 @@ impl encode::Write for Matching<'_> {
 pub struct Bytes<const N: usize>(pub [u8; N]);
 
 impl<const N: usize> Bytes<N> {
-    /// Lower-case hexadecimal, as it is written in topics, files and on the terminal.
+    /// Lower-case hexadecimal, as used in topics, files and output.
     #[must_use]
     pub fn hex(&self) -> String {
         data_encoding::HEXLOWER.encode(&self.0)
     }
 
-    /// Reads hexadecimal of either case; `None` if it is not exactly `N` bytes of it.
+    /// Decodes hexadecimal of either case; `None` if it is not exactly `N` bytes.
     #[must_use]
     pub fn from_hex(text: &str) -> Option<Self> {
         let bytes = data_encoding::HEXLOWER_PERMISSIVE
@@ -164,12 +164,12 @@ impl<'b, C, const N: usize> Decode<'b, C> for Bytes<N> {
         found
             .try_into()
             .map(Self)
-            .map_err(|_| decode::Error::message("byte string of another length"))
+            .map_err(|_| decode::Error::message("byte string of wrong length"))
     }
 }
 
-/// A CBOR map in its deterministic order. Reading keeps the received order, and refuses
-/// one that does not strictly ascend by the encoded keys.
+/// A CBOR map in deterministic order. Decoding refuses a map whose encoded keys are not strictly
+/// ascending.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Map<K, V>(Vec<(K, V)>);
 
@@ -180,7 +180,7 @@ impl<K, V> Default for Map<K, V> {
 }
 
 impl<K: Encode<()>, V> Map<K, V> {
-    /// Puts entries in order; of two with the same key the later one stays.
+    /// Sorts entries; of two with the same key the later one is used.
     #[must_use]
     pub fn new(entries: impl IntoIterator<Item = (K, V)>) -> Self {
         let sorted: alloc::collections::BTreeMap<Vec<u8>, (K, V)> = entries
@@ -197,13 +197,13 @@ impl<K, V> Map<K, V> {
         self.0.iter().map(|(k, v)| (k, v))
     }
 
-    /// How many entries there are.
+    /// Number of entries.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no entries.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -222,8 +222,8 @@ impl<K: PartialEq, V> Map<K, V> {
 }
 
 impl<const N: usize, V> Map<Bytes<N>, V> {
-    /// Looks a key up among very many. Byte strings of one length are in the order of their
-    /// bytes; names are not, the shorter ones come first.
+    /// Finds a key by binary search. Only keys of one length are in the order of their bytes: in
+    /// deterministic CBOR, shorter text comes first.
     pub fn find(&self, key: &Bytes<N>) -> Option<&V> {
         let at = self.0.binary_search_by(|(known, _)| known.cmp(key)).ok()?;
         self.0.get(at).map(|(_, v)| v)
@@ -256,8 +256,8 @@ impl<'b, K: Decode<'b, C>, V: Decode<'b, C>, C> Decode<'b, C> for Map<K, V> {
             let start = d.position();
             let key = K::decode(d, ctx)?;
             let raw = d.input().get(start..d.position()).unwrap_or_default();
-            // Bytewise order of the encoded keys, RFC 8949 section 4.2.1. No key encodes
-            // to nothing, so the first always passes.
+            // Bytewise order of the encoded keys, RFC 8949 section 4.2.1. No key has an empty
+            // encoding, so the first one is always accepted.
             if raw <= last {
                 return Err(decode::Error::message("map keys out of order"));
             }

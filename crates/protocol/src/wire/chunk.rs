@@ -1,4 +1,4 @@
-//! A piece of a result that is larger than a receipt.
+//! A chunk of a result that is larger than a receipt.
 
 use alloc::vec::Vec;
 
@@ -7,16 +7,16 @@ use minicbor::{Decode, Encode};
 use crate::wire::cbor::decode_exact;
 use crate::wire::{Hash, WireError};
 
-/// Largest piece, in bytes.
+/// Maximum size of a chunk, in bytes.
 pub const MAX_CHUNK: usize = 32 * 1024;
 
-/// A piece of a result. It is not signed: the receipt has the SHA-256 of the whole.
+/// A chunk of a result. It is not signed: the receipt contains the SHA-256 of the whole result.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Chunk {
-    /// SHA-256 of the command whose result it is.
+    /// SHA-256 of the command.
     #[n(0)]
     pub result: Hash,
-    /// Where it begins, in bytes.
+    /// Offset in the result, in bytes.
     #[n(1)]
     pub offset: u64,
     /// The bytes.
@@ -25,7 +25,7 @@ pub struct Chunk {
 }
 
 impl Chunk {
-    /// Reads one.
+    /// Decodes a chunk.
     ///
     /// # Errors
     /// [`WireError::TooLarge`] and [`WireError::Malformed`].

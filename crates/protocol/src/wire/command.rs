@@ -1,4 +1,4 @@
-//! `command`: what a holder asks one device to do, once, now.
+//! `command`: a request of a holder to one device to run an operation once.
 
 use minicbor::{Decode, Encode};
 
@@ -6,29 +6,29 @@ use crate::wire::{
     Audience, Bytes, Kind, Map, Object, Operation, Text, Timestamp, Value, WireError,
 };
 
-/// The longest a command may live, in seconds.
+/// Maximum lifetime of a command, in seconds.
 pub const MAX_TTL: u64 = 300;
 
-/// Most arguments of a command.
+/// Maximum number of arguments of a command.
 const MAX_ARGS: usize = 16;
 
-/// The claims of `command`. Who sends it follows from the key that signed it.
+/// The claims of `command`. The signer's key identifies the sender.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Command {
     /// Exactly one device.
     #[n(3)]
     pub aud: Audience,
-    /// The first second at which it is too late; at most 300 s after `iat`.
+    /// The first second at which it has expired; at most 300 s after `iat`.
     #[n(4)]
     pub exp: Timestamp,
-    /// When it was made.
+    /// Time of issue.
     #[n(6)]
     pub iat: Timestamp,
-    /// Random.
+    /// Random id.
     #[n(7)]
     pub cti: Bytes<16>,
-    /// The rest.
+    /// The private claim.
     #[n(-65537)]
     pub body: CommandBody,
 }
@@ -37,33 +37,33 @@ pub struct Command {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct CommandBody {
-    /// 1.
+    /// Format version: 1.
     #[n(0)]
     pub format: u64,
-    /// Rises with every command of this client instance; never 0.
+    /// Increases with every command of this client instance; never 0.
     #[n(1)]
     pub counter: u64,
-    /// Which of the holder's clients counts.
+    /// The client instance that the counter belongs to.
     #[n(2)]
     pub instance: Bytes<4>,
     /// The device's epoch, from its `state`.
     #[n(3)]
     pub epoch: Bytes<16>,
-    /// What is asked.
+    /// The operation.
     #[n(4)]
     pub operation: Operation,
-    /// With what.
+    /// The arguments of the operation.
     #[n(5)]
     pub args: Map<Text, Value>,
-    /// Not after this uptime, in seconds, of this boot: for devices without a clock.
+    /// Expiry as an uptime of one boot, for devices without a clock.
     #[n(6)]
     pub until: Option<BootTime>,
-    /// Only ask: would this be allowed, and why not? Nothing is done and nothing remembered.
+    /// A dry run: returns whether the command would be allowed, without running or recording it.
     #[n(7)]
     pub dry: Option<bool>,
 }
 
-/// A moment in the life of one boot of a device.
+/// A time within one boot of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct BootTime {
     /// Seconds since that boot.
@@ -83,13 +83,15 @@ impl Object for Command {
 
     fn check(&self) -> Result<(), WireError> {
         if self.exp <= self.iat {
-            return Err(WireError::Malformed("a command that ends before it begins"));
+            return Err(WireError::Malformed(
+                "the command does not expire after its time of issue",
+            ));
         }
         if self.body.counter == 0 {
-            return Err(WireError::Malformed("a counter of 0"));
+            return Err(WireError::Malformed("the counter is 0"));
         }
         if self.body.dry == Some(false) {
-            return Err(WireError::Malformed("a dry run is asked for or left out"));
+            return Err(WireError::Malformed("the dry-run flag is true or absent"));
         }
         if self.body.args.len() > MAX_ARGS {
             return Err(WireError::Malformed("more than 16 arguments"));

@@ -1,9 +1,9 @@
-//! What new registrations carry unless the issuer says otherwise.
+//! Default plans and leases of new registrations.
 
 use super::{Class, Id, Map, PlanTable, Text};
 
-/// The plan table that new registrations carry: Basic views; Standard adds notifications,
-/// firmware, diagnostics, reports and sharing; Advanced everything.
+/// The default plan table: Basic includes reading; Standard adds notifications, firmware,
+/// diagnostics, reports, configuration, licences and sharing; Advanced includes everything.
 #[must_use]
 pub fn default_plans() -> PlanTable {
     let minimum = [
@@ -32,7 +32,7 @@ pub fn default_plans() -> PlanTable {
     }
 }
 
-/// The leases that new registrations carry, in seconds.
+/// The default leases, in seconds.
 #[must_use]
 pub fn default_leases() -> Map<Class, u64> {
     const DAY: u64 = 86400;

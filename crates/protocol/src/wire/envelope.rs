@@ -1,5 +1,5 @@
 //! The envelope of every object: COSE_Sign1 (RFC 9052 section 4.2) with a CWT tag
-//! (RFC 8392 section 6), explicit type (RFC 9596) and the signer's whole key as `kid`.
+//! (RFC 8392 section 6), explicit type (RFC 9596) and the signer's full key as `kid`.
 
 use alloc::format;
 use alloc::string::String;
@@ -17,38 +17,38 @@ const ALG_ED25519: i64 = -19;
 const TAG_CWT: u64 = 61;
 const TAG_SIGN1: u64 = 18;
 
-/// The kinds of object, by the `typ` header.
+/// The kinds of objects, by the `typ` header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
-    /// Root keys and the keys of each role.
+    /// The issuer's root keys and the keys of each role.
     Issuers,
-    /// Who owns a device, on which plan.
+    /// The owner and the plan of a device.
     Registration,
-    /// Who may do what until when.
+    /// The permissions of a recipient on a device or site, with an expiry.
     Share,
-    /// What no longer counts.
+    /// The revocation list of a device or site.
     Revocations,
-    /// What a holder asks for.
+    /// A request to run an operation.
     Command,
-    /// What the device answers.
+    /// The device's answer to a command.
     Receipt,
-    /// What the device says of itself.
+    /// The device's status and operations.
     State,
-    /// Who belongs to a group.
+    /// The members of a group.
     Roster,
-    /// A firmware that may be installed.
+    /// A firmware release that may be installed.
     Release,
-    /// Somebody else's consent to a command.
+    /// Another person's approval of a command.
     Approval,
-    /// How far the device's event log has come.
+    /// Size and head of the device's event log.
     Checkpoint,
-    /// What a maker lets one machine do.
+    /// The features that a manufacturer has licensed for one machine.
     Licence,
-    /// What the device tells those who asked to be told.
+    /// A notification to a subscriber.
     Notice,
 }
 
-/// Kind, name, largest envelope in bytes.
+/// Kind, name, and maximum size of the envelope in bytes.
 const KINDS: [(Kind, &str, usize); 13] = [
     (Kind::Issuers, "issuers", 4096),
     (Kind::Registration, "registration", 8192),
@@ -61,19 +61,19 @@ const KINDS: [(Kind, &str, usize); 13] = [
     (Kind::Release, "release", 2048),
     (Kind::Approval, "approval", 512),
     (Kind::Checkpoint, "checkpoint", 512),
-    // As large as a value of an argument may be.
+    // The maximum size of an argument's value.
     (Kind::Licence, "licence", 1024),
     (Kind::Notice, "notice", 2048),
 ];
 
 impl Kind {
-    /// The word in the type name and in topics.
+    /// The name in the `typ` header and in topics.
     #[must_use]
     pub fn name(self) -> &'static str {
         self.row().1
     }
 
-    /// The kind of a word.
+    /// The kind with this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         KINDS
@@ -82,13 +82,13 @@ impl Kind {
             .map(|&(kind, ..)| kind)
     }
 
-    /// The largest envelope of this kind, in bytes.
+    /// Maximum size of an envelope of this kind, in bytes.
     #[must_use]
     pub fn max_size(self) -> usize {
         self.row().2
     }
 
-    /// Whether an issuer or a group signs it, so that a device keeps it.
+    /// Returns whether an issuer or a group signs this kind, so that devices store it.
     #[must_use]
     pub fn is_statement(self) -> bool {
         matches!(
@@ -121,18 +121,18 @@ impl Kind {
     }
 }
 
-/// Claims that travel in an envelope of their own kind.
+/// Claims that have an envelope of their own kind.
 pub trait Object: for<'b> Decode<'b, ()> + Encode<()> {
-    /// The kind that holds these claims.
+    /// The kind of the envelope.
     const KIND: Kind;
 
     /// The format version inside the private claim.
     fn format(&self) -> u64;
 
-    /// The rules that the shape alone does not say.
+    /// Checks the rules that decoding does not enforce.
     ///
     /// # Errors
-    /// [`WireError::Malformed`], naming the rule.
+    /// [`WireError::Malformed`] with the violated rule.
     fn check(&self) -> Result<(), WireError> {
         Ok(())
     }
@@ -141,12 +141,12 @@ pub trait Object: for<'b> Decode<'b, ()> + Encode<()> {
 /// The format version that this build reads and writes.
 pub(super) const FORMAT: u64 = 1;
 
-/// An envelope of the right shape. Its signature has **not** been verified.
+/// A well-formed envelope. Its signature has **not** been verified.
 #[derive(Debug, Clone, Copy)]
 pub struct Envelope<'a> {
-    /// What it claims to be.
+    /// The kind in its header.
     pub kind: Kind,
-    /// Whose signature it claims to bear.
+    /// The key in its header.
     pub signer: KeyBytes,
     bytes: &'a [u8],
     protected: &'a [u8],
@@ -155,7 +155,7 @@ pub struct Envelope<'a> {
 }
 
 impl<'a> Envelope<'a> {
-    /// Reads one envelope that fills `bytes`.
+    /// Decodes one envelope that fills `bytes`.
     ///
     /// # Errors
     /// [`WireError::TooLarge`], [`WireError::Malformed`], [`WireError::BadEnvelope`],
@@ -165,8 +165,8 @@ impl<'a> Envelope<'a> {
             return Err(WireError::TooLarge);
         }
         let sign1: Sign1<'a> = decode_exact(bytes).map_err(|error| {
-            let of_our_shape = minicbor::decode::<Sign1<'_>>(bytes).is_ok();
-            if of_our_shape || item_length(bytes) != Some(bytes.len()) {
+            let is_sign1 = minicbor::decode::<Sign1<'_>>(bytes).is_ok();
+            if is_sign1 || item_length(bytes) != Some(bytes.len()) {
                 return error;
             }
             WireError::BadEnvelope("not 61(18([protected, {}, payload, signature]))")
@@ -191,7 +191,7 @@ impl<'a> Envelope<'a> {
         })
     }
 
-    /// The claims. Read before the signature is verified, so believe them only afterwards.
+    /// Decodes the claims. They are not trusted until the signature is verified.
     ///
     /// # Errors
     /// [`WireError::WrongType`], [`WireError::Malformed`], [`WireError::Unsupported`].
@@ -210,13 +210,13 @@ impl<'a> Envelope<'a> {
     /// Verifies the signature over the received bytes with a key that the caller trusts.
     ///
     /// # Errors
-    /// [`WireError::BadSignature`], also when `key` is not the one that the header names.
+    /// [`WireError::BadSignature`], also if `key` is not the key in the header.
     pub fn verify(&self, key: &PublicKey) -> Result<(), WireError> {
         if key.bytes() != self.signer {
             return Err(WireError::BadSignature);
         }
-        let mut short = [0; SHORT];
-        match write_to_be_signed(Cursor::new(&mut short[..]), self.protected, self.payload) {
+        let mut buffer = [0; STACK_BUFFER];
+        match write_to_be_signed(Cursor::new(&mut buffer[..]), self.protected, self.payload) {
             Ok(written) => {
                 let length = written.position();
                 let message = written.get_ref().get(..length);
@@ -226,7 +226,7 @@ impl<'a> Envelope<'a> {
         }
     }
 
-    /// SHA-256 of the whole envelope: the name of a command in receipts and in the log.
+    /// SHA-256 of the whole envelope, which identifies a command in receipts and in the event log.
     #[must_use]
     pub fn hash(&self) -> Hash {
         hash(self.bytes)
@@ -238,7 +238,7 @@ impl<'a> Envelope<'a> {
         self.bytes
     }
 
-    /// The payload, for comparing what several signers signed.
+    /// The payload, to compare the envelopes of several signers.
     #[must_use]
     pub fn payload(&self) -> &'a [u8] {
         self.payload
@@ -263,8 +263,8 @@ pub fn sign<T: Object>(claims: &T, key: &SecretKey) -> Vec<u8> {
     })
 }
 
-/// What a signature covers: the Sig_structure of COSE_Sign1 (RFC 9052 section 4.4) with
-/// empty external_aad.
+/// The signed bytes: the Sig_structure of COSE_Sign1 (RFC 9052 section 4.4) with an empty
+/// external_aad.
 #[must_use]
 pub fn to_be_signed(protected: &[u8], payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(protected.len() + payload.len() + 24);
@@ -274,8 +274,8 @@ pub fn to_be_signed(protected: &[u8], payload: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A message of this size is put together without asking for memory; most commands are shorter.
-const SHORT: usize = 1024;
+/// Size of the stack buffer for the signed bytes; most commands fit in it, without allocation.
+const STACK_BUFFER: usize = 1024;
 
 fn write_to_be_signed<W: encode::Write>(
     to: W,
@@ -291,7 +291,7 @@ fn write_to_be_signed<W: encode::Write>(
     Ok(e.into_writer())
 }
 
-/// The protected header: these three parameters, no more and no fewer.
+/// The protected header: exactly these three parameters.
 #[derive(Encode, Decode)]
 #[cbor(map)]
 struct Header<'a> {

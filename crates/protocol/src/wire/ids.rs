@@ -1,12 +1,12 @@
-//! Names and times as they travel, each refused while it is decoded if it breaks its rule.
+//! Ids, operations, text and times. Each type checks its rule while it is decoded.
 
 use alloc::boxed::Box;
 
 use arrayvec::ArrayString;
 use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
-/// 9999-12-30T22:00:00Z, the last time whose year has four digits in every time zone. Later
-/// ones are refused, so that every time can be printed and no sum of times overflows.
+/// 9999-12-30T22:00:00Z, the last time whose year has four digits in every time zone. Later times
+/// are refused, so that every time can be printed and sums of times do not overflow.
 pub const MAX_TIMESTAMP: u64 = 253_402_207_200;
 
 /// Seconds since 1970-01-01T00:00:00Z (RFC 8392 NumericDate, unsigned integers only).
@@ -14,13 +14,13 @@ pub const MAX_TIMESTAMP: u64 = 253_402_207_200;
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
-    /// This time and a number of seconds; stops at [`MAX_TIMESTAMP`].
+    /// This time plus a number of seconds, at most [`MAX_TIMESTAMP`].
     #[must_use]
     pub fn plus(self, seconds: u64) -> Self {
         Self(self.0.saturating_add(seconds).min(MAX_TIMESTAMP))
     }
 
-    /// Seconds from `earlier` to this time; 0 if it is not earlier.
+    /// Seconds from `earlier` to this time; 0 if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
@@ -58,14 +58,14 @@ impl<'b, C> Decode<'b, C> for Timestamp {
     }
 }
 
-/// Longest name, in bytes.
+/// Maximum length of a name, in bytes.
 const MAX_NAME: usize = 64;
 
-/// A name is held where it is used, so that a command without arguments is read and decided without
-/// asking for memory.
+/// A name is stored inline, so that a command without arguments is decoded and decided without
+/// allocation.
 type Name = ArrayString<MAX_NAME>;
 
-/// Declares a text type that can only hold what its rule allows.
+/// Declares a text type whose values satisfy a rule.
 macro_rules! text_type {
     ($(#[$doc:meta])* $name:ident, $held:ty, $rule:expr, $message:literal) => {
         $(#[$doc])*
@@ -73,10 +73,10 @@ macro_rules! text_type {
         pub struct $name($held);
 
         impl $name {
-            /// Takes text that keeps the rule of this type.
+            /// A value with this text.
             ///
             /// # Errors
-            /// A sentence that says the rule.
+            /// The rule, if the text violates it.
             pub fn new(text: &str) -> Result<Self, &'static str> {
                 let rule: fn(&str) -> bool = $rule;
                 if !rule(text) {
@@ -137,7 +137,8 @@ fn is_id(text: &str) -> bool {
 }
 
 text_type!(
-    /// A device, site, account, issuer or group: `[A-Za-z0-9._:@-]{1,64}`, compared byte by byte.
+    /// The id of a device, site, account, issuer or group: `[A-Za-z0-9._:@-]{1,64}`, compared byte
+    /// by byte.
     Id,
     Name,
     is_id,
@@ -155,7 +156,7 @@ text_type!(
 );
 
 text_type!(
-    /// Free text for people, at most 200 bytes and without control characters. Never trusted.
+    /// Free text for people: at most 200 bytes, without control characters. Not trusted.
     Text,
     Box<str>,
     |text| text.len() <= 200 && !text.chars().any(char::is_control),
@@ -164,7 +165,7 @@ text_type!(
 
 const SITE: &str = "site:";
 
-/// Whom a statement is for: one device, or every device of one site. Never "all".
+/// The audience of a statement: one device, or every device of one site. There is no "all".
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Audience {
     /// One device, by its id.
@@ -185,7 +186,7 @@ impl core::fmt::Display for Audience {
 impl core::str::FromStr for Audience {
     type Err = &'static str;
 
-    /// A device id must not look like a site, so the prefix decides.
+    /// Parses an audience by its prefix: a device id must not begin with `site:`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.strip_prefix(SITE) {
             Some(site) => Id::new(site).map(Self::Site),

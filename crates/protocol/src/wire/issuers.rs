@@ -1,4 +1,4 @@
-//! `issuers`: which keys may sign what, for one platform.
+//! `issuers`: the keys of each role of one platform.
 
 use alloc::vec::Vec;
 
@@ -7,7 +7,7 @@ use minicbor::{Decode, Encode};
 use crate::wire::envelope::FORMAT;
 use crate::wire::{Envelope, Id, KeyBytes, Kind, Map, Object, PublicKey, Timestamp, WireError};
 
-/// What a key of the issuer side may sign.
+/// The role of an issuer key: the kind of statement that it may sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Role {
@@ -58,7 +58,7 @@ impl Role {
         }
     }
 
-    /// The word in files and messages.
+    /// The name in files and messages.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -71,10 +71,10 @@ impl Role {
     }
 }
 
-/// The keys of one role, and how many of them must sign.
+/// The keys of one role and their threshold.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct RoleKeys {
-    /// How many different keys must sign.
+    /// Number of different keys that must sign.
     #[n(0)]
     pub threshold: u8,
     /// The keys.
@@ -89,10 +89,10 @@ pub struct Issuers {
     /// The platform that all other statements must name as `iss`.
     #[n(1)]
     pub iss: Id,
-    /// When it was made.
+    /// Time of issue.
     #[n(6)]
     pub iat: Timestamp,
-    /// The rest.
+    /// The private claim.
     #[n(-65537)]
     pub body: IssuersBody,
 }
@@ -101,18 +101,18 @@ pub struct Issuers {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct IssuersBody {
-    /// 1.
+    /// Format version: 1.
     #[n(0)]
     pub format: u64,
-    /// 1 when pinned at provisioning; each later one is exactly one more.
+    /// 1 when pinned at provisioning; each later version is exactly one more.
     #[n(1)]
     pub version: u32,
-    /// Keys by role; every role is there.
+    /// Keys by role; every role is present.
     #[n(2)]
     pub roles: Map<Role, RoleKeys>,
 }
 
-/// Most keys in one role.
+/// Maximum number of keys in one role.
 const MAX_ROLE_KEYS: usize = 8;
 
 impl Object for Issuers {
@@ -125,17 +125,17 @@ impl Object for Issuers {
     fn check(&self) -> Result<(), WireError> {
         for role in Role::ALL {
             let Some(RoleKeys { threshold, keys }) = self.body.roles.get(&role) else {
-                return Err(WireError::Malformed("issuers without every role"));
+                return Err(WireError::Malformed("a role is missing"));
             };
             if keys.is_empty() || keys.len() > MAX_ROLE_KEYS {
                 return Err(WireError::Malformed("a role has 1 to 8 keys"));
             }
             if *threshold == 0 || usize::from(*threshold) > keys.len() {
-                return Err(WireError::Malformed("a threshold out of range"));
+                return Err(WireError::Malformed("a threshold is out of range"));
             }
             for (at, key) in keys.iter().enumerate() {
                 if keys.iter().skip(at + 1).any(|other| other == key) {
-                    return Err(WireError::Malformed("a key twice in one role"));
+                    return Err(WireError::Malformed("a role has the same key twice"));
                 }
                 PublicKey::new(key)?;
             }
@@ -165,12 +165,12 @@ impl Issuers {
         self.body.roles.get(&role)
     }
 
-    /// Those of `envelopes` that bear a good signature of a key of `role`, one for each key, if
-    /// they are enough. The payloads must be the same bytes, and this list must have been read
-    /// from claims or checked ([`Object::check`]), since its keys are not checked again.
+    /// Verifies a statement: returns the envelopes with a valid signature of a key of `role`, one
+    /// for each key, if they reach the threshold. The payloads must be equal. The keys are not
+    /// checked again, so this list must have been decoded or checked ([`Object::check`]).
     ///
     /// # Errors
-    /// [`WireError::BadSignature`].
+    /// [`WireError::BadSignature`] if a signature is invalid or the threshold is not reached.
     pub fn verify<'e>(
         &self,
         role: Role,

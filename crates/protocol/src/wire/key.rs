@@ -1,4 +1,4 @@
-//! Ed25519 keys. The key is the identity: there are no truncated ids.
+//! Ed25519 keys. The full key is the identity; there are no truncated key ids.
 
 use alloc::format;
 use alloc::string::String;
@@ -8,55 +8,57 @@ use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
 use crate::wire::{Bytes, WireError};
 
-/// The 32 bytes of a public key as they travel; not yet checked.
+/// The 32 bytes of an encoded public key; not checked.
 pub type KeyBytes = Bytes<32>;
 
-/// A public key that was checked and decompressed once, when it was installed.
+/// A public key, checked and decompressed once, when it is installed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicKey(VerifyingKey);
 
 impl PublicKey {
-    /// Checks a key: a point on the curve, canonically encoded, in the prime-order group.
-    /// Low-order points, and those with a torsion part, would let one signature pass for
+    /// Checks a key: a point on the curve, canonically encoded, in the prime-order group. With
+    /// low-order points, or points with a torsion component, one signature could be valid for
     /// several messages or keys.
     ///
     /// # Errors
-    /// [`WireError::Malformed`] for a key that must not be installed.
+    /// [`WireError::Malformed`] if a check fails.
     pub fn new(bytes: &KeyBytes) -> Result<Self, WireError> {
         let key = VerifyingKey::from_bytes(&bytes.0)
-            .map_err(|_| WireError::Malformed("a key that is no curve point"))?;
+            .map_err(|_| WireError::Malformed("the key is not a point on the curve"))?;
         let point = key.to_edwards();
         if point.compress().0 != bytes.0 {
-            return Err(WireError::Malformed("a key that is not canonical"));
+            return Err(WireError::Malformed("the key is not canonically encoded"));
         }
         if key.is_weak() || !point.is_torsion_free() {
-            return Err(WireError::Malformed("a key outside the prime-order group"));
+            return Err(WireError::Malformed(
+                "the key is outside the prime-order group",
+            ));
         }
         Ok(Self(key))
     }
 
-    /// A key out of claims that were read, so that [`PublicKey::new`] has passed it before: it is
-    /// only decompressed, which takes a tenth of the time.
+    /// Decompresses a key from decoded claims. [`PublicKey::new`] has checked it before, and this
+    /// takes a tenth of the time.
     ///
     /// # Errors
-    /// [`WireError::Malformed`] for what is no curve point.
+    /// [`WireError::Malformed`] if it is not a point on the curve.
     pub(crate) fn checked_before(bytes: &KeyBytes) -> Result<Self, WireError> {
         VerifyingKey::from_bytes(&bytes.0)
             .map(Self)
-            .map_err(|_| WireError::Malformed("a key that is no curve point"))
+            .map_err(|_| WireError::Malformed("the key is not a point on the curve"))
     }
 
-    /// The key as it travels.
+    /// The encoded key.
     #[must_use]
     pub fn bytes(&self) -> KeyBytes {
         Bytes(self.0.to_bytes())
     }
 
-    /// Verifies strictly: RFC 8032 with canonical S and R, no cofactor.
+    /// Verifies a signature strictly: RFC 8032 with canonical S and R, without the cofactor.
     ///
     /// # Errors
     /// [`WireError::BadSignature`].
-    // Kept out of line, so that what is measured in benches is what runs here.
+    // Not inlined, so that benchmarks measure the code that runs here.
     #[inline(never)]
     pub fn verify(&self, message: &[u8], signature: &[u8; 64]) -> Result<(), WireError> {
         self.0
@@ -65,7 +67,7 @@ impl PublicKey {
     }
 }
 
-/// A secret key; wiped from memory when dropped, never printed.
+/// A secret key; erased from memory when dropped, never printed.
 pub struct SecretKey(SigningKey);
 
 impl SecretKey {
@@ -75,27 +77,27 @@ impl SecretKey {
         Self(SigningKey::from_bytes(seed))
     }
 
-    /// The text of a key file: the seed in hexadecimal and a line end.
+    /// The content of a key file: the seed in hexadecimal and a line feed.
     #[must_use]
     pub fn to_text(&self) -> String {
         format!("{}\n", Bytes(self.0.to_bytes()))
     }
 
-    /// Reads what [`SecretKey::to_text`] wrote.
+    /// Decodes the output of [`SecretKey::to_text`].
     #[must_use]
     pub fn from_text(bytes: &[u8]) -> Option<Self> {
         let text = core::str::from_utf8(bytes).ok()?.trim();
         Some(Self::from_seed(&Bytes::<32>::from_hex(text)?.0))
     }
 
-    /// The public half.
+    /// The public key.
     #[must_use]
     pub fn public(&self) -> KeyBytes {
         Bytes(self.0.verifying_key().to_bytes())
     }
 
-    /// Signs text that is no envelope, such as the answer to a challenge. It has to begin with a
-    /// name of what it is for: the bytes that envelopes are signed over begin with 0x84 (RFC 9052
+    /// Signs text outside of an envelope, such as the response to a challenge. The text must begin
+    /// with the name of its purpose. The signed bytes of an envelope begin with 0x84 (RFC 9052
     /// section 4.4), which no text does.
     #[must_use]
     pub fn sign_text(&self, text: &str) -> Bytes<64> {
@@ -113,8 +115,8 @@ impl core::fmt::Debug for SecretKey {
     }
 }
 
-/// The `cnf` claim (RFC 8747): the key that the holder proves, as a COSE_Key of type OKP
-/// (RFC 9053 section 7.2) on Ed25519.
+/// The `cnf` claim (RFC 8747): the holder's key as a COSE_Key of type OKP (RFC 9053 section 7.2) on
+/// Ed25519.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Confirmation(pub KeyBytes);
 
@@ -143,11 +145,11 @@ impl<'b, C> Decode<'b, C> for Confirmation {
             .get(start..)
             .is_some_and(|rest| rest.starts_with(&COSE_KEY))
         {
-            return Err(decode::Error::message("cnf holds no Ed25519 COSE_Key"));
+            return Err(decode::Error::message("cnf is not an Ed25519 COSE_Key"));
         }
         d.set_position(start + COSE_KEY.len());
         if d.i8()? != -2 {
-            return Err(decode::Error::message("cnf holds no Ed25519 COSE_Key"));
+            return Err(decode::Error::message("cnf is not an Ed25519 COSE_Key"));
         }
         KeyBytes::decode(d, ctx).map(Self)
     }

@@ -1,4 +1,5 @@
-//! `licence`: what a maker lets one machine do. It travels as an argument of `licence.apply`.
+//! `licence`: the features that a manufacturer has licensed for one machine. It is an argument of
+//! `licence.apply`.
 
 use alloc::vec::Vec;
 
@@ -6,26 +7,26 @@ use minicbor::{Decode, Encode};
 
 use crate::wire::{Id, Kind, Object, Text, Timestamp, WireError};
 
-/// Most features of one licence.
+/// Maximum number of features of a licence.
 pub const MAX_FEATURES: usize = 16;
 
-/// The claims of `licence`, signed by the maker's key in the device's configuration.
+/// The claims of `licence`, signed by the manufacturer's key in the device's configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Licence {
-    /// Who made the machine.
+    /// The manufacturer.
     #[n(1)]
     pub iss: Id,
     /// The serial number of the machine.
     #[n(2)]
     pub sub: Id,
-    /// The first second at which it no longer counts; none: it has no end.
+    /// The first second at which it has expired; `None` if it does not expire.
     #[n(4)]
     pub exp: Option<Timestamp>,
-    /// When it was made.
+    /// Time of issue.
     #[n(6)]
     pub iat: Timestamp,
-    /// The rest.
+    /// The private claim.
     #[n(-65537)]
     pub body: LicenceBody,
 }
@@ -34,13 +35,13 @@ pub struct Licence {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct LicenceBody {
-    /// 1.
+    /// Format version: 1.
     #[n(0)]
     pub format: u64,
-    /// Its number; a machine goes up only.
+    /// Its number; a device accepts only a higher one.
     #[n(1)]
     pub number: u32,
-    /// What it allows, in the maker's words.
+    /// The licensed features, as named by the manufacturer.
     #[n(2)]
     pub features: Vec<Text>,
 }
@@ -55,11 +56,13 @@ impl Object for Licence {
     fn check(&self) -> Result<(), WireError> {
         if self.body.number == 0 || self.body.features.len() > MAX_FEATURES {
             return Err(WireError::Malformed(
-                "a licence without a number, or with more than 16 features",
+                "the licence number is 0, or there are more than 16 features",
             ));
         }
         if self.exp.is_some_and(|exp| exp <= self.iat) {
-            return Err(WireError::Malformed("a licence that ends before it begins"));
+            return Err(WireError::Malformed(
+                "the licence does not expire after its time of issue",
+            ));
         }
         Ok(())
     }

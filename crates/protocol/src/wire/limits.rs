@@ -1,4 +1,4 @@
-//! Limits of a share: how often, how fast, when, from where, with whose consent.
+//! Limits of a share: number of uses, rate, weekly windows, origin, and approvals.
 
 use alloc::vec::Vec;
 
@@ -6,34 +6,34 @@ use minicbor::{Decode, Encode};
 
 use crate::wire::{Text, Value, WireError};
 
-/// What one argument may be. Every limit that is there must hold.
+/// Limits of one argument. All limits that are present apply.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
 #[cbor(map)]
 pub struct ArgLimit {
-    /// One of these.
+    /// The accepted values.
     #[n(0)]
     pub one_of: Option<Vec<Value>>,
-    /// A whole number, at least this.
+    /// The minimum of an integer.
     #[n(1)]
     pub min: Option<i64>,
-    /// A whole number, at most this.
+    /// The maximum of an integer.
     #[n(2)]
     pub max: Option<i64>,
 }
 
 impl ArgLimit {
-    /// Whether a value keeps the limits.
+    /// Returns whether a value satisfies the limits.
     #[must_use]
     pub fn allows(&self, value: &Value) -> bool {
-        let listed = self.one_of.as_ref().is_none_or(|list| list.contains(value));
-        let ranged = match (value, self.min, self.max) {
+        let is_listed = self.one_of.as_ref().is_none_or(|list| list.contains(value));
+        let is_in_range = match (value, self.min, self.max) {
             (_, None, None) => true,
             (Value::Int(n), min, max) => {
                 min.is_none_or(|min| *n >= min) && max.is_none_or(|max| *n <= max)
             }
             _ => false,
         };
-        listed && ranged
+        is_listed && is_in_range
     }
 }
 
@@ -41,42 +41,42 @@ impl ArgLimit {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
 #[cbor(map)]
 pub struct Limits {
-    /// How many commands it allows in all.
+    /// Maximum number of commands.
     #[n(0)]
     pub uses: Option<u32>,
-    /// How many commands of one operation it allows in so many seconds.
+    /// Rate limit of each operation.
     #[n(1)]
     pub rate: Option<Rate>,
-    /// When in the week.
+    /// Weekly windows in which the share is valid.
     #[n(2)]
     pub windows: Option<Windows>,
-    /// Which way commands must come.
+    /// The required origin of commands.
     #[n(3)]
     pub origin: Option<Way>,
-    /// How many other people must consent to a command.
+    /// Number of other people who must approve a command.
     #[n(4)]
     pub approvals: Option<u8>,
 }
 
-/// So many in so many seconds.
+/// A rate limit: at most `count` commands in `seconds`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct Rate {
-    /// Commands.
+    /// Number of commands.
     #[n(0)]
     pub count: u32,
-    /// Seconds.
+    /// Length of the period, in seconds.
     #[n(1)]
     pub seconds: u64,
 }
 
-/// Which way a command must come.
+/// The required origin of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Way {
-    /// From the site's own network only.
+    /// Only the site's own network.
     #[n(0)]
     Local,
-    /// Through the cloud only.
+    /// Only the cloud's broker.
     #[n(1)]
     Cloud,
 }
@@ -85,16 +85,16 @@ pub enum Way {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Windows {
-    /// The zone as a POSIX TZ string with its daylight-saving rule, like
-    /// `CET-1CEST,M3.5.0,M10.5.0/3`: it needs no data base on the device.
+    /// The time zone as a POSIX TZ string with its daylight-saving rule, such as
+    /// `CET-1CEST,M3.5.0,M10.5.0/3`. It requires no time zone database on the device.
     #[n(0)]
     pub zone: Text,
-    /// The windows; one of them must be open.
+    /// The windows; at least one must be open.
     #[n(1)]
     pub open: Vec<Window>,
 }
 
-/// One weekly window. One that goes past midnight is written as two.
+/// One weekly window. A window across midnight is encoded as two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct Window {
     /// Bit 0 is Monday, bit 6 Sunday.
@@ -111,27 +111,27 @@ pub struct Window {
 impl Limits {
     pub(super) fn check(&self) -> Result<(), WireError> {
         if self.uses == Some(0) {
-            return Err(WireError::Malformed("a share of no uses"));
+            return Err(WireError::Malformed("the number of uses is 0"));
         }
         if let Some(Rate { count, seconds }) = self.rate
             && !((1..=100).contains(&count) && (1..=31 * 86400).contains(&seconds))
         {
-            return Err(WireError::Malformed("a rate out of range"));
+            return Err(WireError::Malformed("the rate limit is out of range"));
         }
         if self.approvals.is_some_and(|n| !(1..=3).contains(&n)) {
-            return Err(WireError::Malformed("approvals are 1 to 3"));
+            return Err(WireError::Malformed("the number of approvals is 1 to 3"));
         }
         let Some(windows) = &self.windows else {
             return Ok(());
         };
         if windows.zone().is_none() {
             return Err(WireError::Malformed(
-                "a time zone that is no POSIX TZ string",
+                "the time zone is not a POSIX TZ string",
             ));
         }
-        let sound = |w: &Window| (1..128).contains(&w.days) && w.from < w.until && w.until <= 1440;
-        if windows.open.is_empty() || windows.open.len() > 16 || !windows.open.iter().all(sound) {
-            return Err(WireError::Malformed("a weekly window out of range"));
+        let valid = |w: &Window| (1..128).contains(&w.days) && w.from < w.until && w.until <= 1440;
+        if windows.open.is_empty() || windows.open.len() > 16 || !windows.open.iter().all(valid) {
+            return Err(WireError::Malformed("a weekly window is out of range"));
         }
         Ok(())
     }
@@ -142,7 +142,7 @@ impl Windows {
         jiff::tz::TimeZone::posix(self.zone.as_str()).ok()
     }
 
-    /// Whether a window is open at a time.
+    /// Returns whether a window is open at a time.
     #[must_use]
     pub fn is_open(&self, time: crate::wire::Timestamp) -> bool {
         let Some(zone) = self.zone() else {
@@ -264,7 +264,7 @@ mod tests {
         assert!(limit.allows(&Value::Int(5)));
         assert!(!limit.allows(&Value::Int(50)), "listed, but too large");
         assert!(!limit.allows(&Value::Int(6)), "in range, but not listed");
-        assert!(!limit.allows(&Value::from("all")), "no number");
+        assert!(!limit.allows(&Value::from("all")), "not an integer");
         let range = ArgLimit {
             min: Some(1),
             max: Some(2),

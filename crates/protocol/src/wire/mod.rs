@@ -1,4 +1,4 @@
-//! What travels: bytes to statements and back. Pure: no clock, no files, no network.
+//! The wire format: encoding and decoding of all objects. Pure: no clock, no files, no network.
 //!
 //! Every object is a COSE_Sign1 (RFC 9052) holding a CWT (RFC 8392) in deterministic
 //! CBOR (RFC 8949 section 4.2.1); see `docs/protocol.md`.
@@ -61,38 +61,38 @@ use sha2::{Digest, Sha256};
 /// A SHA-256 digest, used to name statements, commands and log records.
 pub type Hash = Bytes<32>;
 
-/// SHA-256 of some bytes.
+/// The SHA-256 of `bytes`.
 #[must_use]
 pub fn hash(bytes: &[u8]) -> Hash {
     Bytes(Sha256::digest(bytes).into())
 }
 
-/// Why bytes are not an object that doorward accepts.
+/// The reason for which bytes are not an acceptable object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WireError {
-    /// Larger than its kind may be.
+    /// Larger than the maximum size of its kind.
     TooLarge,
-    /// Not deterministic CBOR, or a claim breaks its rules. Says which.
+    /// Not deterministic CBOR, or a claim violates its rules; with the reason.
     Malformed(&'static str),
-    /// Not our COSE_Sign1 envelope: other algorithm, header, tag or shape.
+    /// Not a doorward envelope: another algorithm, header, tag or shape; with the reason.
     BadEnvelope(&'static str),
-    /// A sound envelope of another object type than belongs here.
+    /// A valid envelope of another object type than expected.
     WrongType,
-    /// A format version that this build does not know.
+    /// A format version that this build does not support.
     Unsupported,
-    /// The signature does not hold under the key that was asked.
+    /// The signature is not valid for the given key.
     BadSignature,
 }
 
 impl core::fmt::Display for WireError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
-            Self::TooLarge => f.write_str("larger than its kind may be"),
-            Self::Malformed(what) => write!(f, "malformed: {what}"),
-            Self::BadEnvelope(what) => write!(f, "not a doorward envelope: {what}"),
-            Self::WrongType => f.write_str("an object of another type than belongs here"),
-            Self::Unsupported => f.write_str("a format version that this build does not know"),
-            Self::BadSignature => f.write_str("the signature does not hold"),
+            Self::TooLarge => f.write_str("larger than the maximum size of its kind"),
+            Self::Malformed(why) => write!(f, "malformed: {why}"),
+            Self::BadEnvelope(why) => write!(f, "not a doorward envelope: {why}"),
+            Self::WrongType => f.write_str("the object has another type than expected"),
+            Self::Unsupported => f.write_str("the format version is not supported"),
+            Self::BadSignature => f.write_str("the signature is not valid"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `notice`: what the device tells those who asked to be told.
+//! `notice`: a notification to one subscriber.
 
 use minicbor::{Decode, Encode};
 
@@ -11,10 +11,10 @@ pub struct Notice {
     /// The device.
     #[n(1)]
     pub iss: Id,
-    /// When it was made.
+    /// Time of issue.
     #[n(6)]
     pub iat: Timestamp,
-    /// The rest.
+    /// The private claim.
     #[n(-65537)]
     pub body: NoticeBody,
 }
@@ -23,15 +23,15 @@ pub struct Notice {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct NoticeBody {
-    /// 1.
+    /// Format version: 1.
     #[n(0)]
     pub format: u64,
-    /// The share by which its reader is told; absent for the owner.
+    /// The share that entitles the subscriber; absent for the owner.
     #[n(1)]
     pub share: Option<Bytes<16>>,
-    /// What is new, by name.
+    /// The changed values, by name.
     #[n(2)]
-    pub news: Map<Text, Value>,
+    pub values: Map<Text, Value>,
 }
 
 impl Object for Notice {

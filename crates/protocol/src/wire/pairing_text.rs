@@ -1,5 +1,5 @@
-//! What people carry from one screen to another, as text or as a QR code of the same text: the
-//! issuer that a device will trust, and the claim by which a device gets its owner.
+//! Pairing texts, which people transfer as text or QR code: the issuer that a device is to trust,
+//! and the claim with which an owner registers a device.
 
 use alloc::borrow::ToOwned;
 use alloc::format;
@@ -10,21 +10,21 @@ use data_encoding::BASE64URL_NOPAD;
 
 use crate::wire::{Id, KeyBytes};
 
-/// How each begins.
+/// The prefixes of the two texts.
 const ISSUERS: &str = "doorward:issuers?";
 const CLAIM: &str = "doorward:claim?";
 
-/// The longest text that is read.
+/// Maximum length of a pairing text, in bytes.
 pub const MAX_PAIRING_TEXT: usize = 8192;
 
-/// An issuer's `issuers.cwt` as text: base64url without padding (RFC 4648 section 5).
+/// Encodes an issuer's `issuers.cwt`: base64url without padding (RFC 4648 section 5).
 #[must_use]
 pub fn encode_issuers(file: &[u8]) -> String {
     format!("{ISSUERS}{}", BASE64URL_NOPAD.encode(file))
 }
 
-/// The bytes of `issuers.cwt` from what [`print_issuers`] made; `None` if it is no such text. Line
-/// breaks and blanks, as terminals and mail put in, are passed over.
+/// Decodes the output of [`encode_issuers`] to the bytes of `issuers.cwt`; `None` for any other
+/// text. Line breaks and blanks, as terminals and e-mail insert them, are ignored.
 #[must_use]
 pub fn decode_issuers(text: &str) -> Option<Vec<u8>> {
     if text.len() > MAX_PAIRING_TEXT {
@@ -36,7 +36,7 @@ pub fn decode_issuers(text: &str) -> Option<Vec<u8>> {
         .ok()
 }
 
-/// A SHA-256 in groups of four digits, so that two people can compare it.
+/// Formats a SHA-256 in groups of four digits, for comparison by people.
 #[must_use]
 pub fn format_fingerprint(hex: &str) -> String {
     let mut grouped = String::with_capacity(hex.len() + hex.len() / 4);
@@ -49,33 +49,34 @@ pub fn format_fingerprint(hex: &str) -> String {
     grouped
 }
 
-/// How many letters a claim secret has: 80 random bits.
-const LETTERS: usize = 16;
-/// Digits and letters that are not taken for one another.
+/// Number of characters of a claim secret: 80 random bits.
+const SECRET_LENGTH: usize = 16;
+/// Digits and letters that are not easily confused.
 pub const UNAMBIGUOUS_ALPHABET: &[u8; 32] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
 
-/// What a new device shows once: whoever brings it to the platform becomes the owner.
+/// The claim that a new device prints once: the account that presents it to the platform becomes
+/// the owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
     /// The device.
     pub device: Id,
     /// Its public key.
     pub key: KeyBytes,
-    /// The one-time secret, like `4K7M-…`.
+    /// The one-time secret, such as `4K7M-…`.
     pub secret: String,
 }
 
 impl Claim {
-    /// A secret from random bytes, in groups of four letters.
+    /// Creates a secret from random bytes, in groups of four characters.
     #[must_use]
-    pub fn secret(random: &[u8; LETTERS]) -> String {
-        let mut secret = String::with_capacity(LETTERS + 3);
+    pub fn secret(random: &[u8; SECRET_LENGTH]) -> String {
+        let mut secret = String::with_capacity(SECRET_LENGTH + 3);
         for (at, byte) in random.iter().enumerate() {
             if at > 0 && at % 4 == 0 {
                 secret.push('-');
             }
-            let letter = UNAMBIGUOUS_ALPHABET.get(usize::from(byte % 32));
-            secret.push(letter.map_or('2', |letter| char::from(*letter)));
+            let character = UNAMBIGUOUS_ALPHABET.get(usize::from(byte % 32));
+            secret.push(character.map_or('2', |character| char::from(*character)));
         }
         secret
     }
@@ -100,32 +101,32 @@ impl core::str::FromStr for Claim {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const NOT: &str = "no claim as `doorward provision` prints it";
+        const INVALID: &str = "not a claim as printed by `doorward provision`";
         if text.len() > MAX_PAIRING_TEXT {
-            return Err(NOT);
+            return Err(INVALID);
         }
-        let fields = text.trim().strip_prefix(CLAIM).ok_or(NOT)?;
+        let fields = text.trim().strip_prefix(CLAIM).ok_or(INVALID)?;
         let mut found = [None; 3];
         for field in fields.split('&') {
-            let (name, value) = field.split_once('=').ok_or(NOT)?;
+            let (name, value) = field.split_once('=').ok_or(INVALID)?;
             let place = ["device", "key", "secret"]
                 .iter()
                 .position(|it| *it == name)
                 .and_then(|at| found.get_mut(at))
                 .filter(|place| place.is_none())
-                .ok_or(NOT)?;
+                .ok_or(INVALID)?;
             *place = Some(value);
         }
         let [Some(device), Some(key), Some(secret)] = found else {
-            return Err(NOT);
+            return Err(INVALID);
         };
-        let letters = |byte: u8| byte == b'-' || byte.is_ascii_alphanumeric();
-        if secret.len() > 64 || !secret.bytes().all(letters) {
-            return Err(NOT);
+        let is_allowed = |byte: u8| byte == b'-' || byte.is_ascii_alphanumeric();
+        if secret.len() > 64 || !secret.bytes().all(is_allowed) {
+            return Err(INVALID);
         }
         Ok(Self {
             device: Id::new(device)?,
-            key: KeyBytes::from_hex(key).ok_or(NOT)?,
+            key: KeyBytes::from_hex(key).ok_or(INVALID)?,
             secret: secret.to_owned(),
         })
     }

@@ -1,4 +1,4 @@
-//! `receipt`, `state` and `checkpoint`: what the device says, signed by its own key.
+//! `receipt`, `state` and `checkpoint`: objects that the device signs with its own key.
 
 use alloc::vec::Vec;
 
@@ -8,35 +8,35 @@ use crate::wire::{
     Audience, Bytes, Hash, Id, Kind, Map, Object, Operation, Text, Timestamp, Value,
 };
 
-/// How far a command has come.
+/// The progress or result of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Outcome {
-    /// Refused; it has not run.
+    /// Denied; it has not run.
     #[n(0)]
     Denied,
-    /// Written down; it has not begun.
+    /// Recorded; it has not started.
     #[n(1)]
     Accepted,
-    /// It has begun.
+    /// Started.
     #[n(2)]
     Executing,
-    /// It ran and ended well.
+    /// Completed successfully.
     #[n(3)]
     Done,
-    /// It ended badly, or never began.
+    /// Failed, or not started.
     #[n(4)]
     Failed,
-    /// It had begun when the device stopped; nobody can say whether it ended.
+    /// It was running when the device stopped, and its result is not known.
     #[n(5)]
     Unknown,
-    /// The answer to a dry run: it would be allowed.
+    /// Result of a dry run: it would be allowed.
     #[n(6)]
     Allowed,
 }
 
 impl Outcome {
-    /// The word for people and scripts.
+    /// The name for people and scripts.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -54,19 +54,19 @@ impl Outcome {
 /// The event log's size and the hash of its last record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct LogHead {
-    /// How many records there have ever been.
+    /// Number of records ever written.
     #[n(0)]
     pub size: u64,
-    /// SHA-256 of the last one.
+    /// SHA-256 of the last record.
     #[n(1)]
     pub hash: Hash,
 }
 
-/// What a holder needs to know of the device to sign for it.
+/// The device status that a holder needs to sign commands.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct DeviceStanding {
-    /// Replay memory's age: changes only when that memory was lost.
+    /// The epoch; changes only when the device has lost its replay protection state.
     #[n(0)]
     pub epoch: Bytes<16>,
     /// The kernel's boot id.
@@ -75,10 +75,10 @@ pub struct DeviceStanding {
     /// Seconds since that boot.
     #[n(2)]
     pub uptime: u64,
-    /// 0 none, 1 floor only, 2 unsigned clock, 3 signed time this boot.
+    /// Quality of time: 0 none, 1 floor only, 2 unsigned clock, 3 signed time in this boot.
     #[n(3)]
     pub quality: u8,
-    /// Sequence number of the registration.
+    /// Sequence number of the registration; 0 if there is none.
     #[n(4)]
     pub registration: u64,
     /// Sequence number of each revocation list.
@@ -96,7 +96,7 @@ pub struct Receipt {
     /// The device's estimate of the time.
     #[n(6)]
     pub iat: Timestamp,
-    /// The rest.
+    /// The private claim.
     #[n(-65537)]
     pub body: ReceiptBody,
 }
@@ -105,25 +105,25 @@ pub struct Receipt {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct ReceiptBody {
-    /// 1.
+    /// Format version: 1.
     #[n(0)]
     pub format: u64,
     /// SHA-256 of the command's envelope.
     #[n(1)]
     pub command: Hash,
-    /// How far it came.
+    /// The outcome.
     #[n(2)]
     pub outcome: Outcome,
-    /// Why, as a code of `docs/protocol.md`; absent when all is well.
+    /// The reason, as a code of `docs/protocol.md`; absent after success.
     #[n(3)]
     pub code: Option<Id>,
-    /// What exactly, for people.
+    /// Details for people.
     #[n(4)]
     pub detail: Option<Text>,
-    /// What the operation returned.
+    /// The result of the operation.
     #[n(5)]
     pub result: Map<Text, Value>,
-    /// The device at that moment.
+    /// The device status at that time.
     #[n(6)]
     pub standing: DeviceStanding,
     /// The log up to and including the record of this outcome.
@@ -149,7 +149,7 @@ pub struct State {
     /// The device's estimate of the time.
     #[n(6)]
     pub iat: Timestamp,
-    /// The rest.
+    /// The private claim.
     #[n(-65537)]
     pub body: StateBody,
 }
@@ -158,16 +158,16 @@ pub struct State {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct StateBody {
-    /// 1.
+    /// Format version: 1.
     #[n(0)]
     pub format: u64,
-    /// The device at that moment.
+    /// The device status at that time.
     #[n(1)]
     pub standing: DeviceStanding,
-    /// Operations that the device offers.
+    /// The operations that the device offers.
     #[n(2)]
     pub operations: Vec<Operation>,
-    /// The log at that moment.
+    /// The log at that time.
     #[n(3)]
     pub log: LogHead,
 }
@@ -180,7 +180,7 @@ impl Object for State {
     }
 }
 
-/// The claims of `checkpoint`: the device's word on how far its log has come.
+/// The claims of `checkpoint`: the device's signed statement of the head of its event log.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Checkpoint {
@@ -190,7 +190,7 @@ pub struct Checkpoint {
     /// The device's estimate of the time.
     #[n(6)]
     pub iat: Timestamp,
-    /// The rest.
+    /// The private claim.
     #[n(-65537)]
     pub body: CheckpointBody,
 }
@@ -199,13 +199,13 @@ pub struct Checkpoint {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct CheckpointBody {
-    /// 1.
+    /// Format version: 1.
     #[n(0)]
     pub format: u64,
-    /// The log at that moment.
+    /// The log at that time.
     #[n(1)]
     pub log: LogHead,
-    /// Replay memory's age.
+    /// The epoch.
     #[n(2)]
     pub epoch: Bytes<16>,
 }

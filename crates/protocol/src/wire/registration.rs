@@ -1,4 +1,4 @@
-//! `registration`: who owns a device, where it belongs, and what its plan includes.
+//! `registration`: the owner, region, site and plan of a device.
 
 use alloc::vec::Vec;
 
@@ -9,7 +9,7 @@ use crate::wire::{
     WireError,
 };
 
-/// How much an operation can do. Leases are set by class.
+/// The class of an operation, by its possible effect. Leases are set by class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Class {
@@ -19,19 +19,19 @@ pub enum Class {
     /// Changes a setting.
     #[n(1)]
     Change,
-    /// Interrupts service.
+    /// Disruptive: interrupts service.
     #[n(2)]
     Interrupt,
-    /// May cut power or leave the device unusable.
+    /// Critical: may cut power or leave the device unusable.
     #[n(3)]
     Danger,
 }
 
 impl Class {
-    /// Every class, mildest first.
+    /// Every class, the least critical first.
     pub const ALL: [Self; 4] = [Self::Read, Self::Change, Self::Interrupt, Self::Danger];
 
-    /// The word in configurations.
+    /// The name in the configuration.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -43,62 +43,62 @@ impl Class {
     }
 }
 
-/// The plan that a device is on.
+/// The plan of a device.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Plan {
     /// A name from the plan table.
     #[n(0)]
     pub name: Id,
-    /// From this time on the device is on the lowest plan of the table.
+    /// From this time on, the lowest plan of the table applies.
     #[n(1)]
     pub end: Option<Timestamp>,
 }
 
-/// Which plan an operation needs at least. Data, so that no vendor changes it unseen.
+/// The lowest plan that includes each operation. It is part of the signed registration.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct PlanTable {
-    /// Rises with every change of the table.
+    /// Increases with every change of the table.
     #[n(0)]
     pub version: u32,
     /// Plan names, lowest first.
     #[n(1)]
     pub plans: Vec<Id>,
-    /// Operation, or the beginning of one followed by `*`, to the index of the lowest plan
-    /// that includes it. The longest match counts; without a match no plan includes it.
+    /// The index of the lowest plan for each operation, or prefix followed by `*`. The longest
+    /// match applies; without a match no plan includes the operation.
     #[n(2)]
     pub minimum: Map<Text, u8>,
 }
 
-/// The name under which the plan table lists sharing itself.
+/// The entry of the plan table for sharing itself.
 const SHARING: &str = "share.create";
 
 impl PlanTable {
-    /// Whether the plan called `plan` includes `operation`.
+    /// Returns whether the plan called `plan` includes `operation`.
     #[must_use]
     pub fn includes(&self, plan: &Id, operation: &Operation) -> bool {
-        self.reaches(plan, operation.as_str())
+        self.is_included(plan, operation.as_str())
     }
 
-    /// Whether devices on the plan called `plan` can be shared anew.
+    /// Returns whether new shares can be issued under the plan called `plan`.
     #[must_use]
     pub fn includes_sharing(&self, plan: &Id) -> bool {
-        self.reaches(plan, SHARING)
+        self.is_included(plan, SHARING)
     }
 
-    /// The lowest plan: what a device falls to when its own ends.
+    /// The lowest plan, which applies when a device's plan has ended.
     #[must_use]
     pub fn lowest(&self) -> Option<&Id> {
         self.plans.first()
     }
 
-    fn reaches(&self, plan: &Id, operation: &str) -> bool {
+    fn is_included(&self, plan: &Id, operation: &str) -> bool {
         let Some(rank) = self.plans.iter().position(|p| p == plan) else {
             return false;
         };
         let matches = |pattern: &str| match pattern.strip_suffix('*') {
-            Some(beginning) => operation.starts_with(beginning),
+            Some(prefix) => operation.starts_with(prefix),
             None => operation == pattern,
         };
         self.minimum
@@ -122,13 +122,13 @@ pub struct Registration {
     /// The device.
     #[n(3)]
     pub aud: Audience,
-    /// When it was made.
+    /// Time of issue.
     #[n(6)]
     pub iat: Timestamp,
     /// The owner's key.
     #[n(8)]
     pub cnf: Confirmation,
-    /// The rest.
+    /// The private claim.
     #[n(-65537)]
     pub body: RegistrationBody,
 }
@@ -137,10 +137,10 @@ pub struct Registration {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct RegistrationBody {
-    /// 1.
+    /// Format version: 1.
     #[n(0)]
     pub format: u64,
-    /// Strictly rises.
+    /// Sequence number; strictly increases.
     #[n(1)]
     pub seq: u64,
     /// The device's own key, so that holders can verify its receipts.
@@ -158,24 +158,23 @@ pub struct RegistrationBody {
     /// Its plan.
     #[n(6)]
     pub plan: Plan,
-    /// What plans include.
+    /// The plan table.
     #[n(7)]
     pub table: PlanTable,
-    /// A demo device cannot be shared.
+    /// Whether this is a demonstration device, which cannot be shared.
     #[n(8)]
     pub demo: bool,
-    /// How many different people or groups may hold live shares.
+    /// Maximum number of users: of different people or groups with valid shares.
     #[n(9)]
     pub slots: u32,
-    /// By class of operation: how many seconds a share lives on the last proof that it was
-    /// not revoked. Every class is there.
+    /// Offline validity by class, in seconds: the maximum age of the last proof that a share was
+    /// not revoked. Every class is present.
     #[n(10)]
     pub leases: Map<Class, u64>,
-    /// When this ownership began: shares made before it have ended.
+    /// Start of this ownership; shares issued earlier have ended.
     #[n(11)]
     pub since: Timestamp,
-    /// By class of operation: how old a command may be at most, in seconds, where that is
-    /// less than its own end allows.
+    /// Maximum age of a command by class, in seconds, if that is less than its own lifetime.
     #[n(12)]
     pub ages: Option<Map<Class, u64>>,
 }
@@ -193,28 +192,26 @@ impl Object for Registration {
             return Err(WireError::Malformed("a registration is for one device"));
         }
         if !b.table.plans.contains(&b.plan.name) {
-            return Err(WireError::Malformed("a plan that its table does not list"));
+            return Err(WireError::Malformed("the plan is not in the plan table"));
         }
         if b.table.plans.len() > 8 || b.table.minimum.len() > 64 {
-            return Err(WireError::Malformed("a plan table too large"));
+            return Err(WireError::Malformed("the plan table is too large"));
         }
-        let sound = |(pattern, rank): (&Text, &u8)| {
+        let valid = |(pattern, rank): (&Text, &u8)| {
             let name = pattern.as_str();
             !name.is_empty()
                 && !name.strip_suffix('*').unwrap_or(name).contains('*')
                 && usize::from(*rank) < b.table.plans.len()
         };
-        if !b.table.minimum.iter().all(sound) {
-            return Err(WireError::Malformed(
-                "a plan table with a row that means nothing",
-            ));
+        if !b.table.minimum.iter().all(valid) {
+            return Err(WireError::Malformed("the plan table has an invalid row"));
         }
         if Class::ALL.iter().any(|c| b.leases.get(c).is_none()) {
-            return Err(WireError::Malformed("leases without every class"));
+            return Err(WireError::Malformed("a class has no lease"));
         }
         if self.iat < b.since {
             return Err(WireError::Malformed(
-                "a registration from before its ownership",
+                "the registration was issued before the ownership began",
             ));
         }
         PublicKey::new(&self.cnf.0)?;

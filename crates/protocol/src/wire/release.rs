@@ -1,4 +1,4 @@
-//! `release`: a firmware that may be installed. A share alone never installs firmware.
+//! `release`: a firmware release that may be installed. A share alone does not allow installation.
 
 use minicbor::{Decode, Encode};
 
@@ -11,10 +11,10 @@ pub struct Release {
     /// The platform.
     #[n(1)]
     pub iss: Id,
-    /// When it was made.
+    /// Time of issue.
     #[n(6)]
     pub iat: Timestamp,
-    /// The rest.
+    /// The private claim.
     #[n(-65537)]
     pub body: ReleaseBody,
 }
@@ -23,16 +23,16 @@ pub struct Release {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct ReleaseBody {
-    /// 1.
+    /// Format version: 1.
     #[n(0)]
     pub format: u64,
-    /// Who made it.
+    /// The vendor.
     #[n(1)]
     pub vendor: Id,
-    /// The model of device that it is for, as in the registration.
+    /// The device model, as in the registration.
     #[n(2)]
     pub model: Text,
-    /// Its number; a higher one is newer.
+    /// The version; a higher number is newer.
     #[n(3)]
     pub version: u32,
     /// Length of the image in bytes.
@@ -56,7 +56,7 @@ impl Object for Release {
     fn check(&self) -> Result<(), WireError> {
         if self.body.version == 0 || self.body.minimum >= self.body.version {
             return Err(WireError::Malformed(
-                "a release that is older than what it needs",
+                "the minimum version is not below the version",
             ));
         }
         Ok(())

@@ -1,10 +1,10 @@
-//! `revocations`: the whole list of what no longer counts, for one device or site.
+//! `revocations`: the complete revocation list of one device or site.
 
 use minicbor::{Decode, Encode};
 
 use crate::wire::{Audience, Bytes, Id, KeyBytes, Kind, Map, Object, Share, Timestamp, WireError};
 
-/// Most entries of one list, over its three tables.
+/// Maximum number of entries of a list, over its three tables.
 pub const MAX_REVOCATIONS: usize = 1024;
 
 /// The claims of `revocations`.
@@ -14,13 +14,13 @@ pub struct Revocations {
     /// The platform.
     #[n(1)]
     pub iss: Id,
-    /// The device or site whose shares it ends.
+    /// The device or site whose shares it revokes.
     #[n(3)]
     pub aud: Audience,
-    /// When it was made: the proof of freshness that leases run from.
+    /// Time of issue, from which leases are counted.
     #[n(6)]
     pub iat: Timestamp,
-    /// The rest.
+    /// The private claim.
     #[n(-65537)]
     pub body: RevocationsBody,
 }
@@ -29,25 +29,25 @@ pub struct Revocations {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct RevocationsBody {
-    /// 1.
+    /// Format version: 1.
     #[n(0)]
     pub format: u64,
-    /// Strictly rises.
+    /// Sequence number; strictly increases.
     #[n(1)]
     pub seq: u64,
-    /// When the issuer means to sign the next list.
+    /// Time at which the next list is due.
     #[n(2)]
     pub next: Timestamp,
-    /// Ended shares, with the end they had: later the entry may go.
+    /// Revoked shares and their expiry, after which the entry can be removed.
     #[n(3)]
     pub shares: Map<Bytes<16>, Timestamp>,
-    /// Keys whose shares made before the time are ended.
+    /// Keys whose shares are revoked if issued before the time.
     #[n(4)]
     pub holders: Map<KeyBytes, Timestamp>,
-    /// Accounts whose shares made before the time are ended.
+    /// Accounts whose shares are revoked if issued before the time.
     #[n(5)]
     pub subjects: Map<Id, Timestamp>,
-    /// Every share made before this time is ended: what an overflow raises.
+    /// Every share issued before this time is revoked; raised when the list overflows.
     #[n(6)]
     pub before: Timestamp,
 }
@@ -65,27 +65,27 @@ impl Object for Revocations {
             return Err(WireError::Malformed("more than 1,024 revocations"));
         }
         if b.seq == 0 {
-            return Err(WireError::Malformed("a sequence number of 0"));
+            return Err(WireError::Malformed("the sequence number is 0"));
         }
         Ok(())
     }
 }
 
 impl Revocations {
-    /// Whether this list ends `share`.
+    /// Returns whether this list revokes `share`.
     #[must_use]
     pub fn ends(&self, share: &Share) -> bool {
-        let made_before = |time: Option<&Timestamp>| time.is_some_and(|t| share.iat < *t);
+        let issued_before = |time: Option<&Timestamp>| time.is_some_and(|t| share.iat < *t);
         self.body.shares.find(&share.cti).is_some()
-            || made_before(self.body.holders.find(&share.cnf.0))
-            || made_before(self.body.subjects.get(&share.sub))
-            || made_before(
+            || issued_before(self.body.holders.find(&share.cnf.0))
+            || issued_before(self.body.subjects.get(&share.sub))
+            || issued_before(
                 share
                     .body
                     .group
                     .as_ref()
                     .and_then(|g| self.body.subjects.get(g)),
             )
-            || made_before(Some(&self.body.before))
+            || issued_before(Some(&self.body.before))
     }
 }

@@ -1,26 +1,26 @@
-//! `roster`: who belongs to a group, signed by the group's own key.
+//! `roster`: the member list of a group, signed by the group's own key.
 
 use minicbor::{Decode, Encode};
 
 use crate::wire::{Id, KeyBytes, Kind, Map, Object, PublicKey, Timestamp, WireError};
 
-/// Most members of a group.
+/// Maximum number of members of a group.
 pub const MAX_MEMBERS: usize = 256;
 
-/// The claims of `roster`. Always the whole list: later joiners are in, removed ones out.
+/// The claims of `roster`. It is always the complete list.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Roster {
     /// The group.
     #[n(2)]
     pub sub: Id,
-    /// From this second on a newer roster is needed.
+    /// The first second at which it has expired.
     #[n(4)]
     pub exp: Timestamp,
-    /// When it was made.
+    /// Time of issue.
     #[n(6)]
     pub iat: Timestamp,
-    /// The rest.
+    /// The private claim.
     #[n(-65537)]
     pub body: RosterBody,
 }
@@ -29,10 +29,10 @@ pub struct Roster {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct RosterBody {
-    /// 1.
+    /// Format version: 1.
     #[n(0)]
     pub format: u64,
-    /// Strictly rises.
+    /// Sequence number; strictly increases.
     #[n(1)]
     pub seq: u64,
     /// Members by key, with their accounts.
@@ -52,10 +52,12 @@ impl Object for Roster {
             return Err(WireError::Malformed("more than 256 members"));
         }
         if self.body.seq == 0 {
-            return Err(WireError::Malformed("a sequence number of 0"));
+            return Err(WireError::Malformed("the sequence number is 0"));
         }
         if self.exp <= self.iat {
-            return Err(WireError::Malformed("a roster that ends before it begins"));
+            return Err(WireError::Malformed(
+                "the roster does not expire after its time of issue",
+            ));
         }
         for (key, _) in self.body.members.iter() {
             PublicKey::new(key)?;

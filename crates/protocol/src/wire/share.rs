@@ -1,4 +1,4 @@
-//! `share`: the signed form of "the owner lets this person do these things until then".
+//! `share`: the permissions of one recipient on a device or site, with an expiry.
 
 use minicbor::{Decode, Encode};
 
@@ -7,8 +7,8 @@ use crate::wire::{
     Text, Timestamp, WireError,
 };
 
-/// Operations that belong to the owner: these, and everything that begins with an entry
-/// ending in a dot. A share that holds one is malformed.
+/// Operations reserved to the owner. An entry that ends in a dot is a prefix. A share that contains
+/// such an operation is malformed.
 pub const OWNER_ONLY: [&str; 7] = [
     "device.delete",
     "device.register",
@@ -19,10 +19,10 @@ pub const OWNER_ONLY: [&str; 7] = [
     "factory.",
 ];
 
-/// What every holder may do with the own shares, on any live share: see them, and end them.
+/// Operations of every holder of a valid share: list the own shares, and end one.
 pub const SELF_SERVICE_OPERATIONS: [&str; 2] = ["share.mine", "share.relinquish"];
 
-/// Whether only the owner may ever ask for this operation.
+/// Returns whether this operation is reserved to the owner.
 #[must_use]
 pub fn is_owner_only(operation: &str) -> bool {
     !SELF_SERVICE_OPERATIONS.contains(&operation)
@@ -34,12 +34,12 @@ pub fn is_owner_only(operation: &str) -> bool {
             })
 }
 
-/// What is granted under an operation's name. Without limits: the operation with any
-/// arguments that the device itself allows.
+/// The permission for one operation. Without limits, it includes all arguments that the device
+/// accepts.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
 #[cbor(map)]
 pub struct Permission {
-    /// Arguments that must be there, and what they may be.
+    /// Limits of arguments; a limited argument must be given.
     #[n(0)]
     pub args: Option<Map<Text, ArgLimit>>,
 }
@@ -57,13 +57,13 @@ pub struct Share {
     /// The device or site that is shared.
     #[n(3)]
     pub aud: Audience,
-    /// The first second at which it has ended.
+    /// The first second at which it has expired.
     #[n(4)]
     pub exp: Timestamp,
-    /// The first second at which it counts.
+    /// The first second at which it is valid.
     #[n(5)]
     pub nbf: Timestamp,
-    /// When it was made.
+    /// Time of issue.
     #[n(6)]
     pub iat: Timestamp,
     /// The share's id.
@@ -72,7 +72,7 @@ pub struct Share {
     /// The recipient's key.
     #[n(8)]
     pub cnf: Confirmation,
-    /// The rest.
+    /// The private claim.
     #[n(-65537)]
     pub body: ShareBody,
 }
@@ -81,29 +81,29 @@ pub struct Share {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct ShareBody {
-    /// 1.
+    /// Format version: 1.
     #[n(0)]
     pub format: u64,
-    /// 1 at first; an extension is the same share with a higher version and a later end.
+    /// From 1; an extension is the same share with a higher version and a later expiry.
     #[n(1)]
     pub version: u32,
-    /// What the recipient may ask for.
+    /// The granted operations.
     #[n(2)]
     pub permissions: Map<Operation, Permission>,
     /// The account that shared it.
     #[n(3)]
     pub by: Id,
-    /// For people.
+    /// Description for people.
     #[n(4)]
     pub description: Option<Text>,
-    /// Seconds; shortens the registration's leases for this share.
+    /// A shorter lease than the registration's, in seconds.
     #[n(5)]
     pub lease: Option<u64>,
-    /// The region that the device must be registered in.
+    /// The region in which the device must be registered.
     #[n(6)]
     pub region: Id,
-    /// If the recipient is a group: its id. Then `cnf` is the group's key, and its members
-    /// may use the share.
+    /// The group's id, if the recipient is a group. `cnf` is then the group's key, and its members
+    /// can use the share.
     #[n(7)]
     pub group: Option<Id>,
     /// Limits for all operations of this share together.
@@ -120,10 +120,10 @@ impl Object for Share {
 
     fn check(&self) -> Result<(), WireError> {
         if self.exp <= self.nbf {
-            return Err(WireError::Malformed("a share that ends before it begins"));
+            return Err(WireError::Malformed("the share expires before it is valid"));
         }
         if self.body.version == 0 {
-            return Err(WireError::Malformed("a share of version 0"));
+            return Err(WireError::Malformed("the version is 0"));
         }
         let permissions = &self.body.permissions;
         if permissions.is_empty() || permissions.len() > 32 {
@@ -133,7 +133,9 @@ impl Object for Share {
             .iter()
             .any(|(name, _)| is_owner_only(name.as_str()))
         {
-            return Err(WireError::Malformed("a share of an owner-only operation"));
+            return Err(WireError::Malformed(
+                "the share has an owner-only operation",
+            ));
         }
         if let Some(limits) = &self.body.limits {
             limits.check()?;
@@ -144,7 +146,9 @@ impl Object for Share {
                 .as_ref()
                 .is_some_and(|args| args.is_empty() || args.len() > 16)
             {
-                return Err(WireError::Malformed("limits on 1 to 16 arguments"));
+                return Err(WireError::Malformed(
+                    "a permission limits 1 to 16 arguments",
+                ));
             }
         }
         PublicKey::new(&self.cnf.0)?;
@@ -153,8 +157,8 @@ impl Object for Share {
 }
 
 impl Share {
-    /// Whether `newer` is this share with a later end and nothing else changed but the
-    /// version and the time of signing.
+    /// Returns whether `newer` is this share with a later expiry, and no other change but the
+    /// version and the time of issue.
     #[must_use]
     pub fn is_extended_by(&self, newer: &Self) -> bool {
         let mut expected = self.clone();

@@ -1,4 +1,4 @@
-//! Topic names. Reply topics are derived from keys, never taken from a message.
+//! MQTT topic names. Reply topics are derived from keys, never taken from a message.
 
 use alloc::format;
 use alloc::string::String;
@@ -7,82 +7,82 @@ use crate::wire::{Audience, Bytes, Id, KeyBytes, Kind};
 
 const ROOT: &str = "doorward/v1";
 
-/// Where a device takes commands.
+/// The topic of commands to a device.
 #[must_use]
 pub fn command(device: &Id) -> String {
     format!("{ROOT}/{device}/command")
 }
 
-/// Where a device answers the holder of a key.
+/// The topic of receipts to the holder of a key.
 #[must_use]
 pub fn receipts(device: &Id, holder: &KeyBytes) -> String {
     format!("{ROOT}/{device}/receipts/{holder}")
 }
 
-/// Where a device sends the holder of a key results that are larger than a receipt.
+/// The topic of chunks of large results to the holder of a key.
 #[must_use]
 pub fn results(device: &Id, holder: &KeyBytes) -> String {
     format!("{ROOT}/{device}/results/{holder}")
 }
 
-/// Where a device tells the holder of a key news.
+/// The topic of notifications to the holder of a key.
 #[must_use]
 pub fn notices(device: &Id, holder: &KeyBytes) -> String {
     format!("{ROOT}/{device}/notices/{holder}")
 }
 
-/// Where a device says which shares it has, and which it has refused.
+/// The topic of a device's confirmations and refusals of shares.
 #[must_use]
 pub fn confirmations(device: &Id) -> String {
     format!("{ROOT}/{device}/confirmations")
 }
 
-/// What whoever issues shares listens to, of every device: `state` and confirmations.
+/// The filters of an issuer for reports of all devices: `state` and confirmations.
 #[must_use]
 pub fn device_report_filters() -> [String; 2] {
     [format!("{ROOT}/+/state"), format!("{ROOT}/+/confirmations")]
 }
 
-/// The device whose word a topic is, and whether it is its `state`.
+/// Parses the topic of a device report: the device, and whether it is its `state`.
 #[must_use]
 pub fn parse_device_topic(topic: &str) -> Option<(Id, bool)> {
     let rest = topic.strip_prefix(ROOT)?.strip_prefix('/')?;
-    let (device, what) = rest.split_once('/')?;
+    let (device, name) = rest.split_once('/')?;
     let device = Id::new(device).ok()?;
-    match what {
+    match name {
         "state" => Some((device, true)),
         "confirmations" => Some((device, false)),
         _ => None,
     }
 }
 
-/// Where a device keeps its retained `state`.
+/// The topic of a device's retained `state`.
 #[must_use]
 pub fn state(device: &Id) -> String {
     format!("{ROOT}/{device}/state")
 }
 
-/// Where a device publishes checkpoints of its event log.
+/// The topic of checkpoints of a device's event log.
 #[must_use]
 pub fn events(device: &Id) -> String {
     format!("{ROOT}/{device}/events")
 }
 
-/// Where a device sends the records of its event log, once somebody keeps them.
+/// The topic of the records of a device's event log, for a collector.
 #[must_use]
 pub fn records(device: &Id) -> String {
     format!("{ROOT}/{device}/records")
 }
 
-/// Where a device's link says whether it is up, and the broker that it is down when it has
-/// lost the device. Not signed, and nothing is decided by it.
+/// The topic of a link's presence: `up` from the device, `down` from the broker as its last will.
+/// It is not signed, and no decision depends on it.
 #[must_use]
 pub fn link(device: &Id, name: &str) -> String {
     format!("{ROOT}/{device}/link/{name}")
 }
 
-/// Where a statement for `audience` is retained; `id` tells statements of one kind apart: a
-/// share's id, a group's key.
+/// The topic of a retained statement for `audience`. `id` distinguishes statements of one kind: a
+/// share's id or a group's key.
 #[must_use]
 pub fn statement(audience: &Audience, kind: Kind, id: Option<&str>) -> String {
     let base = statements_base(audience);
@@ -106,17 +106,17 @@ fn statements_base(audience: &Audience) -> String {
     }
 }
 
-/// What a client of the device itself may publish.
+/// A topic to which a client of the device's own listener may publish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InboundTopic {
-    /// A command, with what it brings along.
+    /// A command and attached statements.
     Command,
     /// A statement.
     Statement,
 }
 
 impl InboundTopic {
-    /// What is published on `topic`, if this device listens there.
+    /// Parses `topic`; `None` if this device does not accept messages on it.
     #[must_use]
     pub fn on(topic: &str, device: &Id) -> Option<Self> {
         let mut levels = topic.strip_prefix(ROOT)?.strip_prefix('/')?.split('/');
@@ -134,21 +134,21 @@ impl InboundTopic {
     }
 }
 
-/// What a client of the device itself may listen to.
+/// A topic to which a client of the device's own listener may subscribe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum OutboundTopic {
-    /// How the device is.
+    /// The device's `state`.
     State,
     /// Checkpoints of its event log.
     Events,
-    /// The answers to the holder of a key.
+    /// Receipts to the holder of a key.
     Receipts(KeyBytes),
-    /// Results of theirs that are larger than an answer.
+    /// Chunks of large results to the holder of a key.
     Results(KeyBytes),
 }
 
 impl OutboundTopic {
-    /// What is told under `filter`, if this device tells anything there. Patterns are no names.
+    /// Parses `filter`; `None` if this device does not publish on it. Wildcards are not accepted.
     #[must_use]
     pub fn under(filter: &str, device: &Id) -> Option<Self> {
         let of_device = filter.strip_prefix(ROOT)?.strip_prefix('/')?;
@@ -158,18 +158,18 @@ impl OutboundTopic {
             None if name == "events" => Some(Self::Events),
             Some((kind @ ("receipts" | "results"), key)) => {
                 let key = Bytes::from_hex(key)?;
-                let told = match kind {
+                let topic = match kind {
                     "receipts" => Self::Receipts(key),
                     _ => Self::Results(key),
                 };
-                // One spelling only, that in which it is published.
-                (told.topic(device) == filter).then_some(told)
+                // Only the spelling in which it is published.
+                (topic.topic(device) == filter).then_some(topic)
             }
             _ => None,
         }
     }
 
-    /// The topic.
+    /// The topic's name.
     #[must_use]
     pub fn topic(&self, device: &Id) -> String {
         match self {
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn a_device_hears_its_own_command_topic_and_statements() {
         let device = Id::new("ups-7").unwrap();
-        for (topic, heard) in [
+        for (topic, expected) in [
             ("doorward/v1/ups-7/command", Some(InboundTopic::Command)),
             (
                 "doorward/v1/ups-7/statements/share/01",
@@ -208,7 +208,7 @@ mod tests {
             ("doorward/v1ups-7/command", None),
             ("", None),
         ] {
-            assert_eq!(InboundTopic::on(topic, &device), heard, "{topic}");
+            assert_eq!(InboundTopic::on(topic, &device), expected, "{topic}");
         }
     }
 
@@ -216,15 +216,15 @@ mod tests {
     fn a_device_tells_under_whole_names_only() {
         let device = Id::new("ups-7").unwrap();
         let holder = crate::wire::Bytes([0xab; 32]);
-        for told in [
+        for topic in [
             OutboundTopic::State,
             OutboundTopic::Events,
             OutboundTopic::Receipts(holder),
             OutboundTopic::Results(holder),
         ] {
             assert_eq!(
-                OutboundTopic::under(&told.topic(&device), &device),
-                Some(told)
+                OutboundTopic::under(&topic.topic(&device), &device),
+                Some(topic)
             );
         }
         let upper = receipts(&device, &holder).replace("ab", "AB");

@@ -1,4 +1,4 @@
-//! Arguments of commands and results of operations: small, flat, typed.
+//! Arguments of commands and results of operations: small, flat, typed values.
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;
@@ -9,36 +9,36 @@ use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
 use crate::wire::{Map, Text};
 
-/// Longest text or byte string in a value.
+/// Maximum length of a text or byte string, in bytes.
 const MAX_VALUE: usize = 1024;
 
-/// One argument or result. There are no floats and nothing nests.
+/// One argument or result. There are no floats, and values do not nest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
-    /// Yes or no.
+    /// A boolean.
     Bool(bool),
-    /// A whole number.
+    /// An integer.
     Int(i64),
     /// Text of at most 1,024 bytes.
     Text(String),
-    /// At most 1,024 bytes.
+    /// A byte string of at most 1,024 bytes.
     Bytes(Vec<u8>),
 }
 
 impl Map<Text, Value> {
-    /// A table of results by name. A name that is no text of ours is left out, and a value that is
-    /// too long loses its end.
+    /// A table of results by name. An entry with an invalid name is omitted, and a value that is
+    /// too long is truncated.
     pub fn named<N: AsRef<str>>(rows: impl IntoIterator<Item = (N, Value)>) -> Self {
         let rows = rows.into_iter();
         Self::new(rows.filter_map(|(name, value)| {
             let name = Text::new(name.as_ref()).ok()?;
-            Some((name, value.shortened()))
+            Some((name, value.truncated()))
         }))
     }
 }
 
 impl Value {
-    fn shortened(mut self) -> Self {
+    fn truncated(mut self) -> Self {
         match &mut self {
             Self::Text(text) => {
                 while text.len() > MAX_VALUE {
@@ -118,7 +118,7 @@ fn bounded<T: AsRef<[u8]> + ?Sized>(value: &T) -> Result<&T, decode::Error> {
     if value.as_ref().len() <= MAX_VALUE {
         Ok(value)
     } else {
-        Err(decode::Error::message("a value of over 1,024 bytes"))
+        Err(decode::Error::message("a value is longer than 1,024 bytes"))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The event log on disk: appended to by the daemon or by a collector, read by everybody else.
+//! The event log on disk: written by the daemon or a collector, read by other programs.
 
 mod reader;
 mod tail;

@@ -1,4 +1,4 @@
-//! Reading the event log: what is whole, what is damaged, and what lies beyond the damage.
+//! Reading the event log: valid records, damage, and complete records after the damage.
 
 use std::fs;
 use std::io;
@@ -10,39 +10,39 @@ use doorward_protocol::event_log::chain::{holds_a_record, is_cut_short, next_rec
 use doorward_protocol::event_log::record::{MAX_RECORD, Record};
 use doorward_protocol::wire::{Hash, LogHead, hash};
 
-/// A segment with its last record can be this long, and no longer.
+/// Maximum size of a segment with its last record, in bytes.
 pub(super) const MAX_SEGMENT: u64 = (1 << 20) + 2 * MAX_RECORD as u64;
 
-/// What was wrong with a log.
+/// Damage of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Damage {
-    /// The last write was cut short, as a power cut does; nothing had been acted upon.
+    /// The last write is incomplete, as after a power cut; its records have had no effect.
     Torn {
         /// The segment.
         segment: PathBuf,
-        /// Bytes that were cut off.
+        /// Number of bytes to discard.
         lost: u64,
     },
-    /// A record that had been written is missing or changed.
+    /// A written record is missing or changed.
     Broken {
         /// The segment.
         segment: PathBuf,
-        /// Sequence number of the first bad record.
+        /// Sequence number of the first damaged record.
         record: u64,
-        /// What is wrong with it.
+        /// The kind of damage.
         why: &'static str,
     },
-    /// An earlier break was mended, and then nothing could be written any more.
-    Unanswered,
+    /// Earlier damage was repaired, but the new epoch that records it is not durable.
+    RecoveryNotRecorded,
 }
 
 impl Damage {
-    /// Whether something is gone that may have been acted upon.
+    /// Returns whether records may be lost that have had an effect.
     #[must_use]
     pub fn is_break(&self) -> bool {
         match self {
             Self::Torn { .. } => false,
-            Self::Broken { .. } | Self::Unanswered => true,
+            Self::Broken { .. } | Self::RecoveryNotRecorded => true,
         }
     }
 }
@@ -52,35 +52,41 @@ impl std::fmt::Display for Damage {
         match self {
             Self::Torn { segment, lost } => write!(
                 f,
-                "the last write to {} was cut short; {lost} bytes that nothing had acted upon are dropped",
+                "the last write to {} is incomplete; its {lost} bytes are discarded",
                 segment.display()
             ),
             Self::Broken {
                 segment,
                 record,
                 why,
-            } => write!(f, "record {record} in {} is bad: {why}", segment.display()),
-            Self::Unanswered => f.write_str("an earlier break of the log is still unanswered"),
+            } => write!(
+                f,
+                "record {record} in {} is damaged: {why}",
+                segment.display()
+            ),
+            Self::RecoveryNotRecorded => {
+                f.write_str("earlier damage was repaired, but the recovery is not recorded yet")
+            }
         }
     }
 }
 
-/// Why a log is not the one that a head was taken from.
+/// The difference between a log and a signed head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Differs {
-    /// It ends before the head: records were cut off.
+    /// The log ends before the head: records were removed.
     Shorter,
-    /// The last record that the head covers is another one: the log was written anew.
+    /// The last record that the head covers is another one: the log was rewritten.
     Other,
-    /// That record is no longer kept here.
+    /// That record is no longer stored.
     Gone,
 }
 
 impl Found {
-    /// Compares the log with a head that somebody remembers, such as from a receipt.
+    /// Compares the log with an earlier head, such as from a receipt.
     ///
     /// # Errors
-    /// How they differ.
+    /// The difference.
     pub fn agrees_with(&self, head: LogHead) -> Result<(), Differs> {
         let Some(last) = head.size.checked_sub(1) else {
             return Ok(());
@@ -96,28 +102,29 @@ impl Found {
     }
 }
 
-/// A log as it was found on disk.
+/// The content of a log on disk.
 #[derive(Debug)]
 pub struct Found {
-    /// The good records, oldest first, up to the first damage.
+    /// The valid records, oldest first, up to the first damage.
     pub records: Vec<Record>,
-    /// What comes after them.
+    /// The damage after them.
     pub damage: Option<Damage>,
-    /// The segment that the last good record is in, or would be.
+    /// The segment of the last valid record, or of the next one.
     pub(super) newest: Option<PathBuf>,
-    pub(super) good_length: u64,
+    /// Length of that segment up to its last valid record, in bytes.
+    pub(super) valid_length: u64,
 }
 
 /// Reads a log without changing it.
 ///
 /// # Errors
-/// If it cannot be read; damage is no error but part of what was found.
+/// If it cannot be read. Damage is not an error, but part of the result.
 pub fn read_log(directory: &Path) -> Result<Found, FileError> {
     let mut found = Found {
         records: Vec::new(),
         damage: None,
         newest: None,
-        good_length: 0,
+        valid_length: 0,
     };
     let paths = segments(directory).doing("list", directory)?;
     let mut previous: Option<Hash> = None;
@@ -138,9 +145,9 @@ pub fn read_log(directory: &Path) -> Result<Found, FileError> {
                 }
             }
         }
-        found.good_length = (bytes.len() - rest.len()) as u64;
+        found.valid_length = (bytes.len() - rest.len()) as u64;
         let record = found.records.last().map_or(0, |r| r.seq + 1);
-        // A segment may be empty if power went before its first record was durable.
+        // A segment is empty if power was lost before its first record was durable.
         found.newest = Some(path.clone());
         let Some(why) = fault else { continue };
         let last = at + 1 == paths.len();
@@ -173,7 +180,7 @@ pub(super) fn segments(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// The whole records that were set aside beyond the end of the log.
+/// Reads the complete records in quarantined segments that follow the end of the log.
 pub(super) fn salvage(directory: &Path, last: Option<&Record>) -> io::Result<Vec<Record>> {
     let next = last.map_or(0, |record| record.seq + 1);
     let mut records = Vec::new();

@@ -1,4 +1,4 @@
-//! Reading on in a log that is being written: records as they stand there, from any number on.
+//! Continuous reading of a log that is being written, from any sequence number on.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -9,22 +9,22 @@ use crate::event_log::writer::first_of;
 use doorward_protocol::event_log::chain::{CHECK, LENGTH, split_frame};
 use doorward_protocol::event_log::record::{MAX_RECORD, Record};
 
-/// The encodings of records that follow one another.
+/// Consecutive encoded records.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Chunk {
-    /// Sequence number of the first.
+    /// Sequence number of the first record.
     pub first: u64,
-    /// How many they are.
+    /// Number of records.
     pub count: u64,
-    /// One after the other, a CBOR sequence (RFC 8742).
+    /// The records as a CBOR sequence (RFC 8742).
     pub bytes: Vec<u8>,
 }
 
-/// A place in the log.
+/// A reader of the log that continues where it stopped.
 pub struct Tail {
     directory: PathBuf,
-    /// Where the next record begins, so that no segment is read twice.
-    place: Option<Cursor>,
+    /// The position of the next record, so that no segment is read twice.
+    cursor: Option<Cursor>,
 }
 
 struct Cursor {
@@ -39,71 +39,71 @@ impl Tail {
     pub fn new(directory: &Path) -> Self {
         Self {
             directory: directory.to_owned(),
-            place: None,
+            cursor: None,
         }
     }
 
-    /// Records from `from` on and before `until`, which must be durable: as many as fit in
-    /// `room` bytes, and at least one. From later on if `from` is no longer kept; nothing if
-    /// there is no such record.
+    /// Reads records from `from` on and before `until`, which must be durable: as many as fit in
+    /// `max_bytes`, and at least one. Starts with the oldest record if `from` is no longer stored;
+    /// returns `None` if there is no such record.
     ///
     /// # Errors
-    /// If the log cannot be read, or is not whole there.
-    pub fn read(&mut self, from: u64, until: u64, room: usize) -> io::Result<Option<Chunk>> {
-        let mut place = match self.place.take().filter(|place| place.seq == from) {
-            Some(place) => place,
+    /// If the log cannot be read, or is damaged there.
+    pub fn read(&mut self, from: u64, until: u64, max_bytes: usize) -> io::Result<Option<Chunk>> {
+        let mut cursor = match self.cursor.take().filter(|cursor| cursor.seq == from) {
+            Some(cursor) => cursor,
             None => match self.find(from)? {
-                Some(place) => place,
+                Some(cursor) => cursor,
                 None => return Ok(None),
             },
         };
-        let mut piece = Chunk::default();
-        let mut segment = Segment::open(&place)?;
-        while place.seq < until {
-            let Some(record) = segment.next(place.seq)? else {
-                let Some(next) = self.after(&place)? else {
+        let mut chunk = Chunk::default();
+        let mut segment = Segment::open(&cursor)?;
+        while cursor.seq < until {
+            let Some(record) = segment.next(cursor.seq)? else {
+                let Some(next) = self.after(&cursor)? else {
                     break;
                 };
-                place = next;
-                segment = Segment::open(&place)?;
+                cursor = next;
+                segment = Segment::open(&cursor)?;
                 continue;
             };
-            if place.seq >= from {
-                if piece.count > 0 && piece.bytes.len() + record.len() > room {
+            if cursor.seq >= from {
+                if chunk.count > 0 && chunk.bytes.len() + record.len() > max_bytes {
                     break;
                 }
-                if piece.count == 0 {
-                    piece.first = place.seq;
+                if chunk.count == 0 {
+                    chunk.first = cursor.seq;
                 }
-                piece.count += 1;
-                piece.bytes.extend_from_slice(&record);
+                chunk.count += 1;
+                chunk.bytes.extend_from_slice(&record);
             }
-            place.offset += (LENGTH + record.len() + CHECK) as u64;
-            place.seq += 1;
+            cursor.offset += (LENGTH + record.len() + CHECK) as u64;
+            cursor.seq += 1;
         }
-        self.place = Some(place);
-        Ok((piece.count > 0).then_some(piece))
+        self.cursor = Some(cursor);
+        Ok((chunk.count > 0).then_some(chunk))
     }
 
-    /// The beginning of the segment that holds a record, or of the oldest.
+    /// The start of the segment that contains a record, or of the oldest segment.
     fn find(&self, seq: u64) -> io::Result<Option<Cursor>> {
         let segments = segments(&self.directory)?;
-        let holds = |path: &&PathBuf| first_of(path).is_some_and(|first| first <= seq);
-        let segment = segments.iter().rfind(holds).or(segments.first());
-        Ok(segment.and_then(|segment| beginning(segment)))
+        let contains = |path: &&PathBuf| first_of(path).is_some_and(|first| first <= seq);
+        let segment = segments.iter().rfind(contains).or(segments.first());
+        Ok(segment.and_then(|segment| start_of(segment)))
     }
 
-    /// The beginning of the segment after a place.
-    fn after(&self, place: &Cursor) -> io::Result<Option<Cursor>> {
+    /// The start of the segment that continues at a cursor.
+    fn after(&self, cursor: &Cursor) -> io::Result<Option<Cursor>> {
         let segments = segments(&self.directory)?;
-        let next = segments.iter().find(|path| **path > place.segment);
+        let next = segments.iter().find(|path| **path > cursor.segment);
         Ok(next
-            .and_then(|segment| beginning(segment))
-            .filter(|next| next.seq == place.seq))
+            .and_then(|segment| start_of(segment))
+            .filter(|next| next.seq == cursor.seq))
     }
 }
 
-fn beginning(segment: &Path) -> Option<Cursor> {
+fn start_of(segment: &Path) -> Option<Cursor> {
     Some(Cursor {
         segment: segment.to_owned(),
         offset: 0,
@@ -111,45 +111,45 @@ fn beginning(segment: &Path) -> Option<Cursor> {
     })
 }
 
-/// A segment that is being read. It is opened anew for each piece: what is broken is set aside under
-/// another name, and must not be read on.
+/// A segment that is being read. It is opened again for each chunk: a damaged segment is renamed,
+/// and must not be read any more.
 struct Segment {
     file: BufReader<File>,
-    /// Bytes from here to its end.
+    /// Number of bytes up to its end.
     left: u64,
 }
 
 impl Segment {
-    fn open(place: &Cursor) -> io::Result<Self> {
-        let mut file = File::open(&place.segment)?;
-        let left = file.metadata()?.len().saturating_sub(place.offset);
-        file.seek(SeekFrom::Start(place.offset))?;
+    fn open(cursor: &Cursor) -> io::Result<Self> {
+        let mut file = File::open(&cursor.segment)?;
+        let left = file.metadata()?.len().saturating_sub(cursor.offset);
+        file.seek(SeekFrom::Start(cursor.offset))?;
         let file = BufReader::new(file);
         Ok(Self { file, left })
     }
 
-    /// The next record, which must be this one, or nothing at the end.
+    /// The next record, which must have this sequence number; `None` at the end.
     fn next(&mut self, seq: u64) -> io::Result<Option<Vec<u8>>> {
         if self.left == 0 {
             return Ok(None);
         }
-        let broken = || io::Error::new(io::ErrorKind::InvalidData, "the log is not whole there");
+        let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the log is damaged there");
         let mut length = [0; LENGTH];
         self.file.read_exact(&mut length)?;
         let size = u32::from_be_bytes(length) as usize;
-        let whole = (LENGTH + size + CHECK) as u64;
-        if size > MAX_RECORD || whole > self.left {
-            return Err(broken());
+        let frame_length = (LENGTH + size + CHECK) as u64;
+        if size > MAX_RECORD || frame_length > self.left {
+            return Err(damaged());
         }
         let mut frame = vec![0; LENGTH + size + CHECK];
         frame[..LENGTH].copy_from_slice(&length);
         self.file.read_exact(&mut frame[LENGTH..])?;
-        self.left -= whole;
-        let (payload, ..) = split_frame(&frame).ok_or_else(broken)?;
-        let record = Record::decode(payload).map_err(|_| broken())?;
+        self.left -= frame_length;
+        let (payload, ..) = split_frame(&frame).ok_or_else(damaged)?;
+        let record = Record::decode(payload).map_err(|_| damaged())?;
         match record.seq == seq {
             true => Ok(Some(payload.to_vec())),
-            false => Err(broken()),
+            false => Err(damaged()),
         }
     }
 }
@@ -176,29 +176,29 @@ mod tests {
         for from in 0..9 {
             for until in from..=9 {
                 let mut tail = Tail::new(directory.path());
-                let piece = tail.read(from, until, usize::MAX).unwrap();
+                let chunk = tail.read(from, until, usize::MAX).unwrap();
                 let expected = &all[from as usize..until as usize];
-                let piece = piece.unwrap_or_default();
-                assert_eq!(items(&piece.bytes).unwrap(), expected, "{from} {until}");
-                assert_eq!(piece.count, until - from);
+                let chunk = chunk.unwrap_or_default();
+                assert_eq!(items(&chunk.bytes).unwrap(), expected, "{from} {until}");
+                assert_eq!(chunk.count, until - from);
             }
         }
-        // In small pieces, and a piece is never empty.
+        // Small chunks; a chunk is never empty.
         let (mut next, mut seen) = (0, Vec::new());
-        while let Some(piece) = tail.read(next, 9, 2 * all[0].len()).unwrap() {
-            assert_eq!(piece.first, next);
-            assert!(piece.count <= 2);
-            next += piece.count;
-            seen.extend(piece.bytes);
+        while let Some(chunk) = tail.read(next, 9, 2 * all[0].len()).unwrap() {
+            assert_eq!(chunk.first, next);
+            assert!(chunk.count <= 2);
+            next += chunk.count;
+            seen.extend(chunk.bytes);
         }
         assert_eq!((next, seen), (9, all.concat()));
         assert_eq!(tail.read(0, 1, 1).unwrap().unwrap().count, 1);
-        // The log goes on, and so does the reader.
+        // The log continues, and so does the reader.
         let more = chain(9, hash(&all[8]), 1);
         assert_eq!(tail.read(9, 10, 1000).unwrap(), None);
         log.write(&append(&more)).unwrap();
         assert_eq!(tail.read(9, 10, 1000).unwrap().unwrap().bytes, more[0]);
-        // What is no longer kept is passed over.
+        // Records that are no longer stored are skipped.
         log.write(&[LogWrite::Drop(4)]).unwrap();
         let mut tail = Tail::new(directory.path());
         assert_eq!(tail.read(0, 10, usize::MAX).unwrap().unwrap().first, 4);

@@ -1,4 +1,4 @@
-//! Logs for tests.
+//! Event logs for tests.
 
 use doorward_protocol::event_log::LogWrite;
 use doorward_protocol::event_log::record::{Event, Record};

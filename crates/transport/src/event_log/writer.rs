@@ -13,8 +13,8 @@ use doorward_protocol::event_log::LogWrite;
 use doorward_protocol::event_log::chain::append_frame;
 use doorward_protocol::event_log::record::Record;
 
-/// The file that marks a break whose answer is not durable yet.
-const UNANSWERED: &str = "unanswered";
+/// The marker file for repaired damage, until the new epoch that records it is durable.
+const RECOVERY_MARKER: &str = "unanswered";
 
 /// The log, open for appending.
 pub struct Log {
@@ -22,58 +22,58 @@ pub struct Log {
     segment: Option<File>,
     /// Length of the segment up to its last durable record.
     length: u64,
-    /// There from before a break is mended until its answer, a new epoch, is durable.
-    unanswered: Option<PathBuf>,
+    /// The marker file, if it exists: from before a repair until the new epoch is durable.
+    recovery_marker: Option<PathBuf>,
 }
 
-/// A log that is open for appending, and what it held.
+/// A log that is open for appending, and its content.
 pub struct Opened {
-    /// For writing.
+    /// The log.
     pub log: Log,
-    /// The good records, oldest first.
+    /// The valid records, oldest first.
     pub records: Vec<Record>,
-    /// What comes after them.
+    /// The damage after them.
     pub damage: Option<Damage>,
-    /// Whole records from beyond a break, oldest first. Not part of the log any more, but
-    /// what they ended or used up must not come back.
+    /// Complete records after the damage, oldest first. They are no longer part of the log, but
+    /// shares that they ended or uses that they counted must not become valid again.
     pub salvaged: Vec<Record>,
 }
 
 impl Log {
-    /// Reads the whole log and prepares it for appending: a torn end is cut off, and after a
-    /// break everything that follows is set aside.
+    /// Reads the whole log and prepares it for appending: an incomplete last write is truncated,
+    /// and damaged records and all that follow are quarantined.
     ///
     /// # Errors
     /// If the directory cannot be read or written.
     pub fn open(directory: &Path) -> Result<Opened, FileError> {
         files::create_private_directory(directory)?;
         let mut found = read_log(directory)?;
-        let marker = directory.join(UNANSWERED);
+        let marker = directory.join(RECOVERY_MARKER);
         if matches!(found.damage, Some(Damage::Broken { .. })) {
-            files::replace(&marker, b"a break is being mended\n", 0o600)?;
+            files::replace(&marker, b"damage is being repaired\n", 0o600)?;
         }
         if let Some(damage) = &found.damage {
-            mend(directory, damage, &found)?;
+            repair(directory, damage, &found)?;
         }
-        // A segment that was begun and never written to begins with no snapshot: the segment
-        // before it goes on instead.
-        if found.good_length == 0 && remove_empty(directory).doing("tidy", directory)? {
+        // An empty segment does not begin with a snapshot; continue the previous one.
+        if found.valid_length == 0 && remove_empty(directory).doing("clean up", directory)? {
             found = read_log(directory)?;
         }
-        let unanswered = marker.exists().then_some(marker);
+        let recovery_marker = marker.exists().then_some(marker);
         let mut salvaged = Vec::new();
-        if unanswered.is_some() {
-            salvaged = salvage(directory, found.records.last()).doing("salvage", directory)?;
+        if recovery_marker.is_some() {
+            salvaged = salvage(directory, found.records.last())
+                .doing("read the quarantined segments in", directory)?;
             if !matches!(found.damage, Some(Damage::Broken { .. })) {
-                found.damage = Some(Damage::Unanswered);
+                found.damage = Some(Damage::RecoveryNotRecorded);
             }
         }
         let segment = found.newest.as_deref().map(open_segment).transpose()?;
         let log = Self {
             directory: directory.to_owned(),
             segment,
-            length: found.good_length,
-            unanswered,
+            length: found.valid_length,
+            recovery_marker,
         };
         Ok(Opened {
             log,
@@ -83,11 +83,11 @@ impl Log {
         })
     }
 
-    /// Appends, in order, and makes all of it durable with one `fdatasync`.
+    /// Performs writes in order. Consecutive records become durable with one `fdatasync`.
     ///
     /// # Errors
-    /// If it could not be made durable. After that what is on the disk is no longer certain,
-    /// and the store writes no more.
+    /// If they could not be made durable. The content of the disk is then uncertain, and the store
+    /// must not write any more.
     pub fn write(&mut self, writes: &[LogWrite]) -> Result<(), FileError> {
         self.try_write(writes).doing("write to", &self.directory)
     }
@@ -98,12 +98,12 @@ impl Log {
             match write {
                 LogWrite::Append(record) => {
                     if !append_frame(record, &mut frames) {
-                        return Err(io::Error::other("a record of impossible length"));
+                        return Err(io::Error::other("a record of invalid length"));
                     }
                 }
                 LogWrite::Segment(first) => {
                     self.flush(&mut frames)?;
-                    self.begin(*first)?;
+                    self.start_segment(*first)?;
                 }
                 LogWrite::Drop(before) => {
                     self.flush(&mut frames)?;
@@ -112,10 +112,10 @@ impl Log {
             }
         }
         self.flush(&mut frames)?;
-        if let Some(marker) = &self.unanswered {
+        if let Some(marker) = &self.recovery_marker {
             fs::remove_file(marker)?;
             files::sync_parent(marker)?;
-            self.unanswered = None;
+            self.recovery_marker = None;
         }
         Ok(())
     }
@@ -125,13 +125,13 @@ impl Log {
             return Ok(());
         }
         let Some(file) = &self.segment else {
-            return Err(io::Error::other("no segment has been begun"));
+            return Err(io::Error::other("no segment has been started"));
         };
         let written = file
             .write_all_at(frames, self.length)
             .and_then(|()| file.sync_data());
         if written.is_err() {
-            // Leave no half record behind if that is still possible.
+            // Try to leave no incomplete record behind.
             let _ = file.set_len(self.length);
         }
         written?;
@@ -140,7 +140,7 @@ impl Log {
         Ok(())
     }
 
-    fn begin(&mut self, first: u64) -> io::Result<()> {
+    fn start_segment(&mut self, first: u64) -> io::Result<()> {
         let path = self.directory.join(format!("{first:016x}.log"));
         let file = OpenOptions::new()
             .write(true)
@@ -163,8 +163,8 @@ fn open_segment(path: &Path) -> Result<File, FileError> {
         .doing("open", path)
 }
 
-/// Removes every segment but the newest, which begins with all that must not be forgotten.
-/// Returns how many records went. The caller must hold the lock of the state directory.
+/// Deletes every segment but the newest, which begins with a snapshot of the state. Returns the
+/// number of deleted records. The caller must hold the lock of the state directory.
 ///
 /// # Errors
 /// If the log is damaged, or a file cannot be removed.
@@ -173,7 +173,7 @@ pub fn trim(directory: &Path) -> Result<u64, FileError> {
     if let Some(damage) = found.damage {
         return Err(files::invalid(damage.to_string())).doing("trim", directory);
     }
-    remove_empty(directory).doing("tidy", directory)?;
+    remove_empty(directory).doing("clean up", directory)?;
     let newest = segments(directory).doing("list", directory)?.pop();
     let kept = newest.as_deref().and_then(first_of).unwrap_or(0);
     let oldest = found.records.first().map_or(0, |record| record.seq);
@@ -186,8 +186,8 @@ pub(super) fn first_of(segment: &Path) -> Option<u64> {
     u64::from_str_radix(segment.file_stem()?.to_str()?, 16).ok()
 }
 
-/// Removes the segments that end before a record, oldest first, so that what is left after a
-/// power cut is still one chain.
+/// Deletes the segments that end before a record, oldest first, so that the rest is one chain even
+/// after a power cut.
 fn drop_before(directory: &Path, record: u64) -> io::Result<()> {
     let paths = segments(directory)?;
     for pair in paths.windows(2) {
@@ -200,7 +200,7 @@ fn drop_before(directory: &Path, record: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes the newest segment if it is empty and not the only one. Returns whether it was.
+/// Deletes the newest segment if it is empty and not the only one. Returns whether it was deleted.
 fn remove_empty(directory: &Path) -> io::Result<bool> {
     let paths = segments(directory)?;
     let [_, .., newest] = paths.as_slice() else {
@@ -214,11 +214,13 @@ fn remove_empty(directory: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
-fn mend(directory: &Path, damage: &Damage, found: &Found) -> Result<(), FileError> {
+/// Truncates the damaged segment after its last valid record. A copy of a segment with a changed
+/// record, and all later segments, are quarantined as `*.broken`.
+fn repair(directory: &Path, damage: &Damage, found: &Found) -> Result<(), FileError> {
     let (Damage::Torn { segment, .. } | Damage::Broken { segment, .. }) = damage else {
         return Ok(());
     };
-    let mend = || -> io::Result<()> {
+    let repair = || -> io::Result<()> {
         if matches!(damage, Damage::Broken { .. }) {
             fs::copy(segment, segment.with_extension("broken"))?;
             for later in segments(directory)?.iter().filter(|path| *path > segment) {
@@ -226,11 +228,11 @@ fn mend(directory: &Path, damage: &Damage, found: &Found) -> Result<(), FileErro
             }
         }
         let file = OpenOptions::new().write(true).open(segment)?;
-        file.set_len(found.good_length)?;
+        file.set_len(found.valid_length)?;
         file.sync_all()?;
         files::sync_parent(segment)
     };
-    mend().doing("mend", segment)
+    repair().doing("repair", segment)
 }
 
 #[cfg(test)]
@@ -317,11 +319,11 @@ mod tests {
             changed[at] ^= 0x10;
             fs::write(&segment, &changed).unwrap();
             let found = read_log(directory.path()).unwrap();
-            let broken = matches!(found.damage, Some(Damage::Broken { record: 4, .. }));
-            assert!(broken, "changed at {at}: {:?}", found.damage);
+            let is_broken = matches!(found.damage, Some(Damage::Broken { record: 4, .. }));
+            assert!(is_broken, "changed at {at}: {:?}", found.damage);
         }
-        let room = [&whole[..], &[0; 4096]].concat();
-        fs::write(&segment, room).unwrap();
+        let padded = [&whole[..], &[0; 4096]].concat();
+        fs::write(&segment, padded).unwrap();
         let found = read_log(directory.path()).unwrap();
         assert!(matches!(
             found.damage,
@@ -337,19 +339,22 @@ mod tests {
         let frame = changed.len() / 5;
         changed[2 * frame + 20] ^= 1;
         fs::write(&segment, &changed).unwrap();
-        // Until something was written after the break, it stays unanswered, and what lies
-        // beyond it is there to be read.
+        // Until a write after the repair, the recovery is not recorded, and the records after
+        // the damage are salvaged.
         for attempt in 0..3 {
             let opened = Log::open(directory.path()).unwrap();
             assert_eq!(opened.records.len(), 2);
-            let beyond: Vec<u64> = opened.salvaged.iter().map(|r| r.seq).collect();
-            assert_eq!(beyond, [3, 4], "whole, but not part of the log");
+            let salvaged: Vec<u64> = opened.salvaged.iter().map(|r| r.seq).collect();
+            assert_eq!(salvaged, [3, 4], "complete, but not part of the log");
             let expected = attempt == 0;
             assert_eq!(
                 matches!(opened.damage, Some(Damage::Broken { .. })),
                 expected
             );
-            assert_eq!(opened.damage == Some(Damage::Unanswered), !expected);
+            assert_eq!(
+                opened.damage == Some(Damage::RecoveryNotRecorded),
+                !expected
+            );
         }
         let Opened {
             mut log, records, ..
@@ -357,7 +362,7 @@ mod tests {
         assert_eq!(
             fs::read(segment.with_extension("broken")).unwrap(),
             changed,
-            "the evidence is kept"
+            "the damaged segment is kept"
         );
         let last = hash(&records[1].encode());
         log.write(&append(&chain(2, last, 1))).unwrap();

@@ -32,34 +32,34 @@ fn subscribe(path: &str) -> Vec<u8> {
     encoded(&Packet::Subscribe(subscribe))
 }
 
-/// A session, and what it does with bytes.
-struct Table(Session);
+/// A session under test.
+struct TestSession(Session);
 
-impl Table {
+impl TestSession {
     fn new() -> Self {
         Self(Session::new(device(), 100))
     }
 
     fn connected() -> Self {
-        let mut table = Self::new();
-        table.take(&hello(|_| {}));
-        table
+        let mut session = Self::new();
+        session.take(&hello(|_| {}));
+        session
     }
 
     fn try_take(&mut self, bytes: &[u8]) -> Result<Vec<SessionAction>, Close> {
         let mut buffer = BytesMut::from(bytes);
-        let mut steps = Vec::new();
+        let mut actions = Vec::new();
         while let Some(more) = self.0.receive(&mut buffer)? {
-            steps.extend(more);
+            actions.extend(more);
         }
-        Ok(steps)
+        Ok(actions)
     }
 
     fn take(&mut self, bytes: &[u8]) -> Vec<SessionAction> {
         self.try_take(bytes).unwrap()
     }
 
-    /// Why it ends the connection.
+    /// The reason with which it closes the connection.
     fn ends(&mut self, bytes: &[u8]) -> Option<DisconnectReasonCode> {
         let Close(last) = self.try_take(bytes).unwrap_err();
         match sent(&last) {
@@ -74,9 +74,9 @@ fn sent(bytes: &[u8]) -> Option<Packet> {
     (!bytes.is_empty()).then(|| Packet::read(&mut BytesMut::from(bytes), None).unwrap())
 }
 
-fn granted(steps: &[SessionAction]) -> SubscribeReasonCode {
-    let Some(SessionAction::Send(bytes)) = steps.first() else {
-        panic!("{steps:?}")
+fn granted(actions: &[SessionAction]) -> SubscribeReasonCode {
+    let Some(SessionAction::Send(bytes)) = actions.first() else {
+        panic!("{actions:?}")
     };
     match sent(bytes) {
         Some(Packet::SubAck(ack)) => ack.return_codes[0],
@@ -84,7 +84,7 @@ fn granted(steps: &[SessionAction]) -> SubscribeReasonCode {
     }
 }
 
-/// A command of nobody; only its shape counts here.
+/// A command by a key without a share; only its structure counts here.
 fn command(counter: u64) -> Vec<u8> {
     use doorward_protocol::wire::{Command, CommandBody, Map, Operation, Timestamp, sign};
     let command = Command {
@@ -108,55 +108,55 @@ fn command(counter: u64) -> Vec<u8> {
 
 #[test]
 fn whoever_connects_is_told_what_there_is_and_what_there_is_not() {
-    let mut table = Table::new();
-    assert_eq!(table.0.patience(), None);
-    let steps = table.take(&hello(|connect| {
+    let mut session = TestSession::new();
+    assert_eq!(session.0.time_limit(), None);
+    let actions = session.take(&hello(|connect| {
         connect.client_id.clear();
         connect.keep_alive = 0;
     }));
-    let [SessionAction::Send(bytes)] = &steps[..] else {
-        panic!("{steps:?}")
+    let [SessionAction::Send(bytes)] = &actions[..] else {
+        panic!("{actions:?}")
     };
     let Some(Packet::ConnAck(ack)) = sent(bytes) else {
         panic!("{bytes:?}")
     };
     assert_eq!(ack.code, ConnectReturnCode::Success);
-    let said = ack.properties.unwrap();
-    assert_eq!(said.max_qos, Some(1));
-    assert_eq!(said.session_expiry_interval, Some(0));
-    assert_eq!(said.wildcard_subscription_available, Some(0));
-    assert_eq!(said.server_keep_alive, Some(LONGEST_KEEP_ALIVE));
-    assert!(said.assigned_client_identifier.is_some());
-    assert_eq!(table.0.patience(), Some(Duration::from_secs(180)));
+    let properties = ack.properties.unwrap();
+    assert_eq!(properties.max_qos, Some(1));
+    assert_eq!(properties.session_expiry_interval, Some(0));
+    assert_eq!(properties.wildcard_subscription_available, Some(0));
+    assert_eq!(properties.server_keep_alive, Some(LONGEST_KEEP_ALIVE));
+    assert!(properties.assigned_client_identifier.is_some());
+    assert_eq!(session.0.time_limit(), Some(Duration::from_secs(180)));
 }
 
 #[test]
 fn packets_may_come_in_any_pieces() {
-    let mut table = Table::new();
+    let mut session = TestSession::new();
     let mut buffer = BytesMut::new();
     let bytes = [hello(|_| {}), encoded(&Packet::PingReq)].concat();
-    let mut steps = Vec::new();
+    let mut actions = Vec::new();
     for byte in bytes {
         buffer.extend([byte]);
-        steps.extend(table.0.receive(&mut buffer).unwrap().unwrap_or_default());
+        actions.extend(session.0.receive(&mut buffer).unwrap().unwrap_or_default());
     }
-    assert_eq!(steps.len(), 2);
-    assert_eq!(steps[1], SessionAction::Send(encoded(&Packet::PingResp)));
+    assert_eq!(actions.len(), 2);
+    assert_eq!(actions[1], SessionAction::Send(encoded(&Packet::PingResp)));
 }
 
 #[test]
 fn before_anybody_has_connected_nothing_else_is_heard_and_little_is_read() {
     let ping = encoded(&Packet::PingReq);
     let early = publish("doorward/v1/ups-7/command", QoS::AtMostOnce, 0, b"x");
-    // The four bytes that end a broker that trusts its clients.
+    // Four bytes that crash the broker rumqttd.
     let rumqttd = [0x20, 2, 0, 0];
     let large = [&[0x10, 0xff, 0xff, 0x03][..], &[0; 16]].concat();
     for bytes in [&ping[..], &early, &rumqttd, &large, b"GET / HTTP/1.1\r\n"] {
-        assert_eq!(Table::new().ends(bytes), None, "{bytes:?}");
+        assert_eq!(TestSession::new().ends(bytes), None, "{bytes:?}");
     }
     let mut older = hello(|_| {});
     older[8] = 4;
-    let Close(last) = Table::new().try_take(&older).unwrap_err();
+    let Close(last) = TestSession::new().try_take(&older).unwrap_err();
     assert_eq!(last, CONNACK_OF_3_1_1);
     let challenged = hello(|connect| {
         connect.properties = Some(ConnectProperties {
@@ -164,7 +164,7 @@ fn before_anybody_has_connected_nothing_else_is_heard_and_little_is_read() {
             ..ConnectProperties::new()
         });
     });
-    let Close(last) = Table::new().try_take(&challenged).unwrap_err();
+    let Close(last) = TestSession::new().try_take(&challenged).unwrap_err();
     let Some(Packet::ConnAck(ack)) = sent(&last) else {
         panic!("{last:?}")
     };
@@ -181,14 +181,14 @@ fn a_will_is_taken_and_never_published() {
     };
     let will = LastWill::new("doorward/v1/ups-7/state", "x", QoS::AtLeastOnce, true, None);
     let bytes = encoded(&Packet::Connect(connect, Some(will), ConnectAuth::None));
-    assert_eq!(Table::new().take(&bytes).len(), 1);
+    assert_eq!(TestSession::new().take(&bytes).len(), 1);
 }
 
 #[test]
 fn commands_and_statements_are_delivered_and_acknowledged_when_they_are_done_with() {
-    let mut table = Table::connected();
+    let mut session = TestSession::connected();
     let topic = topics::command(&device());
-    let steps = table.take(&publish(&topic, QoS::AtLeastOnce, 9, b"x"));
+    let actions = session.take(&publish(&topic, QoS::AtLeastOnce, 9, b"x"));
     let deliver = |retained, number| {
         vec![SessionAction::Deliver {
             retained,
@@ -196,42 +196,42 @@ fn commands_and_statements_are_delivered_and_acknowledged_when_they_are_done_wit
             payload: b"x".to_vec(),
         }]
     };
-    assert_eq!(steps, deliver(false, 100));
-    assert_eq!(table.0.acknowledge(99), None);
-    let ack = sent(&table.0.acknowledge(100).unwrap());
+    assert_eq!(actions, deliver(false, 100));
+    assert_eq!(session.0.acknowledge(99), None);
+    let ack = sent(&session.0.acknowledge(100).unwrap());
     assert_eq!(ack, Some(Packet::PubAck(PubAck::new(9, None))));
-    assert_eq!(table.0.acknowledge(100), None);
-    table.take(&publish(&topic, QoS::AtLeastOnce, 10, b"x"));
-    let refused = table.0.refuse(101).unwrap();
+    assert_eq!(session.0.acknowledge(100), None);
+    session.take(&publish(&topic, QoS::AtLeastOnce, 10, b"x"));
+    let refused = session.0.refuse(101).unwrap();
     assert_eq!(refused, puback(10, PubAckReason::QuotaExceeded));
-    // What was published at most once is acknowledged to nobody.
-    let steps = table.take(&publish(&topic, QoS::AtMostOnce, 0, b"x"));
-    assert_eq!(steps, deliver(false, NO_ACK));
-    assert_eq!(table.0.acknowledge(NO_ACK), None);
-    // Retained: a command stays marked, and a statement need not be.
+    // A message with QoS 0 is not acknowledged.
+    let actions = session.take(&publish(&topic, QoS::AtMostOnce, 0, b"x"));
+    assert_eq!(actions, deliver(false, NO_ACK));
+    assert_eq!(session.0.acknowledge(NO_ACK), None);
+    // The retain flag is kept for commands and dropped for statements.
     for (topic, retained) in [
         (topic.as_str(), true),
         ("doorward/v1/ups-7/statements/share/01", false),
     ] {
         let mut bytes = publish(topic, QoS::AtMostOnce, 0, b"x");
         bytes[0] |= 1;
-        let steps = table.take(&bytes);
+        let actions = session.take(&bytes);
         assert!(
-            matches!(steps[..], [SessionAction::Deliver { retained: kept, .. }] if kept == retained),
-            "{steps:?}"
+            matches!(actions[..], [SessionAction::Deliver { retained: it, .. }] if it == retained),
+            "{actions:?}"
         );
     }
 }
 
 #[test]
 fn nobody_publishes_what_the_device_says() {
-    let mut table = Table::connected();
+    let mut session = TestSession::connected();
     for topic in ["doorward/v1/ups-7/state", "doorward/v1/ups-8/command", "x"] {
-        let steps = table.take(&publish(topic, QoS::AtLeastOnce, 3, b"x"));
+        let actions = session.take(&publish(topic, QoS::AtLeastOnce, 3, b"x"));
         let expected = puback(3, PubAckReason::NotAuthorized);
-        assert_eq!(steps, [SessionAction::Send(expected)], "{topic}");
-        let steps = table.take(&publish(topic, QoS::AtMostOnce, 0, b"x"));
-        assert_eq!(steps, [], "{topic}");
+        assert_eq!(actions, [SessionAction::Send(expected)], "{topic}");
+        let actions = session.take(&publish(topic, QoS::AtMostOnce, 0, b"x"));
+        assert_eq!(actions, [], "{topic}");
     }
 }
 
@@ -242,7 +242,7 @@ fn what_was_not_offered_ends_the_connection_with_the_reason() {
         TopicAliasInvalid,
     };
     let topic = topics::command(&device());
-    let once = |bytes: &[u8]| Table::connected().ends(bytes);
+    let once = |bytes: &[u8]| TestSession::connected().ends(bytes);
     assert_eq!(
         once(&publish(&topic, QoS::ExactlyOnce, 1, b"x")),
         Some(QoSNotSupported)
@@ -258,7 +258,7 @@ fn what_was_not_offered_ends_the_connection_with_the_reason() {
         .flat_map(|pkid| publish(&topic, QoS::AtLeastOnce, pkid, b"x"))
         .collect();
     assert_eq!(once(&many), Some(ReceiveMaximumExceeded));
-    let Close(last) = Table::connected()
+    let Close(last) = TestSession::connected()
         .try_take(&encoded(&Packet::Disconnect(Disconnect::new(
             DisconnectReasonCode::NormalDisconnection,
         ))))
@@ -272,11 +272,11 @@ fn whole_names_of_what_the_device_tells_can_be_subscribed_to() {
         NotAuthorized, QuotaExceeded, SharedSubscriptionsNotSupported, Success,
         WildcardSubscriptionsNotSupported,
     };
-    let mut table = Table::connected();
+    let mut session = TestSession::connected();
     let state = topics::state(&device());
-    let steps = table.take(&subscribe(&state));
-    assert_eq!(granted(&steps), Success(QoS::AtMostOnce));
-    assert_eq!(steps[1], SessionAction::ShowState);
+    let actions = session.take(&subscribe(&state));
+    assert_eq!(granted(&actions), Success(QoS::AtMostOnce));
+    assert_eq!(actions[1], SessionAction::ShowState);
     for (filter, code) in [
         ("doorward/v1/ups-7/#", WildcardSubscriptionsNotSupported),
         (
@@ -287,22 +287,22 @@ fn whole_names_of_what_the_device_tells_can_be_subscribed_to() {
         ("doorward/v1/ups-7/records", NotAuthorized),
         ("doorward/v1/ups-8/state", NotAuthorized),
     ] {
-        assert_eq!(granted(&table.take(&subscribe(filter))), code, "{filter}");
+        assert_eq!(granted(&session.take(&subscribe(filter))), code, "{filter}");
     }
     let receipts = |one: u8| topics::receipts(&device(), &Bytes([one; 32]));
     for one in 1..MAX_FILTERS as u8 {
-        let steps = table.take(&subscribe(&receipts(one)));
-        assert_eq!(granted(&steps), Success(QoS::AtMostOnce));
+        let actions = session.take(&subscribe(&receipts(one)));
+        assert_eq!(granted(&actions), Success(QoS::AtMostOnce));
     }
-    let steps = table.take(&subscribe(&receipts(99)));
-    assert_eq!(granted(&steps), QuotaExceeded);
-    // What is known already needs no more room.
-    let steps = table.take(&subscribe(&receipts(1)));
-    assert_eq!(granted(&steps), Success(QoS::AtMostOnce));
+    let actions = session.take(&subscribe(&receipts(99)));
+    assert_eq!(granted(&actions), QuotaExceeded);
+    // A renewed subscription needs no more capacity.
+    let actions = session.take(&subscribe(&receipts(1)));
+    assert_eq!(granted(&actions), Success(QoS::AtMostOnce));
     let mut leave = Unsubscribe::new(receipts(1), None);
     leave.filters.push("x".into());
     leave.pkid = 3;
-    let steps = table.take(&encoded(&Packet::Unsubscribe(leave)));
+    let actions = session.take(&encoded(&Packet::Unsubscribe(leave)));
     let expected = Packet::UnsubAck(UnsubAck {
         pkid: 3,
         reasons: vec![
@@ -311,52 +311,55 @@ fn whole_names_of_what_the_device_tells_can_be_subscribed_to() {
         ],
         properties: None,
     });
-    assert_eq!(steps, [SessionAction::Send(encoded(&expected))]);
+    assert_eq!(actions, [SessionAction::Send(encoded(&expected))]);
 }
 
 #[test]
 fn a_receipt_goes_to_whoever_has_brought_its_command_and_listens() {
     let holder = Bytes([5; 32]);
-    let told = OutboundTopic::Receipts(holder);
+    let topic = OutboundTopic::Receipts(holder);
     let command = command(1);
     let name = doorward_protocol::wire::hash(&command);
-    let mut table = Table::connected();
-    table.take(&subscribe(&topics::receipts(&device(), &holder)));
-    assert_eq!(table.0.publish(&told, Some(&name), b"r", false), None);
+    let mut session = TestSession::connected();
+    session.take(&subscribe(&topics::receipts(&device(), &holder)));
+    assert_eq!(session.0.publish(&topic, Some(&name), b"r", false), None);
     let bring = publish(&topics::command(&device()), QoS::AtMostOnce, 0, &command);
-    table.take(&bring);
+    session.take(&bring);
     let Some(Packet::Publish(receipt)) =
-        sent(&table.0.publish(&told, Some(&name), b"r", false).unwrap())
+        sent(&session.0.publish(&topic, Some(&name), b"r", false).unwrap())
     else {
         panic!("no receipt")
     };
     assert_eq!(receipt.payload, b"r"[..]);
     assert_eq!(receipt.qos, QoS::AtMostOnce);
     let other = Bytes([0; 32]);
-    assert_eq!(table.0.publish(&told, Some(&other), b"r", false), None);
-    let mut deaf = Table::connected();
-    deaf.take(&bring);
-    assert_eq!(deaf.0.publish(&told, Some(&name), b"r", false), None);
+    assert_eq!(session.0.publish(&topic, Some(&other), b"r", false), None);
+    let mut unsubscribed = TestSession::connected();
+    unsubscribed.take(&bring);
+    assert_eq!(
+        unsubscribed.0.publish(&topic, Some(&name), b"r", false),
+        None
+    );
 }
 
 #[test]
 fn a_client_is_sent_nothing_larger_than_it_takes() {
-    let mut table = Table::new();
-    table.take(&hello(|connect| {
+    let mut session = TestSession::new();
+    session.take(&hello(|connect| {
         connect.properties = Some(ConnectProperties {
             max_packet_size: Some(100),
             ..ConnectProperties::new()
         });
     }));
-    table.take(&subscribe(&topics::state(&device())));
+    session.take(&subscribe(&topics::state(&device())));
     assert!(
-        table
+        session
             .0
             .publish(&OutboundTopic::State, None, &[0; 50], true)
             .is_some()
     );
     assert_eq!(
-        table
+        session
             .0
             .publish(&OutboundTopic::State, None, &[0; 100], true),
         None
@@ -365,18 +368,18 @@ fn a_client_is_sent_nothing_larger_than_it_takes() {
 
 #[test]
 fn of_many_commands_the_last_ones_are_remembered() {
-    let mut table = Table::connected();
+    let mut session = TestSession::connected();
     let topic = topics::command(&device());
     let mut bring = |counter: u64| {
         let bundle = command(counter);
-        table.take(&publish(&topic, QoS::AtMostOnce, 0, &bundle));
+        session.take(&publish(&topic, QoS::AtMostOnce, 0, &bundle));
         (
-            table.0.own_commands.len(),
+            session.0.own_commands.len(),
             doorward_protocol::wire::hash(&bundle),
         )
     };
     assert_eq!(bring(1).0, 1);
-    assert_eq!(bring(1).0, 1, "the same again");
+    assert_eq!(bring(1).0, 1, "the same command again");
     let most = MAX_OWN_COMMANDS as u64;
     for counter in 2..=most {
         bring(counter);
@@ -384,6 +387,6 @@ fn of_many_commands_the_last_ones_are_remembered() {
     let (_, second) = bring(2);
     let (count, last) = bring(most + 1);
     assert_eq!(count, MAX_OWN_COMMANDS);
-    assert_eq!(table.0.own_commands.front(), Some(&second));
-    assert_eq!(table.0.own_commands.back(), Some(&last));
+    assert_eq!(session.0.own_commands.front(), Some(&second));
+    assert_eq!(session.0.own_commands.back(), Some(&last));
 }

@@ -1,35 +1,26 @@
-//! A registered device with many shares and a full list of cancelled ones, all of it in memory, with
-//! keys from fixed seeds (TEST KEYS) and a fixed clock.
+//! A registered device with many shares and a full revocation list, all in memory, with keys from
+//! fixed seeds (TEST KEYS) and a fixed clock.
 
-use doorward::agent::{Action, Core, Delivery, Ended, Found, Input, LinkId, Settings};
-use doorward::gate::{
-    Arrival, Decision, Known, Memory, Now, Offer, Offers, Origin, Reading, RebootLimit, Situation,
-    Timekeeper, decide,
+use crate::{NOON, id, key};
+use doorward::core::{
+    Action, Core, CoreConfig, Delivery, Input, LinkId, OperationResult, RecoveredState,
 };
-use doorward::store::Identity;
-use doorward::wire::*;
+use doorward_protocol::gate::{
+    ClockReading, Decision, DeviceContext, DurableState, InboundCommand, Now, Offer, Offers,
+    Origin, RebootLimit, SlotCache, StatementStore, TrustedClock, decide,
+};
+use doorward_protocol::wire::*;
 
-const NOON: u64 = 1_795_348_800;
-/// More shares than any world here has.
-const ROOM: usize = 200_000;
-/// Shares that were cancelled.
+/// Capacity for shares, above the number of any benchmark.
+const CAPACITY: usize = 200_000;
+/// Shares in the revocation list.
 pub const CANCELLED: u64 = 1024;
-
-/// The key of somebody by name.
-pub fn key(name: &str) -> SecretKey {
-    SecretKey::from_seed(&hash(name.as_bytes()).0)
-}
-
-/// A name.
-pub fn id(text: &str) -> Id {
-    Id::new(text).unwrap()
-}
 
 fn device() -> Audience {
     Audience::Device(id("ups-7"))
 }
 
-/// What every share allows.
+/// The operation that every share allows.
 pub fn operation() -> Operation {
     Operation::new("device.reboot").unwrap()
 }
@@ -67,7 +58,7 @@ fn registration() -> Registration {
             },
             table: plans(),
             demo: false,
-            slots: ROOM as u32,
+            slots: CAPACITY as u32,
             leases: Map::new([
                 (Class::Read, 30 * 86400),
                 (Class::Change, 7 * 86400),
@@ -80,7 +71,7 @@ fn registration() -> Registration {
     }
 }
 
-/// Everything is on every plan from the highest on.
+/// Plans of which only the highest allows the operations.
 pub fn plans() -> PlanTable {
     PlanTable {
         version: 1,
@@ -89,7 +80,7 @@ pub fn plans() -> PlanTable {
     }
 }
 
-/// The share of one of the people.
+/// The share of user number `at`.
 pub fn share(at: usize) -> Share {
     let name = format!("person-{at}");
     Share {
@@ -115,7 +106,7 @@ pub fn share(at: usize) -> Share {
     }
 }
 
-/// What a person asks for.
+/// A command of a user.
 pub fn command(counter: u64, person: &str) -> Vec<u8> {
     let command = Command {
         aud: device(),
@@ -157,9 +148,9 @@ fn list() -> Revocations {
     }
 }
 
-/// The clocks of the device.
-pub fn reading() -> Reading {
-    Reading {
+/// The clock reading of the device.
+pub fn reading() -> ClockReading {
+    ClockReading {
         system: Timestamp(NOON),
         uptime: 1000,
         boot: Bytes([0xb0; 16]),
@@ -168,23 +159,25 @@ pub fn reading() -> Reading {
 
 const EPOCH: Bytes<16> = Bytes([0xe0; 16]);
 
-/// What the gate looks at.
+/// The inputs of a decision.
 pub struct World {
-    known: Known,
-    memory: Memory,
+    known: StatementStore,
+    memory: DurableState,
+    slots: SlotCache,
     offers: Offers,
     now: Now,
 }
 
 impl World {
-    /// A device that so many people share.
+    /// A device with this number of shares.
     pub fn new(shares: usize) -> Self {
-        let known = Known::new(id("ups-7"), key("device").public(), issuers());
+        let known = StatementStore::new(id("ups-7"), key("device").public(), issuers());
         let mut world = Self {
-            known: known.with_room_for(ROOM),
-            memory: Memory::new(EPOCH),
+            known: known.with_capacity(CAPACITY),
+            memory: DurableState::new(EPOCH),
+            slots: SlotCache::default(),
             offers: [(operation(), Offer::plain(Class::Read))].into(),
-            now: Timekeeper::new(Timestamp(NOON - 50), Timestamp(0), &reading()).now(&reading()),
+            now: TrustedClock::new(Timestamp(NOON - 50), Timestamp(0), &reading()).now(&reading()),
         };
         world.install(&sign(&registration(), &key(Role::Registry.name())));
         for at in 0..shares {
@@ -194,7 +187,7 @@ impl World {
         world
     }
 
-    /// A statement arrives that was not known yet.
+    /// Installs a new statement.
     pub fn install(&mut self, bytes: &[u8]) {
         let envelope = Envelope::parse(bytes).unwrap();
         let now = self.now.estimate;
@@ -202,13 +195,17 @@ impl World {
         assert!(installed.is_some());
     }
 
-    /// A command as it arrives, from its bytes: whether it is allowed.
-    pub fn decide(&self, bytes: &[u8], retained: bool) -> Result<(), String> {
+    /// Decides a command from its bytes.
+    ///
+    /// # Errors
+    /// The name of the code with which it is refused.
+    pub fn decide(&mut self, bytes: &[u8], retained: bool) -> Result<(), String> {
         let named = |error: WireError| format!("{error:?}");
         let bundle = Bundle::parse(bytes).map_err(named)?;
         let envelope = bundle.command.ok_or_else(String::new)?;
-        let situation = Situation {
+        let situation = DeviceContext {
             now: self.now,
+            slots: self.slots.update(&self.known, &self.memory, &self.now),
             offers: &self.offers,
             interlocks: &Default::default(),
             firmware: 1,
@@ -217,7 +214,7 @@ impl World {
             log_used: 0,
             store_works: true,
         };
-        let arrival = Arrival {
+        let arrival = InboundCommand {
             envelope: &envelope,
             approvals: &bundle.approvals,
             origin: Origin::Cloud,
@@ -226,42 +223,40 @@ impl World {
         match decide(&self.known, &self.memory, &situation, &arrival) {
             Decision::Allowed(_) => Ok(()),
             Decision::Denied(reason) => Err(reason.code.name().to_owned()),
-            Decision::Rehearsed(_) => Err(String::new()),
+            Decision::DryRun(_) => Err(String::new()),
         }
     }
 }
 
-/// A whole agent without its links and its disk.
-pub struct Agent {
+/// The complete core of a device, without links and disk.
+pub struct DeviceCore {
     core: Core,
     number: u64,
 }
 
-impl Agent {
-    /// One that so many people share.
+impl DeviceCore {
+    /// A core with this number of shares.
     pub fn new(shares: usize) -> Self {
         let mut statements = vec![sign(&list(), &key(Role::Revocations.name()))];
         statements.extend((0..shares).map(|at| sign(&share(at), &key(Role::Shares.name()))));
-        let found = Found {
-            identity: Identity {
-                device: id("ups-7"),
-                key: key("device"),
-                issuers: issuers(),
-                registration: Some(sign(&registration(), &key(Role::Registry.name()))),
-            },
+        let found = RecoveredState {
+            device: id("ups-7"),
+            key: key("device"),
+            issuers: issuers(),
+            registration: Some(sign(&registration(), &key(Role::Registry.name()))),
             records: Vec::new(),
             statements,
-            damage: None,
+            log_broken: false,
             salvaged: Vec::new(),
         };
-        let settings = Settings {
+        let settings = CoreConfig {
             offers: [(operation(), Offer::plain(Class::Read))].into(),
-            reboots: Vec::new(),
-            resumes: Vec::new(),
-            at_once: vec![operation()],
+            rebooting: Vec::new(),
+            resumable: Vec::new(),
+            in_memory_reads: vec![operation()],
             running: Default::default(),
             reboot_limit: RebootLimit {
-                most: 4,
+                max: 4,
                 seconds: 60,
             },
             built: Timestamp(0),
@@ -271,9 +266,9 @@ impl Agent {
             clients: LinkId(2),
         };
         let (core, _) = Core::start(found, settings, EPOCH, &reading());
-        let mut agent = Self { core, number: 0 };
-        agent.durable();
-        agent
+        let mut device = Self { core, number: 0 };
+        device.durable();
+        device
     }
 
     fn durable(&mut self) -> Vec<Action> {
@@ -281,8 +276,8 @@ impl Agent {
         self.core.handle(Input::Durable(size), &reading()).actions
     }
 
-    /// A message arrives, and what was written of it is durable at once. Returns whether an
-    /// operation was started, which ends at once.
+    /// Handles a message, with a batch that is durable immediately. Returns whether an operation
+    /// was started, which finishes immediately.
     pub fn step(&mut self, payload: &[u8]) -> bool {
         self.step_on(0, payload)
     }
@@ -305,7 +300,10 @@ impl Agent {
         for action in actions {
             if let Action::Run(permit) = action {
                 started = true;
-                let ended = Input::Finished(permit.caller().command, Ended::done(Map::default()));
+                let ended = Input::Finished(
+                    permit.caller().command,
+                    OperationResult::done(Map::default()),
+                );
                 self.core.handle(ended, &reading());
                 self.durable();
             }

@@ -1,34 +1,23 @@
-//! A registered device for the oracles, with keys from fixed seeds (TEST KEYS) and a fixed
-//! clock. It is made anew for every input, so that no input can prepare the next.
-#![allow(dead_code, reason = "not every target uses everything")]
+//! A registered device for fuzz targets, with keys from fixed seeds (TEST KEYS) and a fixed clock.
+//! It is created again for every input, so that no input can affect the next one.
 
-use doorward::agent::{Action, Core, Delivery, Found, Input, LinkId, Settings};
-use doorward::gate::{Offer, Origin, Reading, RebootLimit};
-use doorward::store::Identity;
-use doorward::wire::*;
-
-const NOON: u64 = 1_795_348_800;
-
-fn key(name: &str) -> SecretKey {
-    SecretKey::from_seed(&hash(name.as_bytes()).0)
-}
-
-fn id(text: &str) -> Id {
-    Id::new(text).unwrap()
-}
+use crate::{NOON, id, key};
+use doorward::core::{Action, Core, CoreConfig, Delivery, Input, LinkId, RecoveredState};
+use doorward_protocol::gate::{ClockReading, Offer, Origin, RebootLimit};
+use doorward_protocol::wire::*;
 
 fn operation() -> Operation {
     Operation::new("device.reboot").unwrap()
 }
 
 #[derive(Debug)]
-pub struct Heard {
+pub struct Effect {
     pub started: bool,
     pub had_effect: bool,
 }
 
-fn device() -> (Core, Reading) {
-    let reading = Reading {
+fn device() -> (Core, ClockReading) {
+    let reading = ClockReading {
         system: Timestamp(NOON),
         uptime: 1000,
         boot: Bytes([0xb0; 16]),
@@ -38,26 +27,24 @@ fn device() -> (Core, Reading) {
         (role, RoleKeys { threshold: 1, keys })
     });
     let issuers = Issuers::new(id("acme"), Timestamp(NOON - 100), 1, Map::new(roles));
-    let found = Found {
-        identity: Identity {
-            device: id("ups-7"),
-            key: key("device"),
-            issuers,
-            registration: Some(registration()),
-        },
+    let found = RecoveredState {
+        device: id("ups-7"),
+        key: key("device"),
+        issuers,
+        registration: Some(registration()),
         records: Vec::new(),
         statements: vec![share()],
-        damage: None,
+        log_broken: false,
         salvaged: Vec::new(),
     };
-    let settings = Settings {
+    let settings = CoreConfig {
         offers: [(operation(), Offer::plain(Class::Read))].into(),
-        reboots: Vec::new(),
-        resumes: Vec::new(),
-        at_once: Vec::new(),
+        rebooting: Vec::new(),
+        resumable: Vec::new(),
+        in_memory_reads: Vec::new(),
         running: Default::default(),
         reboot_limit: RebootLimit {
-            most: 1000,
+            max: 1000,
             seconds: 60,
         },
         built: Timestamp(0),
@@ -147,8 +134,8 @@ pub fn good_command() -> Vec<u8> {
     sign(&command, &key("anna"))
 }
 
-/// What one message makes of a fresh device.
-pub fn hear(bytes: &[u8]) -> Heard {
+/// The effect of one message on a fresh device.
+pub fn handle(bytes: &[u8]) -> Effect {
     let (mut core, reading) = device();
     let input = Input::Arrived {
         origin: Origin::Cloud,
@@ -176,14 +163,14 @@ pub fn hear(bytes: &[u8]) -> Heard {
     had_effect |= actions
         .iter()
         .any(|action| !matches!(action, Action::Ack(_) | Action::Refuse(_)));
-    Heard {
+    Effect {
         started,
         had_effect,
     }
 }
 
-/// Whether some part of a bundle bears a signature by a key that this world trusts. The
-/// verification here is on its own: every key against every envelope.
+/// Whether some part of a bundle is signed by a key that the device trusts. This check is
+/// independent of the device's own: every key against every envelope.
 pub fn is_signed(bytes: &[u8]) -> bool {
     let Ok(bundle) = Bundle::parse(bytes) else {
         return false;
@@ -205,14 +192,14 @@ pub fn is_signed(bytes: &[u8]) -> bool {
         .iter()
         .map(|name| PublicKey::new(&key(name).public()).unwrap())
         .collect();
-    let sound = bundle.statements.iter().flatten();
-    sound
+    let valid = bundle.statements.iter().flatten();
+    valid
         .chain(&bundle.approvals)
         .chain(&bundle.command)
         .any(|envelope| keys.iter().any(|key| envelope.verify(key).is_ok()))
 }
 
-/// Three plans, of which the lowest views, the second shares, and the highest does all.
+/// Three plans: the lowest allows reading, the second sharing, the highest all operations.
 fn plans() -> PlanTable {
     let row = |name: &str, rank| (Text::new(name).unwrap(), rank);
     PlanTable {
@@ -222,7 +209,7 @@ fn plans() -> PlanTable {
     }
 }
 
-/// A day for every class of operation.
+/// An offline validity of one day for every class of operation.
 fn leases() -> Map<Class, u64> {
     Map::new(Class::ALL.map(|class| (class, 86400)))
 }
