@@ -7,9 +7,9 @@ use std::process::{self, Stdio};
 use std::sync::{Mutex, Once};
 use std::time::{Duration, Instant};
 
-use doorward_transport::clock;
 use doorward::store::Identity;
 use doorward_protocol::wire::*;
+use doorward_transport::clock;
 
 use doorward_testkit::large_device::{issuers_at, plans};
 use doorward_testkit::{id, key};

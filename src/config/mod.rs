@@ -341,7 +341,7 @@ handler = "builtin"
             (
                 "\n[op",
                 "\ntls.ca = \"/x\"\n[op",
-                "[links.local]: tls is set",
+                "[links.local]: TLS options are set",
             ),
             ("\n[op", "\ntls.cert = \"/x\"\n[op", "unknown field `cert`"),
             ("[links.local]", "[links.lan]", "unknown field `lan`"),

@@ -15,6 +15,7 @@ use rumqttc::{
 use tokio::sync::{Notify, mpsc};
 use tokio::time::sleep;
 
+use crate::link::publisher::Publisher;
 use crate::link::session_store::EmptySessionStore;
 use doorward_protocol::wire::topics;
 use doorward_protocol::wire::{Audience, Id};
@@ -363,33 +364,6 @@ async fn send(
         }
     }
     while in_flight.next().await.is_some() {}
-}
-
-/// Publishes messages and waits for the broker's acknowledgement, across lost connections.
-#[derive(Clone)]
-pub struct Publisher(AsyncClient);
-
-impl Publisher {
-    /// Publishes a message; returns when the broker has acknowledged or refused it.
-    pub async fn publish(&self, topic: &str, payload: Vec<u8>, retain: bool) {
-        let options = PublishOptions::new(QoS::AtLeastOnce).retain(retain);
-        loop {
-            let published = self
-                .0
-                .publish_tracked(topic, payload.clone(), options.clone())
-                .await;
-            let Ok(notice) = published else { return };
-            match notice.wait_completion_async().await {
-                Ok(()) => return,
-                // The message was lost with its session, so it is sent again.
-                Err(rumqttc::PublishNoticeError::SessionReset) => {}
-                Err(error) => {
-                    tracing::warn!(%topic, %error, "the broker refused a message");
-                    return;
-                }
-            }
-        }
-    }
 }
 
 /// A random delay between half of `pause` and all of it, so that a fleet does not reconnect at the

@@ -1,6 +1,8 @@
 //! The device's core: the decision, the state machine, the simulation, power cuts, vectors.
 #![allow(
     clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
     clippy::disallowed_methods,
     unreachable_pub,
     dead_code,

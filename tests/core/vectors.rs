@@ -181,7 +181,7 @@ fn commands() -> Vec<(&'static str, &'static str, Vec<u8>)> {
             }),
         ),
         (
-            "unknown argument",
+            "argument nobody takes",
             "param",
             by("anna", REBOOT, |c| {
                 c.body.args = Map::new([(name, Value::Bool(true))]);
@@ -408,7 +408,7 @@ fn statements() -> Vec<(&'static str, &'static str, Vec<u8>)> {
             with(sign(&roster, &key("tzbv")), again("dora")),
         ),
         (
-            "roster signed by another key",
+            "roster by somebody else",
             "refused unknown_issuer",
             sign(&roster, &key("anna")),
         ),

@@ -5,70 +5,47 @@ use doorward_testkit::site;
 use std::path::Path;
 use std::process::Command;
 
-use site::{DOORKEY, Mosquitto};
+use site::{DOORKEY, free_port};
 
-/// Commands of the code block under a heading, each with the output that the page shows.
-fn block(heading: &str) -> Vec<(String, Vec<String>)> {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+/// The code block under a heading.
+fn block(heading: &str) -> String {
+    let page = doorward_testkit::root().join("README.md");
     let page = std::fs::read_to_string(page).unwrap();
     let section = page.split(heading).nth(1).unwrap();
     let block = section.split("```").nth(1).unwrap();
-    let mut commands: Vec<(String, Vec<String>)> = Vec::new();
-    let mut in_document = false;
-    for line in block.lines().skip(1) {
-        match line.strip_prefix("$ ") {
-            Some(command) => {
-                in_document = command.contains("<<'END'");
-                commands.push((command.to_owned(), Vec::new()));
-            }
-            None if in_document => {
-                let command = &mut commands.last_mut().unwrap().0;
-                command.push('\n');
-                command.push_str(line);
-                in_document = line != "END";
-            }
-            None => commands.last_mut().unwrap().1.push(line.to_owned()),
-        }
-    }
-    commands
+    let (_, block) = block.split_once('\n').unwrap();
+    block.to_owned()
 }
 
 #[test]
-fn the_commands_of_the_readme_do_what_it_shows() {
+fn the_block_of_the_readme_can_be_pasted_whole_and_prints_what_it_shows() {
     let directory = tempfile::tempdir().unwrap();
-    let broker = Mosquitto::start(directory.path(), "broker");
-    let mut script = String::from("set -u\ntrap 'kill $(jobs -p)' EXIT\n");
-    let commands = block("## By hand");
-    assert!(commands.len() > 10);
-    for (number, (command, _)) in commands.iter().enumerate() {
-        // The test has started the broker on a free port.
-        let command = match command.starts_with("mosquitto ") {
-            true => "true",
-            false => command,
-        };
-        script.push_str(&format!("echo '#### {number}'\n{command}\n"));
-    }
-    let script = script.replace(":1883", &format!(":{}", broker.port));
-    let bin = Path::new(DOORKEY).parent().unwrap().display().to_string();
-    let path = format!("{bin}:{}", std::env::var("PATH").unwrap());
+    let block = block("## By hand");
+    // The port of the page may be in use where tests run in parallel.
+    let port = free_port().to_string();
+    let block = block.replace("18830", &port);
+    let shown = block.lines().filter_map(|line| line.strip_prefix("# "));
+    let bin = Path::new(DOORKEY).parent().unwrap();
+    let script = directory.path().join("pasted");
+    std::fs::write(&script, &block).unwrap();
+    // As at a prompt: commands from standard input, with job control.
     let out = Command::new("bash")
-        .args(["-c", &script])
+        .args(["-m", "-s"])
+        .stdin(std::fs::File::open(&script).unwrap())
         .current_dir(directory.path())
         .env("HOME", directory.path())
-        .env("PATH", path)
+        .env("BIN", bin)
         .output()
         .unwrap();
     let stdout = String::from_utf8(out.stdout).unwrap();
     let stderr = String::from_utf8(out.stderr).unwrap();
     let mut rest = stdout.as_str();
-    for (_, expected) in &commands {
-        for line in expected {
-            let at = rest.find(line.as_str());
-            let at = at.unwrap_or_else(|| panic!("not printed: {line}\n{stdout}\n{stderr}"));
-            rest = &rest[at + line.len()..];
-        }
+    for line in shown {
+        let at = rest.find(line.trim_end());
+        let at = at.unwrap_or_else(|| panic!("not printed: {line}\n{stdout}\n{stderr}"));
+        rest = &rest[at + line.trim_end().len()..];
     }
-    assert!(stdout.contains("unbroken"), "{stdout}\n{stderr}");
+    assert!(rest.contains("unbroken"), "{stdout}\n{stderr}");
     assert!(!stderr.contains("error:"), "{stderr}");
 }
 
@@ -86,9 +63,10 @@ fn the_demo_in_the_readme_is_the_demo() {
         let line = timed.map_or(line, |(before, _)| before);
         line.split_whitespace().map(str::to_owned).collect()
     };
-    let (_, shown) = block("## See it").remove(0);
+    let shown = block("## See it");
+    let shown = shown.lines().filter(|line| !line.starts_with("$ "));
     let real: Vec<_> = real.lines().map(words).collect();
-    for line in shown.iter().filter(|line| !line.is_empty()) {
+    for line in shown.filter(|line| !line.is_empty()) {
         assert!(
             real.contains(&words(line)),
             "the demo does not print: {line}"

@@ -1,6 +1,8 @@
 //! Link failures, certificates and broker rules.
 #![allow(
     clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
     clippy::disallowed_methods,
     unreachable_pub,
     dead_code,

@@ -1,6 +1,8 @@
 //! The machine: upsd, D-Bus, firmware, service managers.
 #![allow(
     clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
     clippy::disallowed_methods,
     unreachable_pub,
     dead_code,

@@ -297,8 +297,12 @@ fn over_tls_invalid_certificates_are_refused_and_new_ones_need_no_restart() {
     for (ca, pair, expected) in [
         (&ca, Some(&laptop), "done"),
         (&other_ca, Some(&laptop), "set tls.ca"),
-        (&ca, None, "wants a certificate of ours"),
-        (&ca, Some(&stranger), "does not accept our certificate"),
+        (&ca, None, "requires a client certificate"),
+        (
+            &ca,
+            Some(&stranger),
+            "does not accept the client certificate",
+        ),
     ] {
         let output = send(ca, pair);
         assert!(output.contains(expected), "{output}, not {expected}");

@@ -1,6 +1,8 @@
 //! The daemon and doorkey with a real broker.
 #![allow(
     clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
     clippy::disallowed_methods,
     unreachable_pub,
     dead_code,

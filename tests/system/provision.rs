@@ -469,7 +469,7 @@ fn a_claim_stored_by_the_platform_is_accepted_as_it_was_printed() {
     assert!(
         output
             .to_string()
-            .contains("ups-7 waits for whoever shows its secret"),
+            .contains("ups-7 can now be claimed with its claim code"),
         "{output}"
     );
 }

@@ -5,8 +5,8 @@
 
 use std::hint::black_box;
 
-use doorward_protocol::wire::*;
 use doorward_benches::timing::{Subject, allocations, compare};
+use doorward_protocol::wire::*;
 use doorward_testkit::key;
 use doorward_testkit::large_device::{DeviceCore, World, command, share};
 use minicbor::Decoder;
@@ -139,7 +139,11 @@ fn throughput() -> Value {
     let stranger = command(1, "stranger");
     let mut forged = command(1, "person-51");
     *forged.last_mut().unwrap() ^= 1;
-    let mut agents = [DeviceCore::new(100), DeviceCore::new(100), DeviceCore::new(100)];
+    let mut agents = [
+        DeviceCore::new(100),
+        DeviceCore::new(100),
+        DeviceCore::new(100),
+    ];
     // The bucket of link 1 is empty from here on; the owner uses link 0.
     for _ in 0..1000 {
         agents[2].step_on(1, &forged);

@@ -11,11 +11,11 @@ use std::process;
 use std::time::{Duration, Instant};
 
 use doorward::config::Config;
-use doorward_protocol::wire::topics;
-use doorward_protocol::wire::*;
 use doorward_benches::client::Client;
 use doorward_benches::site::{self, Mosquitto, Process, ask};
 use doorward_benches::timing::middle;
+use doorward_protocol::wire::topics;
+use doorward_protocol::wire::*;
 use doorward_testkit::{id, key};
 use serde_json::{Value as Json, json};
 use tokio::sync::watch;

@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use std::process::{self, Stdio};
 use std::time::{Duration, Instant};
 
-use doorward_protocol::wire::topics;
-use doorward_protocol::wire::*;
 use doorward_benches::client::Client;
 use doorward_benches::site::{self, Mosquitto, Process, ask, asks, memory_of};
 use doorward_benches::timing::{middle, percentile};
+use doorward_protocol::wire::topics;
+use doorward_protocol::wire::*;
 use doorward_testkit::{id, key};
 use serde_json::{Value as Json, json};
 
@@ -414,7 +414,7 @@ fn receipt(device: &str, command: &Command, name: Hash) -> Receipt {
             code: None,
             detail: None,
             result: Map::default(),
-            standing: Standing {
+            standing: DeviceStanding {
                 epoch: command.body.epoch,
                 boot: Bytes([0; 16]),
                 uptime: 1,

@@ -19,7 +19,7 @@ extern "Rust" fn measured_decision(world: &World, bytes: &[u8]) -> bool {
 
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "Rust" fn measured_step(agent: &mut Agent, bytes: &[u8]) -> bool {
+extern "Rust" fn measured_step(agent: &mut DeviceCore, bytes: &[u8]) -> bool {
     agent.step(black_box(bytes))
 }
 

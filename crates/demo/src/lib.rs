@@ -1,5 +1,6 @@
 //! `doorward demo`: the main use case from beginning to end, on real parts. Each row is the result
 //! of a command that was sent over the named connection; an unexpected result fails the demo.
+#![allow(clippy::print_stderr, reason = "the demo prints for people")]
 
 use doorward_terminal::outln;
 mod broker;

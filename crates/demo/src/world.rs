@@ -53,10 +53,10 @@ impl World {
     ) -> Result<(Self, Person), CliError> {
         let issuer = DemoIssuer::new(id("acme")?)?;
         let device = id("ups-demo")?;
-        let device_key = provision(directory, &device, &issuer.issuers(now)?)?;
         write_handler(directory)?;
         let config = config(directory, cloud, local);
         files::replace(&directory.join("doorward.toml"), config.as_bytes(), 0o644)?;
+        let device_key = provision(directory, &device, &issuer.issuers(now)?)?;
         let owner = person(directory, "owner")?;
         let registration = Registration {
             iss: issuer.id.clone(),

@@ -5,7 +5,6 @@ use doorward_protocol::wire::{Audience, WireError};
 use doorward_terminal::{CliError, exit_status};
 use doorward_transport::files::FileError;
 
-use crate::broker::publish::BrokerSyncError;
 use crate::domain::Refusal;
 
 /// Why a use case failed.
@@ -71,15 +70,6 @@ impl From<IssuerError> for CliError {
             }
             IssuerError::Ledger(_) => Self::new(exit_status::IO, error),
             IssuerError::Rule(_) => Self::new(exit_status::DENIED, error),
-        }
-    }
-}
-
-impl From<BrokerSyncError> for CliError {
-    fn from(error: BrokerSyncError) -> Self {
-        match error {
-            BrokerSyncError::Issuer(error) => error.into(),
-            BrokerSyncError::Broker(error) => error.into(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The protocol of doorward: the wire format, the access decision, and the event log's records.
 //!
 //! - [`wire`]: statements, commands and receipts as signed CBOR; see `docs/protocol.md`.
-//! - [`gate`]: the decision. [`gate::decide`] takes a command, the state and the time, and returns
+//! - [`gate`]: the decision. [`gate::decide()`] takes a command, the state and the time, and returns
 //!   a permit, or the reason of the refusal.
 //! - [`event_log`]: the records of the tamper-evident event log and their hash chain.
 //!

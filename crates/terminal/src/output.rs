@@ -63,7 +63,7 @@ pub fn print_json(value: &serde_json::Value) {
 }
 
 /// Prints a value as indented JSON that cannot be printed again; see
-/// [`outln_once`](crate::outln_once).
+/// [`outln_once`].
 pub fn print_json_once(value: &serde_json::Value) {
     crate::outln_once!("{value:#}");
 }

@@ -149,13 +149,12 @@ pub fn handle(bytes: &[u8]) -> Effect {
     let effects = core.handle(input, &reading);
     let mut actions = effects.actions;
     let mut had_effect = !effects.batch.is_empty();
-    while had_effect {
+    let mut writes = had_effect;
+    while writes {
         let size = core.log_size();
         let next = core.handle(Input::Durable(size), &reading);
         actions.extend(next.actions);
-        if next.batch.is_empty() {
-            break;
-        }
+        writes = !next.batch.is_empty();
     }
     let started = actions
         .iter()

@@ -1,6 +1,8 @@
 //! A registered device with many shares and a full revocation list, all in memory, with keys from
 //! fixed seeds (TEST KEYS) and a fixed clock.
 
+use std::cell::RefCell;
+
 use crate::{NOON, id, key};
 use doorward::core::{
     Action, Core, CoreConfig, Delivery, Input, LinkId, OperationResult, RecoveredState,
@@ -163,7 +165,7 @@ const EPOCH: Bytes<16> = Bytes([0xe0; 16]);
 pub struct World {
     known: StatementStore,
     memory: DurableState,
-    slots: SlotCache,
+    slots: RefCell<SlotCache>,
     offers: Offers,
     now: Now,
 }
@@ -175,7 +177,7 @@ impl World {
         let mut world = Self {
             known: known.with_capacity(CAPACITY),
             memory: DurableState::new(EPOCH),
-            slots: SlotCache::default(),
+            slots: RefCell::default(),
             offers: [(operation(), Offer::plain(Class::Read))].into(),
             now: TrustedClock::new(Timestamp(NOON - 50), Timestamp(0), &reading()).now(&reading()),
         };
@@ -199,13 +201,14 @@ impl World {
     ///
     /// # Errors
     /// The name of the code with which it is refused.
-    pub fn decide(&mut self, bytes: &[u8], retained: bool) -> Result<(), String> {
+    pub fn decide(&self, bytes: &[u8], retained: bool) -> Result<(), String> {
         let named = |error: WireError| format!("{error:?}");
         let bundle = Bundle::parse(bytes).map_err(named)?;
         let envelope = bundle.command.ok_or_else(String::new)?;
+        let mut slots = self.slots.borrow_mut();
         let situation = DeviceContext {
             now: self.now,
-            slots: self.slots.update(&self.known, &self.memory, &self.now),
+            slots: slots.update(&self.known, &self.memory, &self.now),
             offers: &self.offers,
             interlocks: &Default::default(),
             firmware: 1,

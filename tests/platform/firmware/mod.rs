@@ -583,7 +583,7 @@ fn nothing_is_installed_from_a_server_that_sends_wrong_data_or_redirects() {
         (
             Behaviour::WrongLength(200_001, longer),
             "bad_image",
-            "it has 200001 bytes",
+            "has 200001 bytes",
         ),
         (
             Behaviour::WrongLength(10, vec![0; 10]),

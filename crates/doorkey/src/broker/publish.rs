@@ -4,6 +4,7 @@ use crate::IssuerError;
 use crate::service::Platform;
 use doorward_protocol::wire::Timestamp;
 use doorward_protocol::wire::topics;
+use doorward_terminal::CliError;
 use doorward_transport::{MqttClient, MqttError};
 
 /// Number of statements claimed at once.
@@ -34,6 +35,15 @@ impl std::fmt::Display for BrokerSyncError {
 }
 
 impl std::error::Error for BrokerSyncError {}
+
+impl From<BrokerSyncError> for CliError {
+    fn from(error: BrokerSyncError) -> Self {
+        match error {
+            BrokerSyncError::Issuer(error) => error.into(),
+            BrokerSyncError::Broker(error) => error.into(),
+        }
+    }
+}
 
 /// Publishes all statements that are due. Returns their number.
 ///

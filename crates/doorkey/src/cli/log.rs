@@ -25,7 +25,7 @@ pub(crate) enum Log {
     /// Collect a device's event log into a directory, verified record by record
     ///
     /// The device is notified of the collected records, so that it may delete them.
-    Collect(log_collect::Collect),
+    Collect(Box<log_collect::Collect>),
     /// Verify a copy of an event log: no record is missing or changed
     ///
     /// The first record that is missing or changed is reported. With --head or --signed, the log is
@@ -54,7 +54,7 @@ Examples:
 
 pub(crate) fn run(command: Log) -> Result<ExitCode, CliError> {
     match command {
-        Log::Collect(args) => log_collect::run(args)?,
+        Log::Collect(args) => log_collect::run(*args)?,
         Log::Verify {
             directory,
             head,

@@ -1,4 +1,5 @@
 //! The command line of `doorkey`.
+#![allow(clippy::print_stderr, reason = "this module prints for people")]
 
 mod accept;
 mod api;

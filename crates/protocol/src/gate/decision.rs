@@ -111,7 +111,7 @@ pub struct Denial {
     pub caller: Option<Caller>,
 }
 
-/// The result of [`decide`](crate::gate::decide).
+/// The result of [`decide()`](crate::gate::decide()).
 #[must_use = "a decision that is not checked protects nothing"]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
