@@ -74,6 +74,7 @@ stories! {
     groups::s27_s28_s29_a_lookup_key_leads_to_a_name_and_members_see_it_at_their_sites,
     groups::s39_s41_a_request_for_the_site_of_another_owner_leaks_nothing,
     ownership::s11_the_bearer_of_the_claim_secret_becomes_the_owner_only_once,
+    ownership::a_device_named_like_a_site_is_not_registered,
     ownership::s12_only_the_owner_deletes_a_device,
     ownership::n17_a_handover_ends_every_share_in_one_step,
     ownership::s20_only_the_platform_sets_plans_and_an_upgrade_restores_operations,

@@ -179,3 +179,23 @@ pub async fn numbers_increase_by_one_despite_concurrent_writers(world: World) {
     let registration: Registration = world.claims(&device("ups-1")).await;
     assert_eq!(registration.body.seq, 41);
 }
+
+pub async fn a_device_named_like_a_site_is_not_registered(world: World) {
+    for name in ["site", "site:north"] {
+        let new = crate::accounts::registration(name, "ole");
+        let refused = world.platform.register(new, NOW).await.unwrap_err();
+        assert!(
+            refused.to_string().contains("must not be `site`"),
+            "{refused}"
+        );
+        let refused = world
+            .platform
+            .add_claim(&id(name), "secret")
+            .await
+            .unwrap_err();
+        assert!(
+            refused.to_string().contains("must not be `site`"),
+            "{refused}"
+        );
+    }
+}

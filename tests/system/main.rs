@@ -11,6 +11,7 @@
 
 mod collect;
 mod demo;
+mod earlier_store;
 mod flood;
 mod history;
 mod interop;

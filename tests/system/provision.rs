@@ -571,3 +571,14 @@ fn files_belong_to_the_user_of_the_daemon() {
         assert_eq!((metadata.uid(), metadata.gid()), (65534, 65534), "{name}");
     }
 }
+
+#[test]
+fn a_device_cannot_be_provisioned_with_the_name_of_a_site() {
+    let bench = Bench::new();
+    for name in ["site", "site:north"] {
+        let out = bench.provision(&["--device", name, "--local", "mqtt://127.0.0.1", "--json"]);
+        let (status, text) = status_and_error(&out);
+        assert_eq!(status, 64, "{text}");
+        assert!(text.contains("must not be `site`"), "{text}");
+    }
+}

@@ -153,7 +153,7 @@ fn throughput() -> Value {
         .collect();
     let [alone, strangers, flooded] = &mut agents;
     let (mut a, mut b, mut c) = (fresh.iter(), fresh.iter(), fresh.iter());
-    let step = |agent: &mut Agent, bytes: Option<&Vec<u8>>| assert!(agent.step(bytes.unwrap()));
+    let step = |agent: &mut DeviceCore, bytes: Option<&Vec<u8>>| assert!(agent.step(bytes.unwrap()));
     let subjects = vec![
         sent.floor(),
         Subject::new("agent's step", COMMANDS, |_| {

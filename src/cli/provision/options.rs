@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::cli::DeviceFiles;
 use crate::cli::provision::prompt::Prompt;
 use crate::store::Pinned;
-use doorward_protocol::wire::Id;
+use doorward_protocol::wire::{Id, check_device_id};
 use doorward_terminal::{CliError, exit_status};
 use doorward_transport::BrokerUrl;
 use doorward_transport::files;
@@ -131,6 +131,9 @@ impl Answers {
 
     /// Refuses options that belong to a link that was not given.
     pub(super) fn check(&self) -> Result<(), CliError> {
+        if let Some(device) = &self.device {
+            check_device_id(device).map_err(|why| CliError::new(exit_status::USAGE, why))?;
+        }
         let of_cloud = self.user.is_some()
             || self.password_file.is_some()
             || self.ca.is_some()

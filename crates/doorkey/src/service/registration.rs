@@ -10,7 +10,7 @@ use crate::ledger;
 use crate::ledger::{Connection, StatementId};
 use crate::service::platform::Platform;
 use doorward_protocol::wire::{
-    Audience, Id, KeyBytes, Kind, Plan, Role, Text, Timestamp, default_plans,
+    Audience, Id, KeyBytes, Kind, Plan, Role, Text, Timestamp, check_device_id, default_plans,
 };
 
 /// A claim of a device by its new owner, with the secret that came with the device.
@@ -39,6 +39,7 @@ impl Platform {
         new: NewRegistration,
         now: Timestamp,
     ) -> Result<Device, IssuerError> {
+        check_device(&new.device)?;
         let audience = Audience::Device(new.device.clone());
         let mut tx = self.ledger.begin_locked(&[audience]).await?;
         let owner = Account {
@@ -142,6 +143,7 @@ impl Platform {
     /// # Errors
     /// If the database cannot be used.
     pub async fn add_claim(&self, device: &Id, secret: &str) -> Result<(), IssuerError> {
+        check_device(device)?;
         let mut tx = self.ledger.begin().await?;
         ledger::add_claim(&mut tx, device, &claim_hash(device, secret)).await?;
         tx.commit().await?;
@@ -159,6 +161,7 @@ impl Platform {
         now: Timestamp,
     ) -> Result<Device, IssuerError> {
         owner.check_may_share()?;
+        check_device(&claim.device)?;
         if let Some(site) = &claim.site {
             self.check_may_join_site(owner, site).await?;
         }
@@ -392,4 +395,8 @@ pub(crate) fn registration_id(device: &Device) -> StatementId {
         kind: Kind::Registration,
         name: String::new(),
     }
+}
+
+fn check_device(id: &Id) -> Result<(), IssuerError> {
+    check_device_id(id).map_err(|why| RuleCode::Invalid.because(why).into())
 }

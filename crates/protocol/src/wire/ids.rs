@@ -174,6 +174,18 @@ pub enum Audience {
     Site(Id),
 }
 
+/// Checks that a name can be a device id: `site` and names that begin with `site:` would be taken for
+/// a site in topics and audiences.
+///
+/// # Errors
+/// The rule that it breaks.
+pub fn check_device_id(id: &Id) -> Result<(), &'static str> {
+    match id.as_str() == "site" || id.as_str().starts_with(SITE) {
+        true => Err("a device id must not be `site`, nor begin with `site:`"),
+        false => Ok(()),
+    }
+}
+
 impl core::fmt::Display for Audience {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
@@ -258,5 +270,21 @@ mod tests {
         assert!(Text::new("Fix LoRa antenna, ticket 812").is_ok());
         assert!(Text::new("a\x1b[2J").is_err());
         assert!(Text::new(&"x".repeat(201)).is_err());
+    }
+
+    #[test]
+    fn a_device_cannot_be_named_like_a_site() {
+        for (id, allowed) in [
+            ("ups-7", true),
+            ("sites", true),
+            ("site", false),
+            ("site:north", false),
+        ] {
+            assert_eq!(
+                check_device_id(&Id::new(id).unwrap()).is_ok(),
+                allowed,
+                "{id}"
+            );
+        }
     }
 }

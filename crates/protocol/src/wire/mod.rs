@@ -34,7 +34,7 @@ pub use chunk::{Chunk, MAX_CHUNK};
 pub use command::{BootTime, Command, CommandBody, MAX_TTL};
 pub use defaults::{default_leases, default_plans};
 pub use envelope::{Envelope, Kind, Object, sign, to_be_signed};
-pub use ids::{Audience, Id, MAX_TIMESTAMP, Operation, Text, Timestamp};
+pub use ids::{Audience, Id, MAX_TIMESTAMP, Operation, Text, Timestamp, check_device_id};
 pub use issuers::{Issuers, IssuersBody, Role, RoleKeys};
 pub use key::{Confirmation, KeyBytes, PublicKey, SecretKey};
 pub use licence::{Licence, LicenceBody, MAX_FEATURES};

@@ -6,7 +6,7 @@ use minicbor::{Decode, Encode};
 
 use crate::wire::{
     Audience, Confirmation, Id, KeyBytes, Kind, Map, Object, Operation, PublicKey, Text, Timestamp,
-    WireError,
+    WireError, check_device_id,
 };
 
 /// The class of an operation, by its possible effect. Leases are set by class.
@@ -188,9 +188,10 @@ impl Object for Registration {
 
     fn check(&self) -> Result<(), WireError> {
         let b = &self.body;
-        if !matches!(self.aud, Audience::Device(_)) {
+        let Audience::Device(device) = &self.aud else {
             return Err(WireError::Malformed("a registration is for one device"));
-        }
+        };
+        check_device_id(device).map_err(WireError::Malformed)?;
         if !b.table.plans.contains(&b.plan.name) {
             return Err(WireError::Malformed("the plan is not in the plan table"));
         }
