@@ -2,7 +2,7 @@
 
 use doorward_terminal::out;
 use doorward_terminal::outln;
-use std::io::{IsTerminal, Read, Write};
+use std::io::{IsTerminal, Read};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::ExitCode;
@@ -53,9 +53,9 @@ pub(super) fn run(args: &Status) -> Result<ExitCode, CliError> {
         let Some(seconds) = args.watch else {
             return Ok(ExitCode::SUCCESS);
         };
-        std::io::stdout()
-            .flush()
-            .map_err(|error| CliError::new(exit_status::IO, error))?;
+        if doorward_terminal::output::is_closed() {
+            return Ok(ExitCode::SUCCESS);
+        }
         std::thread::sleep(Duration::from_secs(seconds));
     }
 }

@@ -6,7 +6,7 @@ use crate::core::share_operations;
 use crate::core::share_operations::MAX_SUBSCRIBERS;
 use doorward_protocol::event_log::record::{Change, CommandOutcome, Event};
 use doorward_protocol::gate::{ClockReading, Code, Now, Permit, reauthorize};
-use doorward_protocol::wire::{Class, Hash, Id, Map, Outcome, Text, Value};
+use doorward_protocol::wire::{Class, Hash, Map, Outcome, Text, Value};
 
 impl Core {
     /// Starts a command whose intent is durable, or a read from memory. Before an operation that
@@ -71,15 +71,13 @@ impl Core {
         if !self.store_works {
             return;
         }
+        let holder = open.intent.asked.holder;
+        let standing = self.standing(now);
         let verdict = CommandOutcome {
-            command,
-            holder: open.intent.asked.holder,
-            outcome: ended.outcome,
-            code: ended.code.and_then(|code| Id::new(code.name()).ok()),
             detail: ended.detail,
             result: ended.result,
-            standing: self.standing(now),
             change,
+            ..CommandOutcome::new(command, holder, ended.outcome, ended.code, standing)
         };
         let upload = self.upload_after(verdict.change.as_ref());
         let deleted = verdict.change == Some(Change::Deleted);
@@ -151,15 +149,11 @@ impl Core {
         let Some(rows) = self.progress.get(&command).filter(|_| self.store_works) else {
             return;
         };
+        let holder = open.intent.asked.holder;
+        let standing = self.standing(now);
         let verdict = CommandOutcome {
-            command,
-            holder: open.intent.asked.holder,
-            outcome: Outcome::Executing,
-            code: None,
-            detail: None,
             result: rows.clone(),
-            standing: self.standing(now),
-            change: None,
+            ..CommandOutcome::new(command, holder, Outcome::Executing, None, standing)
         };
         self.publish_unrecorded(&verdict, now, out);
     }

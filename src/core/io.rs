@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::core::batch::Batch;
 use doorward_protocol::event_log::record::Intent;
 use doorward_protocol::gate::{Code, Origin, Permit};
-use doorward_protocol::wire::{Hash, Id, KeyBytes, Map, Outcome, Text, Value};
+use doorward_protocol::wire::{Hash, Id, KeyBytes, Map, Outcome, Text, Value, truncate};
 
 /// The number of a link, for acknowledgements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -115,9 +115,7 @@ pub(super) fn sanitize(text: &str) -> Option<Text> {
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect();
-    while clean.len() > 200 {
-        clean.pop();
-    }
+    truncate(&mut clean, 200);
     Text::new(clean.trim()).ok()
 }
 

@@ -6,7 +6,7 @@ use crate::core::machine::{AfterLog, Core};
 use doorward_protocol::event_log::record::{CommandOutcome, Event};
 use doorward_protocol::gate::{Caller, Code, DryRun, Now, Retry};
 use doorward_protocol::wire::{
-    Bytes, Checkpoint, CheckpointBody, DeviceStanding, Envelope, Hash, Id, KeyBytes, Kind, LogHead,
+    Bytes, Checkpoint, CheckpointBody, DeviceStanding, Envelope, Hash, KeyBytes, Kind, LogHead,
     Map, Outcome, Receipt, SecretKey, Share, State, StateBody, Value, sign,
 };
 
@@ -80,16 +80,8 @@ impl Core {
     }
 
     fn answer(&self, caller: &Caller, code: Option<Code>, now: &Now) -> CommandOutcome {
-        CommandOutcome {
-            command: caller.command,
-            holder: caller.key,
-            outcome: Outcome::Denied,
-            code: code.and_then(|code| Id::new(code.name()).ok()),
-            detail: None,
-            result: Map::default(),
-            standing: self.standing(now),
-            change: None,
-        }
+        let standing = self.standing(now);
+        CommandOutcome::new(caller.command, caller.key, Outcome::Denied, code, standing)
     }
 
     /// Answers a dry run. Nothing is recorded or stored.
@@ -161,15 +153,10 @@ impl Core {
             _ => return,
         };
         let id = Value::Bytes(share.cti.0.to_vec());
+        let standing = self.standing(now);
         let verdict = CommandOutcome {
-            command: first.hash(),
-            holder: first.signer,
-            outcome,
-            code: code.and_then(|code| Id::new(code.name()).ok()),
-            detail: None,
             result: Map::named([("share", id)]),
-            standing: self.standing(now),
-            change: None,
+            ..CommandOutcome::new(first.hash(), first.signer, outcome, code, standing)
         };
         let head = self.journal.head();
         let receipt = verdict.receipt(self.statements.device(), now.estimate, head);

@@ -5,12 +5,14 @@ use std::collections::BTreeSet;
 use crate::core::io::{Action, Effects, LinkId};
 use crate::core::journal::{Journal, statement_event};
 use crate::core::machine::{AfterLog, Core};
-use doorward_protocol::event_log::record::{CommandOutcome, Event, PendingCommand, Record};
+use doorward_protocol::event_log::record::{
+    CommandOutcome, CommandRef, Event, PendingCommand, Record,
+};
 use doorward_protocol::gate::{
     ClockReading, Code, Offers, RebootLimit, StatementStore, TimeProof, TrustedClock,
 };
 use doorward_protocol::wire::{
-    Bundle, Bytes, Class, Envelope, Hash, Id, Issuers, Kind, Map, Outcome, Role, SecretKey, Text,
+    Bundle, Bytes, Class, Envelope, Hash, Id, Issuers, Kind, Outcome, Role, SecretKey, Text,
     Timestamp,
 };
 
@@ -230,15 +232,13 @@ impl Core {
                     "the device stopped before the operation started; it did not run",
                 ),
             };
+            let CommandRef {
+                command, holder, ..
+            } = intent.asked;
+            let standing = self.standing(&now);
             let verdict = CommandOutcome {
-                command: intent.asked.command,
-                holder: intent.asked.holder,
-                outcome,
-                code: code.and_then(|code| Id::new(code.name()).ok()),
                 detail: Text::new(detail).ok(),
-                result: Map::default(),
-                standing: self.standing(&now),
-                change: None,
+                ..CommandOutcome::new(command, holder, outcome, code, standing)
             };
             self.journal
                 .append(Event::Outcome(verdict), &now, &mut out.batch);

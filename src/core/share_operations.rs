@@ -5,7 +5,7 @@ use crate::core::io::OperationResult;
 use doorward_protocol::event_log::record::Change;
 use doorward_protocol::gate::{Code, DurableState, Now, Offer, Offers, Permit, StatementStore};
 use doorward_protocol::wire::{
-    ArgLimit, Bytes, Class, Map, Operation, Share, Text, Timestamp, Value,
+    ArgLimit, Bytes, Class, Map, Operation, Share, Text, Timestamp, Value, truncate,
 };
 
 /// Shares listed in one answer; the size of a receipt is limited.
@@ -189,9 +189,7 @@ fn list<'a>(
         if let Some(description) = &share.body.description {
             text = format!("{text} ({description})");
         }
-        while text.len() > 300 {
-            text.pop();
-        }
+        truncate(&mut text, 300);
         rows.push((share.cti.hex(), Value::Text(text)));
     }
     if more > 0 {

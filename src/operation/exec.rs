@@ -11,7 +11,7 @@ use crate::config::{Config, Confirm, Definition, placeholder};
 use crate::core::OperationResult;
 use crate::operation::handler::{Execution, OperationHandler, allow_fields};
 use doorward_protocol::gate::Code;
-use doorward_protocol::wire::{Map, Operation, Text, Value};
+use doorward_protocol::wire::{Map, Operation, Text, Value, truncate};
 
 /// Bytes of a program's output that are kept.
 const OUTPUT: u64 = 1024;
@@ -184,9 +184,7 @@ async fn bounded(stream: Option<impl AsyncRead + Unpin>, limit: u64) -> String {
         let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
     }
     let mut text = String::from_utf8_lossy(&kept).trim_end().to_owned();
-    while text.len() as u64 > limit {
-        text.pop();
-    }
+    truncate(&mut text, usize::try_from(limit).unwrap_or(usize::MAX));
     text
 }
 

@@ -6,7 +6,7 @@ use crate::core::OperationResult;
 use doorward_protocol::event_log::describe::{holder, row};
 use doorward_protocol::event_log::record::Record;
 use doorward_protocol::gate::{Code, Permit};
-use doorward_protocol::wire::{Map, Value};
+use doorward_protocol::wire::{Map, Value, truncate};
 use doorward_transport::event_log::read_log;
 
 /// Maximum number of records in one result, since a receipt is bounded.
@@ -53,8 +53,6 @@ pub(super) fn visible(permit: &Permit, state: &Path) -> Result<Vec<Record>, Stri
 fn line(record: &Record) -> (String, Value) {
     let row = row(record);
     let mut text = format!("{} {}: {}", row.at, row.event, row.text);
-    while text.len() > MAX_TEXT {
-        text.pop();
-    }
+    truncate(&mut text, MAX_TEXT);
     (format!("{:06}", row.seq), Value::Text(text))
 }

@@ -49,11 +49,29 @@ impl HolderKey {
         Self::open(path)
     }
 
+    /// Creates a key file and beside it the file with the public half, `*.pub`. Neither may exist.
+    ///
+    /// # Errors
+    /// If one of them exists or cannot be written, or if the key file were a `*.pub` itself.
+    pub fn create_pair(path: &Path) -> Result<Self, FileError> {
+        check_name(path)?;
+        let public = path.with_extension("pub");
+        if public.exists() {
+            let error = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
+            return Err(error).doing("overwrite the public key in", &public);
+        }
+        let holder = Self::create(path)?;
+        let text = format!("{}\n", holder.public());
+        files::replace(&public, text.as_bytes(), 0o644)?;
+        Ok(holder)
+    }
+
     /// Opens a key file.
     ///
     /// # Errors
-    /// If it cannot be read or contains no key.
+    /// If it cannot be read or contains no key, or if it is a public key.
     pub fn open(path: &Path) -> Result<Self, FileError> {
+        check_name(path)?;
         let key = SecretKey::from_text(&files::read(path, LIMIT)?)
             .ok_or_else(|| files::invalid("it does not contain 64 hexadecimal digits"))
             .doing("use", path)?;
@@ -145,5 +163,16 @@ impl HolderKey {
         let next = (kept.0, kept.1 + 1);
         files::replace(path, format!("{} {}\n", next.0, next.1).as_bytes(), 0o600)?;
         Ok(next)
+    }
+}
+
+/// Refuses a public key where the secret one is needed: its text has the same form.
+fn check_name(path: &Path) -> Result<(), FileError> {
+    match path.extension().is_some_and(|extension| extension == "pub") {
+        true => Err(files::invalid(
+            "a *.pub file is a public key; name the file with the secret key",
+        ))
+        .doing("use", path),
+        false => Ok(()),
     }
 }

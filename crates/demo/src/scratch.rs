@@ -2,6 +2,7 @@
 //! until the demo closes its standard input, ends the daemon, and removes the directory.
 
 use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 
@@ -34,6 +35,8 @@ impl Scratch {
             .args(["-c", CLEANER, "sh"])
             .arg(&path)
             .stdin(Stdio::piped())
+            // Signals to the demo's process group do not reach it.
+            .process_group(0)
             .spawn()
             .map_err(failed)?;
         files::create_private_directory(&path)?;

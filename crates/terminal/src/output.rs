@@ -57,6 +57,12 @@ pub fn write(text: Arguments<'_>, once: bool) {
     }
 }
 
+/// Returns whether the reader of standard output has closed it.
+#[must_use]
+pub fn is_closed() -> bool {
+    CLOSED.load(Ordering::Relaxed)
+}
+
 /// Prints a value as indented JSON.
 pub fn print_json(value: &serde_json::Value) {
     crate::outln!("{value:#}");

@@ -154,10 +154,18 @@ pub fn sweep(directory: &Path, is_needed: impl Fn(&Path) -> bool) {
 /// Reads a file of at most `limit` bytes.
 pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     let read = || -> io::Result<Vec<u8>> {
-        if fs::metadata(path)?.len() > limit {
-            return Err(invalid(format!("it is larger than {limit} bytes")));
+        let too_large = || invalid(format!("it is larger than {limit} bytes"));
+        let file = File::open(path)?;
+        if file.metadata()?.len() > limit {
+            return Err(too_large());
         }
-        fs::read(path)
+        // Devices, pipes and files in /proc do not tell their length.
+        let mut bytes = Vec::new();
+        file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+        match bytes.len() as u64 > limit {
+            true => Err(too_large()),
+            false => Ok(bytes),
+        }
     };
     read().doing("read", path)
 }

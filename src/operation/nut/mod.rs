@@ -12,7 +12,7 @@ use crate::core::OperationResult;
 use crate::operation::handler::{Execution, OperationHandler, allow_fields};
 use crate::operation::nut::client::{Accepted, Upsd, UpsdError};
 use doorward_protocol::gate::Code;
-use doorward_protocol::wire::{Map, Operation, Text, Value};
+use doorward_protocol::wire::{Map, Operation, Text, Value, truncate};
 use doorward_transport::TrustedTime;
 
 /// Interval at which the UPS is polled for notifications.
@@ -289,9 +289,7 @@ pub(super) fn plain(value: &Value) -> Option<String> {
 }
 
 fn shortened(mut text: String) -> String {
-    while text.len() > 256 {
-        text.pop();
-    }
+    truncate(&mut text, 256);
     text
 }
 

@@ -95,12 +95,7 @@ pub(crate) fn run(args: Accept) -> Result<ExitCode, CliError> {
     let key = args.key.resolve(&home.profile)?;
     let holder = match key.exists() {
         true => HolderKey::open(&key)?,
-        false => {
-            let holder = HolderKey::create(&key)?;
-            let public = key.with_extension("pub");
-            files::replace(&public, format!("{}\n", holder.public()).as_bytes(), 0o644)?;
-            holder
-        }
+        false => HolderKey::create_pair(&key)?,
     };
     let account = match &args.account {
         Some(account) => account.clone(),

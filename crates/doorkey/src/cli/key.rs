@@ -9,7 +9,6 @@ use serde_json::json;
 use crate::cli::args::OutputArgs;
 use doorward_client::HolderKey;
 use doorward_terminal::{CliError, outln, print_json};
-use doorward_transport::files;
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -38,12 +37,7 @@ pub(crate) enum Key {
 
 pub(crate) fn run(command: Key) -> Result<ExitCode, CliError> {
     let (holder, output) = match command {
-        Key::New { file, output } => {
-            let holder = HolderKey::create(&file)?;
-            let public = file.with_extension("pub");
-            files::replace(&public, format!("{}\n", holder.public()).as_bytes(), 0o644)?;
-            (holder, output)
-        }
+        Key::New { file, output } => (HolderKey::create_pair(&file)?, output),
         Key::Show { file, output } => (HolderKey::open(&file)?, output),
     };
     if output.json {

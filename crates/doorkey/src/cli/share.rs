@@ -155,7 +155,8 @@ pub(crate) fn run(args: NewShareArgs) -> Result<ExitCode, CliError> {
             Some((_, Ok(share))) if args.out.is_some() => Some(platform.pass_for(share).await?),
             _ => None,
         };
-        let published = broker_args::send_all(&platform, broker).await?;
+        // The shares are stored: their codes are printed whatever the broker answers.
+        let published = broker_args::send_all(&platform, broker).await;
         Ok((created, pass, published))
     })?;
     if matches!(&created.each[..], [(_, Err(_))])
@@ -170,6 +171,10 @@ pub(crate) fn run(args: NewShareArgs) -> Result<ExitCode, CliError> {
         files::replace(out, pass, 0o644)?;
     }
     let failed = created.each.iter().any(|(_, share)| share.is_err());
+    let (published, not_published) = match published {
+        Ok(published) => (published, None),
+        Err(error) => (false, Some(error)),
+    };
     if args.output.json {
         let value = to_json(&created, published);
         match created.invitation {
@@ -181,6 +186,11 @@ pub(crate) fn run(args: NewShareArgs) -> Result<ExitCode, CliError> {
         if let Some(out) = &args.out {
             outln!("pass     {}", out.display());
         }
+    }
+    if let Some(error) = not_published {
+        return Err(error.with_remedy(
+            "The shares are stored. They are published by the next command with a broker, or by the service.",
+        ));
     }
     Ok(match failed {
         true => ExitCode::from(exit_status::DENIED),

@@ -4,7 +4,7 @@ use crate::domain::error::{Refusal, RuleCode};
 use crate::domain::requests::NewRegistration;
 use doorward_protocol::wire::{
     Audience, Class, Confirmation, Hash, Id, KeyBytes, Operation, Plan, Registration,
-    RegistrationBody, Text, Timestamp, hash,
+    RegistrationBody, Text, Timestamp, check_device_id, hash,
 };
 use doorward_protocol::wire::{default_leases, default_plans};
 
@@ -158,6 +158,14 @@ pub(crate) fn longest_lease() -> u64 {
 #[must_use]
 pub fn claim_hash(device: &Id, secret: &str) -> Hash {
     hash(format!("doorward claim v1\n{device}\n{}", secret.trim()).as_bytes())
+}
+
+/// Checks that a device can have this id.
+///
+/// # Errors
+/// If the id would be taken for a site.
+pub fn check_device(id: &Id) -> Result<(), Refusal> {
+    check_device_id(id).map_err(|why| RuleCode::Invalid.because(why))
 }
 
 #[cfg(test)]

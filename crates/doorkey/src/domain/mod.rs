@@ -10,7 +10,7 @@ mod requests;
 pub(crate) mod share;
 
 pub use account::{Account, AccountRole, Email};
-pub use device::{Device, SLOTS, claim_hash};
+pub use device::{Device, SLOTS, check_device, claim_hash};
 pub use error::{ErrorClass, Refusal, RuleCode};
 pub use group::{Group, LookupKey, supported_language};
 pub use invitation::{

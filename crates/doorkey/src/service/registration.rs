@@ -5,12 +5,12 @@ use crate::domain::RuleCode;
 use crate::domain::account::{Account, AccountRole};
 use crate::domain::device::{Device, claim_hash};
 use crate::domain::share::Termination;
-use crate::domain::{Actor, NewRegistration};
+use crate::domain::{Actor, NewRegistration, check_device};
 use crate::ledger;
 use crate::ledger::{Connection, StatementId};
 use crate::service::platform::Platform;
 use doorward_protocol::wire::{
-    Audience, Id, KeyBytes, Kind, Plan, Role, Text, Timestamp, check_device_id, default_plans,
+    Audience, Id, KeyBytes, Kind, Plan, Role, Text, Timestamp, default_plans,
 };
 
 /// A claim of a device by its new owner, with the secret that came with the device.
@@ -395,8 +395,4 @@ pub(crate) fn registration_id(device: &Device) -> StatementId {
         kind: Kind::Registration,
         name: String::new(),
     }
-}
-
-fn check_device(id: &Id) -> Result<(), IssuerError> {
-    check_device_id(id).map_err(|why| RuleCode::Invalid.because(why).into())
 }

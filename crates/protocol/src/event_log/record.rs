@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use minicbor::{Decode, Encode};
 
-use crate::gate::{SeqMark, TimeProof, UsageAccounting, Window};
+use crate::gate::{Code, SeqMark, TimeProof, UsageAccounting, Window};
 use crate::wire::{
     Audience, Bytes, Class, DeviceStanding, Hash, Id, KeyBytes, LogHead, Map, Operation, Outcome,
     Receipt, ReceiptBody, Role, Text, Timestamp, Value, WireError, decode_exact, to_bytes,
@@ -341,6 +341,27 @@ impl Record {
 }
 
 impl CommandOutcome {
+    /// An outcome without detail, result and change.
+    #[must_use]
+    pub fn new(
+        command: Hash,
+        holder: KeyBytes,
+        outcome: Outcome,
+        code: Option<Code>,
+        standing: DeviceStanding,
+    ) -> Self {
+        Self {
+            command,
+            holder,
+            outcome,
+            code: code.and_then(|code| Id::new(code.name()).ok()),
+            detail: None,
+            result: Map::default(),
+            standing,
+            change: None,
+        }
+    }
+
     /// The receipt with this outcome, for a time and a log head.
     #[must_use]
     pub fn receipt(&self, device: &Id, at: Timestamp, head: LogHead) -> Receipt {

@@ -54,7 +54,7 @@ pub use revocations::{MAX_REVOCATIONS, Revocations, RevocationsBody};
 pub use roster::{MAX_MEMBERS, Roster, RosterBody};
 pub use share::{OWNER_ONLY, Permission, SELF_SERVICE_OPERATIONS, Share, ShareBody, is_owner_only};
 pub use share_header::ShareHeader;
-pub use value::Value;
+pub use value::{Value, truncate};
 
 use sha2::{Digest, Sha256};
 

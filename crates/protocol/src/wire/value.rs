@@ -41,14 +41,22 @@ impl Value {
     fn truncated(mut self) -> Self {
         match &mut self {
             Self::Text(text) => {
-                while text.len() > MAX_VALUE {
-                    text.pop();
-                }
+                truncate(text, MAX_VALUE);
             }
             Self::Bytes(bytes) => bytes.truncate(MAX_VALUE),
             Self::Bool(_) | Self::Int(_) => {}
         }
         self
+    }
+}
+
+/// Shortens a text to at most `max` bytes, at the end of a character.
+pub fn truncate(text: &mut String, max: usize) {
+    if let Some(end) = (0..=max.min(text.len()))
+        .rev()
+        .find(|end| text.is_char_boundary(*end))
+    {
+        text.truncate(end);
     }
 }
 
@@ -164,5 +172,21 @@ mod tests {
             assert!(decode_exact::<Value>(bytes).is_err(), "{what}");
         }
         assert!(decode_exact::<Value>(&to_bytes(&Value::Bytes(vec![0; 1025]))).is_err());
+    }
+
+    #[test]
+    fn a_text_is_shortened_between_characters() {
+        for (max, expected) in [
+            (9, "aäö"),
+            (5, "aäö"),
+            (4, "aä"),
+            (3, "aä"),
+            (1, "a"),
+            (0, ""),
+        ] {
+            let mut text = String::from("aäö");
+            truncate(&mut text, max);
+            assert_eq!(text, expected, "{max}");
+        }
     }
 }
