@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bucket_empties_fills_up_with_time_and_is_nobody_elses() {
+    fn each_client_has_a_bucket_that_empties_and_refills_with_time() {
         let limiter = RateLimiter::new(60);
         let at = Duration::from_secs;
         assert!((0..60).all(|_| limiter.try_admit("a", 1, at(0))));
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn very_many_askers_take_no_more_room() {
+    fn the_number_of_buckets_is_limited() {
         let limiter = RateLimiter::new(60);
         for client in 0..MAX_BUCKETS {
             assert!(limiter.try_admit(&client.to_string(), 1, Duration::ZERO));
